@@ -1,0 +1,1 @@
+"""The arithmetic contract as data: reduction order, elementary-function sequences, data types."""

@@ -1,0 +1,463 @@
+"""The elementary functions: one written sequence of binary32 and integer operations each, at most 1 ulp off.
+
+Polynomials are weighted least-squares fits at Chebyshev points, coefficients rounded to binary32 from the lowest order up
+with the rest refitted each time. A *pair* (high, low) is an unevaluated sum that carries about 48 bits (Dekker 1971; Joldes,
+Muller and Popescu, "Tight and rigorous error bounds for basic building blocks of double-word arithmetic", 2017).
+Trigonometric reduction is Payne and Hanek's with integers. The measured maximum over all 2^32 inputs is in docs/arithmetic.md.
+"""
+from __future__ import annotations
+
+from mlcc.arithmetic.sequence import Sequence, Term, fma, select, sequence
+
+Pair = tuple[Term, Term]
+
+ROUND = 12582912.0  # 1.5·2^23: adding it rounds |x| < 2^22 to an integer, to nearest even
+LOG2E = float.fromhex("0x1.715476p+0")
+LN2_TOP, LN2_MIDDLE, LN2_LOW = (float.fromhex(h) for h in ("0x1.62e4p-1", "0x1.7f7d1cp-20", "0x1.ef357ap-45"))
+LN2_HIGH = float.fromhex("0x1.62e43p-1")
+PI_2, PI_2_LOW = float.fromhex("0x1.921fb6p+0"), float.fromhex("-0x1.777a5cp-25")
+TWO_THIRDS, TWO_THIRDS_LOW = float.fromhex("0x1.555556p-1"), float.fromhex("-0x1.555556p-26")
+TWO_OVER_PI = (0xA2F9836E, 0x4E441529, 0xFC2757D1, 0xF534DDC0, 0xDB629599, 0x3C439041, 0xFE5163AB)
+INF = float("inf")
+
+
+def _hex(*coefficients: str) -> tuple[float, ...]:
+    return tuple(float.fromhex(c) for c in coefficients)
+
+
+EXP = _hex("0x1p-1", "0x1.555556p-3", "0x1.5554ep-5", "0x1.110ffp-7", "0x1.6d56f2p-10", "0x1.a26eap-13")
+LOG_ATANH = _hex("0x1.999998p-2", "0x1.2493acp-2", "0x1.c644a2p-3", "0x1.8fee66p-3")
+TANH = _hex("-0x1.555548p-2", "0x1.110c7p-3", "-0x1.b90a7cp-5", "0x1.584296p-6", "-0x1.958f42p-8")
+ERF = _hex("0x1.06eba8p-3", "-0x1.812742p-2", "0x1.ce2deep-4", "-0x1.b80d1ap-6", "0x1.54be04p-8", "-0x1.a9fdb8p-11", "0x1.5c2d7cp-14")
+LOG_ERFC = _hex("0x1.6dd80ap-13", "-0x1.2127e6p+0", "-0x1.4445aap-1", "-0x1.bb8a78p-4", "0x1.9ba816p-6", "-0x1.118f1ap-8", "0x1.c86b3ap-12", "-0x1.635864p-16")
+SIN = _hex("-0x1.555556p-3", "0x1.111166p-7", "-0x1.a04a8p-13", "0x1.7869fep-19")
+COS = _hex("0x1.555556p-5", "-0x1.6c1754p-10", "0x1.a067fcp-16", "-0x1.33c3b8p-22")
+ATAN = _hex("-0x1.555554p-2", "0x1.9998b2p-3", "-0x1.247588p-3", "0x1.c39ec6p-4", "-0x1.5764bcp-4", "0x1.767da4p-5")
+ASIN = _hex("0x1.55554cp-3", "0x1.33389ap-4", "0x1.6cabap-5", "0x1.04a60cp-5", "0x1.d82adcp-7", "0x1.339b94p-5")
+SINH = _hex("0x1.555556p-3", "0x1.1110ecp-7", "0x1.a01adp-13", "0x1.76ac86p-19")
+ASINH = _hex("-0x1.555556p-3", "0x1.333376p-4", "-0x1.6dbf18p-5", "0x1.f212bap-6", "-0x1.6ca7b6p-6", "0x1.02b1dap-6", "-0x1.ef1d36p-8")
+ATANH = _hex("0x1.555556p-2", "0x1.999946p-3", "0x1.2498cep-3", "0x1.c6ca7ep-4", "0x1.72977ep-4", "0x1.5e67d2p-4", "0x1.50cc9ep-6", "0x1.46eb8ap-3")
+
+
+def horner(x: Term, coefficients: tuple[float, ...]) -> Term:
+    """Polynomial with the lowest order first."""
+    result: Term = x.lift(coefficients[-1])
+    for c in reversed(coefficients[:-1]):
+        result = fma(result, x, c)
+    return result
+
+
+def two_sum(a: Term, b: Term) -> Pair:
+    """a + b exactly (Knuth)."""
+    s = a + b
+    t = s - a
+    return s, (a - (s - t)) + (b - t)
+
+
+def fast_two_sum(a: Term, b: Term) -> Pair:
+    """a + b exactly where |a| ≥ |b| or a = 0 (Dekker)."""
+    s = a + b
+    return s, b - (s - a)
+
+
+def two_product(a: Term, b: Term) -> Pair:
+    p = a * b
+    return p, fma(a, b, -p)
+
+
+def copy_sign(magnitude: Term, sign: Term) -> Term:
+    """`magnitude` ≥ 0 with the sign bit of `sign`."""
+    return (magnitude.bits() | (sign.bits() & -0x80000000)).float_of_bits()
+
+
+def power_of_two(n: Term) -> Term:
+    """2^n for −126 ≤ n ≤ 127, n an int32."""
+    return ((n + 127) << 23).float_of_bits()
+
+
+def scale(x: Term, n: Term) -> Term:
+    """x·2^n for |n| ≤ 250, rounded once where the result is subnormal."""
+    first = n >> 1
+    return x * power_of_two(first) * power_of_two(n - first)
+
+
+def keep_nan(x: Term, result: Term) -> Term:
+    return select(x.equals(x), result, x)
+
+
+def clamp(x: Term, low: float, high: float) -> Term:
+    x = select(x < low, x.lift(low), x)
+    return select(x > high, x.lift(high), x)
+
+
+def _exp_reduce(x: Term) -> tuple[Term, Term]:
+    """n (binary32, an integer) and the same as int32, n = round(x / ln 2)."""
+    t = fma(x, LOG2E, ROUND)
+    return t - ROUND, t.bits() - x.lift(ROUND).bits()
+
+
+def exp_pair(x: Term) -> tuple[Term, Term, Term]:
+    """(high, low, n): e^x = (high + low)·2^n within 2^-28, for |x| ≤ 128."""
+    nf, n = _exp_reduce(x)
+    r0 = fma(-nf, LN2_TOP, x)  # exact: LN2_TOP has 15 bits
+    p, p_low = two_product(-nf, x.lift(LN2_MIDDLE))
+    r, r_low = two_sum(r0, p)
+    r_low = r_low + p_low
+    tail = fma(r * r, horner(r, EXP), fma(r_low, r, r_low))
+    high, low = fast_two_sum(x.lift(1.0), r)
+    high, low = fast_two_sum(high, low + tail)
+    return high, low, n
+
+
+def exp(x: Term) -> Term:
+    c = clamp(x, -104.0, 89.0)
+    nf, n = _exp_reduce(c)
+    r = fma(-nf, LN2_MIDDLE, fma(-nf, LN2_TOP, c))
+    value = fma(horner(r, EXP), r * r, r) + 1.0
+    return keep_nan(x, scale(value, n))
+
+
+def log_pair(high: Term, low: Term) -> Pair:
+    """log(high + low) for high positive and finite, |low| below one ulp of high; about 2^-40 relative, 2^-46 absolute near 1."""
+    tiny = high < 2.0**-126
+    high = select(tiny, high * 2.0**23, high)
+    low = select(tiny, low * 2.0**23, low)
+    bits = high.bits()
+    k = (bits - 0x3F3504F3) >> 23
+    m = (bits - (k << 23)).float_of_bits()
+    m_low = low * power_of_two(select(k > 126, k.lift(-126), -k))  # 2^-128 is no normal number; m_low is far below then
+    kf = k.to_float() - select(tiny, high.lift(23.0), 0.0)
+    f = m - 1.0
+    d, d_low = two_sum(m, m.lift(1.0))
+    d_low = d_low + m_low
+    inverse = 1.0 / d
+    s = f * inverse
+    s_low = ((fma(-s, d, f) + m_low) - s * d_low) * inverse
+    s, s_low = fast_two_sum(s, s_low)
+    z = s * s
+    z_low = fma(s, s, -z) + 2.0 * s * s_low
+    p, p_low = fast_two_sum(z.lift(TWO_THIRDS), fma(z, horner(z, LOG_ATANH), z_low * LOG_ATANH[0]))
+    p_low = p_low + TWO_THIRDS_LOW
+    c = s * z
+    c_low = fma(s, z, -c) + fma(s, z_low, s_low * z)
+    t = c * p
+    t_low = fma(c, p, -t) + fma(c, p_low, c_low * p)
+    a, a_low = fast_two_sum(s * 2.0, t)
+    a_low = a_low + fma(s_low, 2.0, t_low)
+    b, b_low = two_sum(kf * LN2_TOP, a)
+    q, q_low = two_product(kf, kf.lift(LN2_MIDDLE))
+    b, e = two_sum(b, q)
+    low_sum = ((b_low + e) + (a_low + q_low)) + kf * LN2_LOW
+    return fast_two_sum(b, low_sum)
+
+
+def log(x: Term) -> Term:
+    high, low = log_pair(x, x * 0.0)
+    result = high + low
+    result = select(x < INF, result, x)  # +inf and NaN
+    result = select(x.equals(0.0), x.lift(-INF), result)
+    return select(x < 0.0, x.lift(float("nan")), result)
+
+
+def _quotient(a: Term, a_low: Term, b: Term, b_low: Term) -> Pair:
+    """(a + a_low) / (b + b_low)."""
+    inverse = 1.0 / b
+    q = a * inverse
+    rest = (fma(-q, b, a) + a_low) - q * b_low
+    return q, rest * inverse
+
+
+def sigmoid(x: Term) -> Term:
+    z = -abs(x)
+    high, low, n = exp_pair(select(z < -104.0, z.lift(-104.0), z))
+    e = scale(high, n)
+    e_low = scale(low, n)
+    d, d_low = fast_two_sum(z.lift(1.0), e)
+    negative = x < 0.0
+    q, rest = _quotient(select(negative, e, 1.0), select(negative, e_low, 0.0), d, d_low + e_low)
+    return keep_nan(x, q + rest)
+
+
+def tanh(x: Term) -> Term:
+    a = abs(x)
+    z = x * x
+    small = fma(a * z, horner(z, TANH), a)
+    y = a * -2.0
+    high, low, n = exp_pair(select(y < -20.0, y.lift(-20.0), y))
+    e, e_low = high * power_of_two(n), low * power_of_two(n)
+    u, u_low = fast_two_sum(y.lift(1.0), -e)
+    d, d_low = fast_two_sum(y.lift(1.0), e)
+    q, rest = _quotient(u, u_low - e_low, d, d_low + e_low)
+    return keep_nan(x, copy_sign(select(a < 0.546875, small, q + rest), x))
+
+
+def erf(x: Term) -> Term:
+    a = abs(x)
+    z = x * x
+    small = fma(x, horner(z, ERF), x)
+    t = clamp(a, 0.5, 3.9375)
+    g, g_low = two_product(horner(t, LOG_ERFC[1:]), t)
+    nf, n = _exp_reduce(g)
+    r = fma(-nf, LN2_MIDDLE, fma(-nf, LN2_TOP, g)) + (g_low + LOG_ERFC[0])
+    complement = (fma(horner(r, EXP), r * r, r) + 1.0) * power_of_two(n)
+    large = select(a < 3.9375, 1.0 - complement, 1.0)
+    return keep_nan(x, select(a < 0.921875, small, copy_sign(large, x)))
+
+
+def _times_two_over_pi(bits: Term) -> Term:
+    """|x|·2/π modulo 4 in units of 2^-62, from the bits of |x| ≥ 2^-7 (Payne and Hanek 1983).
+
+    The stream of 2/π has 32 zero bits in front; bits before `position` contribute multiples of 4 and are dropped.
+    """
+    exponent = bits.shift_right_logical(23)
+    mantissa = ((bits & 0x7FFFFF) | 0x800000).zero_extend()
+    position = select(exponent < 120, exponent.lift(0), exponent - 120)
+    word, offset = position.shift_right_logical(5), (position & 31).zero_extend()
+    stream = [offset.lift(w) for w in (0, *TWO_OVER_PI)]
+
+    def pick(shift: int) -> Term:
+        result = stream[shift]
+        for i in range(1, 5):
+            result = select(word.equals(i), stream[shift + i], result)
+        return result
+
+    words = [pick(i) for i in range(4)]
+    down, mask = 32 - offset, offset.lift(0xFFFFFFFF)
+    high, middle, low = (((a << offset) | b.shift_right_logical(down)) & mask for a, b in zip(words, words[1:]))
+    return ((mantissa * high) << 32) + mantissa * middle + (mantissa * low).shift_right_logical(32)
+
+
+def _reduce(x: Term) -> tuple[Term, Term, Term]:
+    """(quadrant as int32, r, r_low): |x| = quadrant·π/2 + r + r_low, |r| ≤ π/4."""
+    bits = x.bits() & 0x7FFFFFFF
+    rounded = _times_two_over_pi(bits) + (1 << 61)
+    quadrant = rounded.shift_right_logical(62).narrow()
+    signed = (rounded & ((1 << 62) - 1)) - (1 << 61)
+    high = signed.to_float()
+    low = (signed - high.to_int64()).to_float() * 2.0**-62
+    high = high * 2.0**-62
+    r, r_low = two_product(high, high.lift(PI_2))
+    r, r_low = fast_two_sum(r, r_low + fma(high, PI_2_LOW, low * PI_2))
+    a = abs(x)
+    inside = a < 0.75
+    return select(inside, quadrant.lift(0), quadrant), select(inside, a, r), select(inside, r.lift(0.0), r_low)
+
+
+def _sin_pair(r: Term, r_low: Term) -> Pair:
+    z = r * r
+    tail = fma(r * z, horner(z, SIN), fma(z * -0.5, r_low, r_low))
+    return r, tail
+
+
+def _cos_pair(r: Term, r_low: Term) -> Pair:
+    z, z_low = two_product(r, r)
+    high, low = fast_two_sum(z.lift(1.0), z * -0.5)
+    return high, low + fma(z * z, horner(z, COS), fma(z_low, -0.5, -(r * r_low)))
+
+
+def _finite_or_nan(x: Term, result: Term) -> Term:
+    return select(abs(x) < INF, result, x - x)
+
+
+def _negate_if(condition: Term, x: Term) -> Term:
+    return select(condition, -x, x)
+
+
+def sin(x: Term) -> Term:
+    quadrant, r, r_low = _reduce(x)
+    s, s_low = _sin_pair(r, r_low)
+    c, c_low = _cos_pair(r, r_low)
+    value = select((quadrant & 1).equals(0), s + s_low, c + c_low)
+    value = _negate_if((quadrant & 2).equals(2), value)
+    return _finite_or_nan(x, select(x.equals(0.0), x, _negate_if(x < 0.0, value)))
+
+
+def cos(x: Term) -> Term:
+    quadrant, r, r_low = _reduce(x)
+    s, s_low = _sin_pair(r, r_low)
+    c, c_low = _cos_pair(r, r_low)
+    value = select((quadrant & 1).equals(0), c + c_low, s + s_low)
+    return _finite_or_nan(x, _negate_if(((quadrant + 1) & 2).equals(2), value))
+
+
+def tan(x: Term) -> Term:
+    quadrant, r, r_low = _reduce(x)
+    s, s_low = fast_two_sum(*_sin_pair(r, r_low))
+    c, c_low = fast_two_sum(*_cos_pair(r, r_low))
+    even = (quadrant & 1).equals(0)
+    q, rest = _quotient(select(even, s, -c), select(even, s_low, -c_low), select(even, c, s), select(even, c_low, s_low))
+    value = select(abs(x) < 2.0**-12, abs(x), q + rest)
+    return _finite_or_nan(x, select(x.equals(0.0), x, _negate_if(x < 0.0, value)))
+
+
+def _asin_upper(a: Term) -> Pair:
+    """asin(√((1−a)/2)) as a pair, ½ ≤ a ≤ 1."""
+    w = (1.0 - a) * 0.5
+    s = w.sqrt()
+    s_low = select(w > 0.0, fma(-s, s, w) / (s * 2.0), 0.0)
+    return fast_two_sum(s, fma(s * w, horner(w, ASIN), s_low))
+
+
+def _asin_domain(x: Term, result: Term) -> Term:
+    return select(abs(x) <= 1.0, result, x.lift(float("nan")))
+
+
+def asin(x: Term) -> Term:
+    a = abs(x)
+    z = x * x
+    small = fma(x * z, horner(z, ASIN), x)
+    s, s_low = _asin_upper(a)
+    high, low = fast_two_sum(x.lift(PI_2), s * -2.0)
+    large = high + (low + fma(s_low, -2.0, PI_2_LOW))
+    return _asin_domain(x, select(a < 0.5, small, copy_sign(large, x)))
+
+
+def acos(x: Term) -> Term:
+    a = abs(x)
+    z = x * x
+    high, low = fast_two_sum(x.lift(PI_2), -x)
+    small = high + ((low + PI_2_LOW) - x * z * horner(z, ASIN))
+    s, s_low = _asin_upper(a)
+    far_high, far_low = fast_two_sum(x.lift(2.0 * PI_2), s * -2.0)
+    far = far_high + (far_low + fma(s_low, -2.0, 2.0 * PI_2_LOW))
+    near = fma(s, 2.0, s_low * 2.0)
+    return _asin_domain(x, select(a < 0.5, small, select(x < 0.0, far, near)))
+
+
+def atan(x: Term) -> Term:
+    a = abs(x)
+    big = a > 1.0
+    finite = select(a < 2.0**60, a, 2.0**60)
+    t, t_low = _quotient(select(big, a.lift(1.0), finite), a.lift(0.0), select(big, finite, 1.0), a.lift(0.0))
+    t = select(big, t, finite)
+    t_low = select(big, t_low, 0.0)
+    shifted = t > 0.4140625
+    d, d_low = fast_two_sum(t.lift(1.0), t)
+    e, e_low = two_sum(t, t.lift(-1.0))
+    u, u_low = _quotient(e, e_low + t_low, d, d_low + t_low)
+    u = select(shifted, u, t)
+    u_low = select(shifted, u_low, t_low)
+    z = u * u
+    tail = fma(u * z, horner(z, ATAN), u_low)
+    # atan|x| = base ± (u + tail): base 0 or π/4, mirrored about π/2 when |x| > 1
+    base = select(shifted, u.lift(PI_2 * 0.5), 0.0)
+    base_low = select(shifted, u.lift(PI_2_LOW * 0.5), 0.0)
+    base = select(big, PI_2 - base, base)
+    base_low = select(big, PI_2_LOW - base_low, base_low)
+    high, low = two_sum(base, _negate_if(big, u))
+    value = high + ((low + base_low) + _negate_if(big, tail))
+    return keep_nan(x, copy_sign(select(a < 2.0**-12, a, value), x))
+
+
+def _exp_and_inverse(a: Term) -> tuple[Pair, Term, Term]:
+    """e^a = (high + low)·2^n and e^-a·2^-n, 0 ≤ a ≤ 91."""
+    high, low, n = exp_pair(select(a > 91.0, a.lift(91.0), a))
+    down = select(n < 30, n, 30) * -2
+    return (high, low), (1.0 / high) * power_of_two(down), n
+
+
+def sinh(x: Term) -> Term:
+    a = abs(x)
+    z = x * x
+    small = fma(x * z, horner(z, SINH), x)
+    (high, low), inverse, n = _exp_and_inverse(a)
+    h, h_low = fast_two_sum(high, -inverse)
+    large = scale(h + (h_low + low), n - 1)
+    return keep_nan(x, select(a < 1.0, small, copy_sign(large, x)))
+
+
+def cosh(x: Term) -> Term:
+    (high, low), inverse, n = _exp_and_inverse(abs(x))
+    h, h_low = fast_two_sum(high, inverse)
+    return keep_nan(x, scale(h + (h_low + low), n - 1))
+
+
+def _root_pair(h: Term, low: Term) -> Pair:
+    """√(h + low), 0 at h = 0."""
+    s = h.sqrt()
+    return s, select(h > 0.0, (fma(-s, s, h) + low) / (s * 2.0), 0.0)
+
+
+def _plus_ln2(high: Term, low: Term, where: Term) -> Term:
+    top, rest = two_sum(select(where, high.lift(LN2_HIGH), 0.0), high)
+    return top + (rest + low)
+
+
+def asinh(x: Term) -> Term:
+    a = abs(x)
+    z = x * x
+    small = fma(a * z, horner(z, ASINH), a)
+    huge = a > 16384.0
+    c = select(huge, a.lift(1.0), a)
+    p, p_low = two_product(c, c)
+    h, h_low = two_sum(p, p.lift(1.0))
+    s, s_low = _root_pair(h, h_low + p_low)
+    u, u_low = two_sum(s, c)
+    u, u_low = fast_two_sum(u, u_low + s_low)
+    high, low = log_pair(select(huge, select(a < INF, a, 1.0), u), select(huge, 0.0, u_low))
+    value = select(a < INF, _plus_ln2(high, low, huge), a)
+    return keep_nan(x, copy_sign(select(a < 0.5, small, value), x))
+
+
+def acosh(x: Term) -> Term:
+    huge = x > 16384.0
+    c = select(huge, x.lift(1.0), x)
+    p, p_low = two_product(c, c)
+    h, h_low = two_sum(p, p.lift(-1.0))
+    h, h_low = fast_two_sum(h, h_low + p_low)
+    s, s_low = _root_pair(h, h_low)
+    u, u_low = two_sum(c, s)
+    u, u_low = fast_two_sum(u, u_low + s_low)
+    high, low = log_pair(select(huge, select(x < INF, x, 1.0), u), select(huge, 0.0, u_low))
+    value = select(x < INF, _plus_ln2(high, low, huge), x)
+    return keep_nan(x, select(x < 1.0, x.lift(float("nan")), value))
+
+
+def atanh(x: Term) -> Term:
+    a = abs(x)
+    z = x * x
+    small = fma(x * z, horner(z, ATANH), x)
+    n, n_low = fast_two_sum(a.lift(1.0), a)
+    d = 1.0 - a
+    q, rest = _quotient(n, n_low, d, a.lift(0.0))
+    q, rest = fast_two_sum(q, rest)
+    high, low = log_pair(q, rest)
+    value = select(a.equals(1.0), a.lift(INF), (high + low) * 0.5)
+    result = select(a < 0.5, small, copy_sign(value, x))
+    return select(a <= 1.0, result, x.lift(float("nan")))
+
+
+def power(x: Term, y: Term) -> Term:
+    """x^y with the special cases of IEEE 754-2019 section 9.2 (as C99 Annex F.10.4.4)."""
+    a = abs(x)
+    positive = select(a > 0.0, select(a < INF, a, 1.0), 1.0)
+    high, low = log_pair(positive, positive * 0.0)
+    p, p_low = two_product(high, y)
+    p_low = p_low + low * y
+    big = abs(y) < 2.0**40
+    p = select(big, p, copy_sign(y.lift(256.0), (high.bits() ^ y.bits()).float_of_bits()))
+    p = clamp(p, -128.0, 128.0)
+    p_low = select(abs(p) < 128.0, select(big, p_low, 0.0), 0.0)
+    e, e_low, n = exp_pair(p)
+    value = scale(e + (e_low + e * p_low), n)
+    value = select(a.equals(1.0), 1.0, value)
+    y_abs = abs(y)
+    whole = ((y_abs + 8388608.0) - 8388608.0).equals(y_abs) | (y_abs >= 8388608.0)
+    half = y_abs * 0.5
+    odd = whole & (y_abs < 16777216.0) & ~(((half + 8388608.0) - 8388608.0).equals(half) | (half >= 8388608.0))
+    sign = select(odd, x.bits() & -0x80000000, x.bits().lift(0))
+    infinite_or_zero = a.equals(INF) | a.equals(0.0)
+    grows = (y > 0.0) & a.equals(INF) | (y < 0.0) & a.equals(0.0)
+    value = select(infinite_or_zero, select(grows, y.lift(INF), 0.0), value)
+    y_infinite = y_abs.equals(INF)
+    to_infinity = (a > 1.0) & (y > 0.0) | (a < 1.0) & (y < 0.0)
+    value = select(y_infinite, select(a.equals(1.0), y.lift(1.0), select(to_infinity, y.lift(INF), 0.0)), value)
+    value = (value.bits() | sign).float_of_bits()
+    value = select((x < 0.0) & ~whole & (a < INF), y.lift(float("nan")), value)
+    value = select(x.equals(x) & y.equals(y), value, x + y)
+    return select(x.equals(1.0) | y.equals(0.0), y.lift(1.0), value)
+
+
+UNARY = {"Exp": exp, "Log": log, "Tanh": tanh, "Erf": erf, "Sigmoid": sigmoid, "Sin": sin, "Cos": cos, "Tan": tan, "Asin": asin, "Acos": acos,
+         "Atan": atan, "Sinh": sinh, "Cosh": cosh, "Asinh": asinh, "Acosh": acosh, "Atanh": atanh}
+SEQUENCES: dict[str, Sequence] = {**{n: sequence(n, 1, f) for n, f in UNARY.items()}, "Pow": sequence("Pow", 2, power)}

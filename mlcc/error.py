@@ -1,0 +1,29 @@
+"""The one error type; its classes are the exit codes that scripts rely on."""
+from __future__ import annotations
+
+EXIT_CODES = {"usage": 2, "model": 3, "unsupported": 4, "verification": 5, "toolchain": 6, "conformance": 7}
+
+
+class Error(Exception):
+    """Something the user can act on.
+
+    `code` is one of EXIT_CODES, `what` says what is wrong, `where` names the file, node or value, `hint` the next step.
+    """
+
+    def __init__(self, code: str, what: str, where: str = "", hint: str = "") -> None:
+        super().__init__(code, what, where, hint)  # all four, so that pickling keeps them
+        self.code, self.what, self.where, self.hint = code, what, where, hint
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.code]
+
+    def __str__(self) -> str:
+        place = f"{_one_line(self.where)}: " if self.where else ""
+        hint = f"\n  {_one_line(self.hint)}" if self.hint else ""
+        return f"{place}{_one_line(self.what)}{hint}"
+
+
+def _one_line(text: str, limit: int = 600) -> str:
+    flat = " ".join(str(text).split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"

@@ -1,0 +1,167 @@
+"""Builds a core graph node by node: infers types, folds constants, shares equal nodes.
+
+Because shapes are static, the whole shape calculus of ONNX (Shape → Gather → Concat → Reshape) folds away here.
+"""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlcc.error import Error
+from mlcc.graph.core import DTYPES, MAX_ELEMENTS, CoreGraph, Node, Rewrite, TensorType
+from mlcc.graph.operators import family
+from mlcc.graph.types import infer
+from mlcc.reference.execute import evaluate
+
+FOLD_LIMIT = 1 << 24  # elements: larger results of constants stay in the program as views
+HALF = ("float16", "bfloat16")
+NO_ARITHMETIC = ("Cast", "Where", "Identity", "Neg", "Abs", "Equal", "IsNaN")
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value under construction."""
+
+    name: str
+    type: TensorType
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> str:
+        return self.type.dtype
+
+    @property
+    def rank(self) -> int:
+        return len(self.type.shape)
+
+
+def dtype_name(dtype: np.dtype) -> str:
+    for name, known in DTYPES.items():
+        if known == dtype:
+            return name
+    raise Error("unsupported", f"tensors of {dtype}")
+
+
+class Builder:
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.types: dict[str, TensorType] = {}
+        self.constants: dict[str, np.ndarray] = {}
+        self.rewrites: list[Rewrite] = []
+        self.inputs: list[str] = []
+        self.origin = ""
+        self._known: dict[Any, tuple[Value, ...]] = {}
+        self._by_content: dict[Any, Value] = {}
+
+    def input(self, name: str, type: TensorType) -> Value:
+        self.types[name] = type
+        self.inputs.append(name)
+        return Value(name, type)
+
+    def constant(self, array: Any, dtype: str | None = None) -> Value:
+        """A constant value; equal contents are one constant."""
+        a = np.asarray(array) if dtype is None else np.asarray(array, DTYPES[dtype])
+        if a.size > MAX_ELEMENTS:
+            raise Error("unsupported", f"a constant of {a.size} elements", self.origin, "tensors have at most 2^31 − 1 elements")
+        key = (a.dtype, a.shape, a.tobytes() if a.size <= 64 else hashlib.sha256(np.ascontiguousarray(a).view(np.uint8).data).digest())
+        if key not in self._by_content:
+            value = Value(self._name("c"), TensorType(dtype_name(a.dtype), a.shape))
+            self._define(value)
+            self.constants[value.name] = a
+            self._by_content[key] = value
+        return self._by_content[key]
+
+    def _name(self, prefix: str) -> str:
+        return f"{prefix}{len(self.types)}"
+
+    def _define(self, value: Value) -> None:
+        self.types[value.name] = value.type
+
+    def array(self, value: Value | None) -> np.ndarray | None:
+        """The value's contents where they are known."""
+        return self.constants.get(value.name) if value is not None else None
+
+    def known(self, value: Value | None, what: str) -> np.ndarray:
+        """The contents of a value that must not depend on the inputs."""
+        a = self.array(value)
+        if a is None:
+            raise Error("unsupported", f"{what} depends on the model's inputs; only values known at build time are supported", self.origin)
+        return a
+
+    def record(self, rule: str) -> None:
+        self.rewrites.append(Rewrite(rule, self.origin))
+
+    def __call__(self, op: str, *inputs: Value, **attributes: Any) -> Value:
+        return self.many(op, inputs, **attributes)[0]
+
+    def many(self, op: str, inputs: Iterable[Value], **attributes: Any) -> tuple[Value, ...]:
+        """Emit a core node and return its outputs (folded where all inputs are known and the result is small)."""
+        operands = tuple(inputs)
+        if op not in NO_ARITHMETIC and family(op) != "move" and any(v.dtype in HALF for v in operands):
+            return self._in_float32(op, operands, attributes)
+        node = Node(op, tuple(v.name for v in operands), (), tuple(sorted(attributes.items())), self.origin)
+        key = (node.op, node.inputs, node.attributes)
+        if key in self._known:
+            return self._known[key]
+        types = infer(node, [v.type for v in operands])
+        same = len(types) == 1 and operands and types[0] == operands[0].type
+        if same and (op in ("Identity", "Reshape", "Expand", "Cast") or (op == "Transpose" and node["perm"] == tuple(range(len(types[0].shape))))
+                     or (op == "Concat" and len(operands) == 1)):
+            return (operands[0],)
+        for t in types:
+            if t.size > MAX_ELEMENTS:
+                raise Error("unsupported", f"{op} makes a tensor of {t.size} elements", self.origin, "tensors have at most 2^31 − 1 elements")
+        arrays = [self.array(v) for v in operands]
+        if operands and all(a is not None for a in arrays) and sum(t.size for t in types) <= FOLD_LIMIT:
+            results = tuple(self.constant(np.asarray(r, order="C")) for r in evaluate(node, [a for a in arrays if a is not None]))
+        else:
+            results = tuple(Value(f"{self._name('v')}_{i}" if i else self._name("v"), t) for i, t in enumerate(types))
+            for r in results:
+                self._define(r)
+            self.nodes.append(Node(node.op, node.inputs, tuple(r.name for r in results), node.attributes, node.origin))
+        self._known[key] = results
+        return results
+
+    def _in_float32(self, op: str, operands: tuple[Value, ...], attributes: dict[str, Any]) -> tuple[Value, ...]:
+        half = next(v.dtype for v in operands if v.dtype in HALF)
+        wide = tuple(self("Cast", v, to="float32") if v.dtype in HALF else v for v in operands)
+        return tuple(self("Cast", r, to=half) if r.dtype == "float32" else r for r in self.many(op, wide, **attributes))
+
+    def like(self, value: float | int | bool, other: Value) -> Value:
+        """A scalar constant of another value's dtype."""
+        return self.constant(np.asarray(value).astype(DTYPES[other.dtype]))
+
+    def reshape(self, x: Value, shape: Iterable[int]) -> Value:
+        return self("Reshape", x, shape=tuple(int(s) for s in shape))
+
+    def transpose(self, x: Value, perm: Iterable[int]) -> Value:
+        return self("Transpose", x, perm=tuple(int(p) for p in perm))
+
+    def expand(self, x: Value, shape: Iterable[int]) -> Value:
+        return self("Expand", x, shape=tuple(int(s) for s in shape))
+
+    def slice(self, x: Value, axis: int, start: int, count: int, step: int = 1) -> Value:
+        starts, steps, shape = [0] * x.rank, [1] * x.rank, list(x.shape)
+        starts[axis], steps[axis], shape[axis] = start, step, count
+        return self("Slice", x, starts=tuple(starts), steps=tuple(steps), shape=tuple(shape))
+
+    def cast(self, x: Value, to: str) -> Value:
+        return self("Cast", x, to=to)
+
+    def finish(self, name: str, outputs: list[tuple[str, Value]]) -> CoreGraph:
+        """The graph, with outputs under their public names (an Identity where a value has another one)."""
+        self.origin = ""
+        for public, value in outputs:
+            if public in self.types:
+                raise Error("model", f"the name {public} is both an input and an output, or an output twice", hint="rename one of them")
+            self.types[public] = value.type
+            self.nodes.append(Node("Identity", (value.name,), (public,), (), public))
+        graph = CoreGraph(name, tuple(self.inputs), tuple(p for p, _ in outputs), tuple(self.nodes), self.types, self.constants, tuple(self.rewrites))
+        return graph.with_nodes(graph.nodes)

@@ -1,0 +1,334 @@
+"""ONNX model → core graph: walk the nodes in order, writing each in core operators while everything known is computed at once.
+
+With static shapes this one walk is shape inference, constant folding, dead-branch removal and decomposition together.
+Unsupported operators are collected, so that one run lists them all.
+"""
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from mlcc.error import Error
+from mlcc.graph.builder import Builder, Value
+from mlcc.graph.core import DTYPES, CoreGraph, TensorType
+from mlcc.graph.rules import RULES
+from mlcc.graph.rules.elementwise import ONNX_DTYPES
+from mlcc.graph.source import Source
+
+Shapes = Mapping[str, tuple[int, ...]]
+Scope = dict[str, Value | None]
+OLDEST_OPSET = 7
+UNROLL_LIMIT = 4096
+
+
+class Unsupported(Exception):
+    """A value of an operator that is not supported; its consumers are skipped quietly."""
+
+
+def normalise(model: ir.Model, name: str, shapes: Shapes, where: str) -> CoreGraph:
+    """The core graph of `model` with input shapes completed by `shapes`."""
+    opset = model.opset_imports.get("", 1)
+    if opset < OLDEST_OPSET:
+        raise Error("unsupported", f"opset {opset}; the oldest read is {OLDEST_OPSET}", where, "convert it with onnx.version_converter")
+    graph = model.graph
+    try:
+        graph.sort()
+    except ValueError:
+        raise Error("model", "the graph has a cycle", where, "an ONNX graph must be acyclic; export the model again") from None
+    walk = Walk(model, opset)
+    scope: Scope = {}
+    initial = {v.name for v in graph.initializers.values()}
+    inputs = [v for v in graph.inputs if v.name not in initial]
+    for value, type in zip(inputs, input_types(inputs, shapes, where)):
+        scope[str(value.name)] = walk.b.input(str(value.name), type)
+    for value in graph.initializers.values():
+        walk.b.origin = str(value.name)
+        scope[str(value.name)] = walk.b.constant(tensor_array(value.const_value, f"initializer {value.name}"))
+    walk.run(graph, scope)
+    walk.report(where)
+    outputs = []
+    for value in graph.outputs:
+        found = scope.get(str(value.name))
+        if found is None:
+            raise Error("model", f"output {value.name} is never computed", where)
+        outputs.append((str(value.name), found))
+    if not outputs:
+        raise Error("model", "the graph has no outputs", where)
+    return walk.b.finish(name, outputs)
+
+
+def input_types(inputs: list[ir.Value], shapes: Shapes, where: str) -> list[TensorType]:
+    """Static types of the graph's inputs. An unknown leading dimension is a batch of 1; any other needs --shape."""
+    names = [str(v.name) for v in inputs]
+    for given in shapes:
+        if given not in names:
+            raise Error("usage", f"no input is called {given}", where, f"the inputs are {', '.join(names)}")
+    types, missing = [], []
+    for value in inputs:
+        name = str(value.name)
+        if not isinstance(value.type, ir.TensorType) or value.dtype is None or int(value.dtype) not in ONNX_DTYPES:
+            raise Error("unsupported", f"input {name} is no tensor of a supported type ({value.type})", where, f"types: {', '.join(DTYPES)}")
+        declared = list(value.shape) if value.shape is not None else None
+        dims = [int(d) if isinstance(d, int) else None for d in declared] if declared is not None else None
+        if name in shapes:
+            wanted = shapes[name]
+            if dims is not None and (len(dims) != len(wanted) or any(d is not None and d >= 0 and d != w for d, w in zip(dims, wanted))):
+                raise Error("usage", f"--shape gives {'x'.join(map(str, wanted))}, the model declares {describe(declared)}", f"input {name}")
+            final = list(wanted)
+        elif dims is None:
+            missing.append(f"--shape {name}=…")
+            continue
+        else:
+            final = [1 if i == 0 and (d is None or d < 0) else (-1 if d is None else d) for i, d in enumerate(dims)]
+            if any(d < 0 for d in final):
+                missing.append(f"--shape {name}={'x'.join('?' if d < 0 else str(d) for d in final)}")
+                continue
+        if any(d < 0 for d in final) or np.prod([float(d) for d in final]) >= 2**31:
+            raise Error("model" if name not in shapes else "usage", f"shape {final} is no shape that can be built", f"input {name}")
+        types.append(TensorType(ONNX_DTYPES[int(value.dtype)], tuple(final)))
+    if missing:
+        raise Error("usage", "the model has dynamic input shapes", where, f"fix them, each ? a number: {' '.join(missing)}")
+    return types
+
+
+def describe(dims: Any) -> str:
+    return "[" + ", ".join(str(d) for d in dims) + "]" if dims is not None else "any shape"
+
+
+def tensor_array(tensor: Any, where: str) -> np.ndarray:
+    """A tensor's contents, checked: hostile files lie about their sizes."""
+    if tensor is None:
+        raise Error("model", "no data", where, "the initializer is declared but has no contents")
+    try:
+        if int(tensor.dtype) not in ONNX_DTYPES:
+            raise Error("unsupported", f"tensors of {tensor.dtype}", where)
+        array = np.asarray(tensor.numpy())
+        if tuple(array.shape) != tuple(int(d) for d in tensor.shape):
+            raise ValueError("contents and shape differ")
+    except Error:
+        raise
+    except Exception as e:
+        raise Error("model", f"damaged tensor: {e or type(e).__name__}", where) from None
+    return np.ascontiguousarray(array).astype(DTYPES[ONNX_DTYPES[int(tensor.dtype)]], copy=False).reshape(array.shape)
+
+
+class Walk:
+    """One pass over a model's nodes, subgraphs included."""
+
+    def __init__(self, model: ir.Model, opset: int) -> None:
+        self.b = Builder()
+        self.functions = model.functions
+        self.opset = opset
+        self.versions: dict[str, int] = dict(model.opset_imports)
+        self.unsupported: dict[str, str] = {}
+
+    def report(self, where: str) -> None:
+        if self.unsupported:
+            raise Error("unsupported", "operators not supported: " + "; ".join(f"{op} ({reason})" for op, reason in sorted(self.unsupported.items())), where,
+                        "docs/operators.md lists what is; see whether the exporter can avoid these")
+
+    def run(self, graph: ir.Graph | ir.Function, scope: Scope) -> None:
+        for node in graph:
+            try:
+                results = self.node(node, scope)
+            except Unsupported:
+                results = (None,) * len(node.outputs)
+                for v in node.outputs:
+                    scope.pop(str(v.name), None)
+                scope.update({str(v.name): POISON for v in node.outputs})
+                continue
+            for v, r in zip(node.outputs, results):
+                if v.name:
+                    scope[str(v.name)] = r
+
+    def lookup(self, value: ir.Value | None, scope: Scope, node: ir.Node) -> Value | None:
+        if value is None or value.name == "":
+            return None
+        name = str(value.name)
+        if name not in scope:
+            raise Error("model", f"{name} is used but neither computed, given nor stored", f"{node.op_type} ({node.name or '?'})", "an initializer is missing; export the model again")
+        found = scope[name]
+        if found is POISON:
+            raise Unsupported
+        return found
+
+    def node(self, node: ir.Node, scope: Scope) -> tuple[Value | None, ...]:
+        origin = node.name or (str(node.outputs[0].name) if node.outputs else "?")
+        self.b.origin = origin
+        domain = "" if node.domain in ("", "ai.onnx") else node.domain
+        inputs = tuple(self.lookup(v, scope, node) for v in node.inputs)
+        key = (node.domain, node.op_type, node.overload)
+        if key in self.functions:
+            return self.call(self.functions[key], inputs, {k: a for k, a in node.attributes.items()}, scope)
+        if domain == "" and node.op_type in ("If", "Loop"):
+            return self.branch(node, inputs, scope) if node.op_type == "If" else self.loop(node, inputs, scope)
+        rule = RULES.get(node.op_type) if domain == "" else None
+        if rule is None:
+            expanded = self.expand(node, inputs)
+            if expanded is None:
+                self.refuse(node, domain)
+                raise Unsupported
+            return expanded
+        attributes = {k: plain(a, origin) for k, a in node.attributes.items()}
+        while len(inputs) and inputs[-1] is None:
+            inputs = inputs[:-1]
+        source = Source(node.op_type, inputs, attributes, self.opset, max(1, sum(1 for _ in trimmed(node))), self.b)
+        try:
+            result = rule(source)
+        except (KeyError, IndexError, TypeError, ValueError, AssertionError, ZeroDivisionError, OverflowError, AttributeError) as e:
+            raise Error("model", f"attributes or operands do not fit the operator: {type(e).__name__}: {e}", f"{node.op_type} ({origin})") from e
+        return result if isinstance(result, tuple) else (result,)
+
+    def refuse(self, node: ir.Node, domain: str) -> None:
+        full = f"{domain}::{node.op_type}" if domain else node.op_type
+        near = difflib.get_close_matches(node.op_type, RULES, 1, 0.6)
+        reason = f"at {self.b.origin}" + (f", the nearest supported is {near[0]}" if near else "")
+        self.unsupported.setdefault(full, reason)
+
+    def call(self, function: ir.Function, inputs: tuple[Value | None, ...], attributes: Mapping[str, Any], outer: Scope) -> tuple[Value | None, ...]:
+        """Inline a function body."""
+        scope: Scope = {str(v.name): (inputs[i] if i < len(inputs) else None) for i, v in enumerate(function.inputs)}
+        bound = {**{k: a for k, a in function.attributes.items() if a.value is not None}, **attributes}
+        before = self.opset
+        self.opset = function.opset_imports.get("", before)
+        try:
+            for node in function:
+                self.run([bind(node, bound)], scope)  # type: ignore[arg-type]
+        finally:
+            self.opset = before
+        results = []
+        for v in function.outputs:
+            found = scope.get(str(v.name))
+            if found is POISON:
+                raise Unsupported
+            results.append(found)
+        return tuple(results)
+
+    def expand(self, node: ir.Node, inputs: tuple[Value | None, ...]) -> tuple[Value | None, ...] | None:
+        """ONNX defines some operators by others: use that definition."""
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        version = self.opset if domain == "" else self.versions.get(domain, 1)
+        try:
+            schema = onnx.defs.get_schema(node.op_type, version, domain)
+        except Exception:
+            return None
+        proto = None
+        if schema.has_context_dependent_function:
+            types = []
+            for v in inputs:
+                t = onnx.TypeProto()
+                if v is not None:
+                    t = onnx.helper.make_tensor_type_proto(next(k for k, n in ONNX_DTYPES.items() if n == v.dtype), v.shape)
+                types.append(t.SerializeToString())
+            raw = ir.to_proto(node).SerializeToString()
+            try:
+                proto = onnx.FunctionProto.FromString(schema.get_context_dependent_function(raw, types))
+            except Exception:
+                return None
+        elif schema.has_function:
+            proto = schema.function_body
+        if proto is None or not proto.node:
+            return None
+        if not proto.opset_import:
+            proto.opset_import.append(onnx.helper.make_opsetid("", version))
+        defaults = {k: ir.from_proto(a.default_value) for k, a in schema.attributes.items() if a.default_value.name}
+        return self.call(ir.from_proto(proto), inputs, {**defaults, **node.attributes}, {})
+
+    def subgraph(self, graph: ir.Graph, scope: Scope) -> list[Value]:
+        inner = dict(scope)
+        for value in graph.initializers.values():
+            inner[str(value.name)] = self.b.constant(tensor_array(value.const_value, f"initializer {value.name}"))
+        self.run(graph, inner)
+        results = []
+        for v in graph.outputs:
+            found = inner.get(str(v.name))
+            if found is POISON:
+                raise Unsupported
+            if found is None:
+                raise Error("model", f"{v.name} is never computed", f"a subgraph of {self.b.origin}")
+            results.append(found)
+        return results
+
+    def branch(self, node: ir.Node, inputs: tuple[Value | None, ...], scope: Scope) -> tuple[Value, ...]:
+        """If: the branch taken where the condition is known, else both and a selection."""
+        condition = inputs[0]
+        assert condition is not None
+        known = self.b.array(condition)
+        branches = {k: node.attributes[k].as_graph() for k in ("then_branch", "else_branch")}
+        if known is not None:
+            return tuple(self.subgraph(branches["then_branch" if bool(known.reshape(-1)[0]) else "else_branch"], scope))
+        yes, no = self.subgraph(branches["then_branch"], scope), self.subgraph(branches["else_branch"], scope)
+        self.b.origin = node.name or "If"
+        for a, c in zip(yes, no):
+            if a.type != c.type:
+                raise Error("unsupported", f"the branches of If give {list(a.shape)} and {list(c.shape)}", self.b.origin, "make the condition known at build time")
+        flag = self.b.reshape(condition, ())
+        return tuple(self.b("Where", flag, a, c) for a, c in zip(yes, no))
+
+    def loop(self, node: ir.Node, inputs: tuple[Value | None, ...], scope: Scope) -> tuple[Value, ...]:
+        """Loop with a trip count known at build time, unrolled."""
+        b = self.b
+        body = node.attributes["body"].as_graph()
+        trips = int(b.known(inputs[0], "the trip count").reshape(-1)[0]) if inputs[0] is not None else UNROLL_LIMIT
+        carried = [v for v in inputs[2:]]
+        condition = inputs[1]
+        scans: list[list[Value]] = []
+        for step in range(trips + 1):
+            alive = condition is None or bool(b.known(condition, "the loop's condition").reshape(-1)[0])
+            if step == trips or not alive:
+                break
+            if step == UNROLL_LIMIT:
+                raise Error("unsupported", f"a loop of more than {UNROLL_LIMIT} steps", self.b.origin)
+            inner = dict(scope)
+            keep = b.constant(np.array(True)) if condition is None else condition
+            for v, value in zip(body.inputs, [b.constant(np.array(step, np.int64)), keep, *carried]):
+                inner[str(v.name)] = value
+            results = self.subgraph(body, inner)
+            condition, carried, rest = results[0], list(results[1 : 1 + len(carried)]), results[1 + len(carried) :]
+            scans = scans or [[] for _ in rest]
+            for collected, value in zip(scans, rest):
+                collected.append(b.reshape(value, (1, *value.shape)))
+        if not scans and len(body.outputs) > 1 + len(carried):
+            raise Error("unsupported", "a loop that never runs but has scan outputs", self.b.origin)
+        stacked = [b.many("Concat", parts, axis=0)[0] for parts in scans]
+        return tuple(v for v in (*carried, *stacked) if v is not None)
+
+
+POISON = Value("", TensorType("bool", ()))
+
+
+def trimmed(node: ir.Node) -> list[ir.Value]:
+    """Outputs without trailing unused ones."""
+    outputs = list(node.outputs)
+    while len(outputs) > 1 and (not outputs[-1].name or (not outputs[-1].uses() and not outputs[-1].is_graph_output())):
+        outputs.pop()
+    return outputs
+
+
+def bind(node: ir.Node, bound: Mapping[str, Any]) -> ir.Node:
+    """The node with references to the function's attributes filled in."""
+    if not any(a.is_ref() for a in node.attributes.values()):
+        return node
+    attributes = []
+    for a in node.attributes.values():
+        if not a.is_ref():
+            attributes.append(a)
+        elif a.ref_attr_name in bound:
+            value = bound[a.ref_attr_name]
+            attributes.append(ir.Attr(a.name, value.type, value.value))
+    return ir.Node(node.domain, node.op_type, node.inputs, attributes, outputs=[ir.Value(name=v.name) for v in node.outputs], name=node.name)
+
+
+def plain(attribute: ir.Attr, where: str) -> Any:
+    """An attribute's value in Python and NumPy terms."""
+    if attribute.type == ir.AttributeType.TENSOR:
+        return tensor_array(attribute.value, f"attribute {attribute.name} of {where}")
+    value = attribute.value
+    if isinstance(value, tuple):
+        return list(value)
+    return value

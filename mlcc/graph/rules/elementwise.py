@@ -1,0 +1,244 @@
+"""Elementwise and activation operators."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce as fold
+from math import sqrt
+
+import numpy as np
+
+from mlcc.arithmetic.elementary import UNARY
+from mlcc.graph.builder import Value
+from mlcc.graph.core import DTYPES
+from mlcc.graph.source import Source
+
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+ONNX_DTYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16"}
+ONE_OVER_SQRT2 = float(np.float32(1 / sqrt(2)))
+
+
+def unary(core: str) -> Callable[[Source], Value]:
+    return lambda s: s.b(core, s[0])
+
+
+def binary(core: str, swap: bool = False) -> Callable[[Source], Value]:
+    return lambda s: s.b(core, s[1], s[0]) if swap else s.b(core, s[0], s[1])
+
+
+def variadic(core: str) -> Callable[[Source], Value]:
+    return lambda s: fold(lambda a, x: s.b(core, a, x), [s[i] for i in range(1, len(s.inputs))], s[0])
+
+
+def wide(function: Callable[..., Value]) -> Callable[[Source], Value]:
+    """A composite activation: float16 and bfloat16 are computed in float32 throughout and rounded once."""
+    def run(s: Source) -> Value:
+        x = s[0]
+        if x.dtype in ("float16", "bfloat16"):
+            return s.b.cast(function(s, s.b.cast(x, "float32")), x.dtype)
+        return function(s, x)
+    return run
+
+
+def mean(s: Source) -> Value:
+    total = variadic("Add")(s)
+    return s.b("Div", total, s.b.like(len(s.inputs), total))
+
+
+def reciprocal(s: Source) -> Value:
+    return s.b("Div", s.b.like(1, s[0]), s[0])
+
+
+def sign(s: Source) -> Value:
+    b, x = s.b, s[0]
+    zero, one = b.like(0, x), b.like(1, x)
+    rest = zero if x.dtype not in FLOATS else b("Where", b("IsNaN", x), x, zero)
+    if not x.dtype.startswith("u"):
+        rest = b("Where", b("Less", x, zero), b("Neg", one), rest)
+    return b("Where", b("Less", zero, x), one, rest)
+
+
+def absolute(s: Source) -> Value:
+    return s[0] if s[0].dtype.startswith("u") else s.b("Abs", s[0])
+
+
+def integral(core: str) -> Callable[[Source], Value]:
+    return lambda s: s.b(core, s[0]) if s[0].dtype in FLOATS else s[0]
+
+
+def is_inf(s: Source) -> Value:
+    b, x = s.b, s[0]
+    if x.dtype in ("float16", "bfloat16"):
+        x = b.cast(x, "float32")
+    infinity = b.like(np.inf, x)
+    positive, negative = bool(s.attr("detect_positive", 1)), bool(s.attr("detect_negative", 1))
+    if positive and negative:
+        return b("Equal", b("Abs", x), infinity)
+    if not positive and not negative:
+        return b.expand(b.constant(np.array(False)), x.shape)
+    return b("Equal", x if positive else b("Neg", x), infinity)
+
+
+def mod(s: Source) -> Value:
+    if s.attr("fmod", 0):
+        return s.b("Fmod", s[0], s[1])
+    if s[0].dtype in FLOATS:
+        raise s.bad("fmod=0 is for integers")
+    return s.b("Mod", s[0], s[1])
+
+
+def bit_shift(s: Source) -> Value:
+    if not s[0].dtype.startswith("u"):
+        raise s.bad(f"an unsigned integer wanted, {s[0].dtype} given")
+    return s.b("ShiftLeft" if s.attr("direction") == "LEFT" else "ShiftRight", s[0], s[1])
+
+
+def power(s: Source) -> Value:
+    """x^2 and x^½ with a known exponent become x·x and √x (recorded: correctly rounded, so at least as close)."""
+    b, x, y = s.b, s[0], s[1]
+    exponent = b.array(y)
+    if exponent is not None and exponent.size == 1 and x.dtype in FLOATS and y.rank <= x.rank:
+        e = float(exponent.reshape(()))
+        if e == 1.0:
+            return x
+        if e == 2.0:
+            b.record("power-of-two-as-product")
+            return b("Mul", x, x)
+        if e == 0.5:
+            b.record("power-of-half-as-root")
+            return b("Sqrt", x)
+    result = x.dtype
+    if result not in FLOATS:
+        x = b.cast(x, "float32")
+        b.record("integer-power-in-float32")
+    return b.cast(b("Pow", b.cast(x, "float32") if x.dtype != "float64" else x, b.cast(y, "float32")), result)
+
+
+def clip(s: Source) -> Value:
+    b, x = s.b, s[0]
+    low, high = (s.optional(1), s.optional(2)) if s.opset >= 11 else (None, None)
+    if "min" in s.attributes:
+        low = b.like(s.attr("min"), x)
+    if "max" in s.attributes:
+        high = b.like(s.attr("max"), x)
+    return clamp(s, clamp(s, x, low, False), high, True)
+
+
+def clamp(s: Source, x: Value, limit: Value | None, upper: bool) -> Value:
+    if limit is None:
+        return x
+    return s.b("Where", s.b("Less", limit, x) if upper else s.b("Less", x, limit), limit, x)
+
+
+def cast(s: Source) -> Value:
+    to = ONNX_DTYPES.get(int(s.attr("to")))
+    if to is None:
+        raise s.unsupported(f"ONNX element type {s.attr('to')}", f"use one of {', '.join(DTYPES)}")
+    return s.b.cast(s[0], to)
+
+
+def hard_sigmoid(s: Source, x: Value) -> Value:
+    b = s.b
+    y = b("Add", b("Mul", x, b.like(s.attr("alpha", 0.2), x)), b.like(s.attr("beta", 0.5), x))
+    return clamp(s, clamp(s, y, b.like(0, y), False), b.like(1, y), True)
+
+
+def hard_swish(s: Source, x: Value) -> Value:
+    b = s.b
+    y = b("Add", b("Mul", x, b.like(1 / 6, x)), b.like(0.5, x))
+    return b("Mul", x, clamp(s, clamp(s, y, b.like(0, y), False), b.like(1, y), True))
+
+
+def _negative_part(s: Source, x: Value, negative: Value) -> Value:
+    return s.b("Where", s.b("Less", x, s.b.like(0, x)), negative, x)
+
+
+def leaky_relu(s: Source, x: Value) -> Value:
+    return _negative_part(s, x, s.b("Mul", x, s.b.like(s.attr("alpha", 0.01), x)))
+
+
+def prelu(s: Source) -> Value:
+    return _negative_part(s, s[0], s.b("Mul", s[0], s[1]))
+
+
+def _exp_minus_one(s: Source, x: Value) -> Value:
+    return s.b("Sub", s.b("Exp", x), s.b.like(1, x))
+
+
+def elu(s: Source, x: Value) -> Value:
+    return _negative_part(s, x, s.b("Mul", _exp_minus_one(s, x), s.b.like(s.attr("alpha", 1.0), x)))
+
+
+def celu(s: Source, x: Value) -> Value:
+    alpha = s.b.like(s.attr("alpha", 1.0), x)
+    return _negative_part(s, x, s.b("Mul", _exp_minus_one(s, s.b("Div", x, alpha)), alpha))
+
+
+def selu(s: Source, x: Value) -> Value:
+    b = s.b
+    alpha, gamma = b.like(s.attr("alpha", 1.67326319217681884765625), x), b.like(s.attr("gamma", 1.05070102214813232421875), x)
+    return b("Mul", _negative_part(s, x, b("Mul", _exp_minus_one(s, x), alpha)), gamma)
+
+
+def softplus(s: Source, x: Value) -> Value:
+    """max(x, 0) + log(1 + e^−|x|)."""
+    b = s.b
+    return b("Add", b("Relu", x), b("Log", b("Add", b("Exp", b("Neg", b("Abs", x))), b.like(1, x))))
+
+
+def softsign(s: Source, x: Value) -> Value:
+    return s.b("Div", x, s.b("Add", s.b("Abs", x), s.b.like(1, x)))
+
+
+def mish(s: Source, x: Value) -> Value:
+    return s.b("Mul", x, s.b("Tanh", softplus(s, x)))
+
+
+def swish(s: Source, x: Value) -> Value:
+    alpha = s.attr("alpha", 1.0)
+    return s.b("Mul", x, s.b("Sigmoid", x if alpha == 1.0 else s.b("Mul", x, s.b.like(alpha, x))))
+
+
+def gelu(s: Source, x: Value) -> Value:
+    b = s.b
+    half, one = b.like(0.5, x), b.like(1, x)
+    if s.attr("approximate", "none") == "tanh":
+        cube = b("Mul", b("Mul", b("Mul", x, x), x), b.like(0.044715, x))
+        inner = b("Mul", b("Add", x, cube), b.like(np.sqrt(2 / np.pi), x))
+        return b("Mul", b("Mul", x, half), b("Add", b("Tanh", inner), one))
+    return b("Mul", b("Mul", x, half), b("Add", b("Erf", b("Mul", x, b.like(ONE_OVER_SQRT2, x))), one))
+
+
+def thresholded_relu(s: Source, x: Value) -> Value:
+    return s.b("Where", s.b("Less", s.b.like(s.attr("alpha", 1.0), x), x), x, s.b.like(0, x))
+
+
+def shrink(s: Source, x: Value) -> Value:
+    b, lambd, bias = s.b, s.attr("lambd", 0.5), s.attr("bias", 0.0)
+    low = b("Where", b("Less", x, b.like(-lambd, x)), b("Add", x, b.like(bias, x)), b.like(0, x))
+    return b("Where", b("Less", b.like(lambd, x), x), b("Sub", x, b.like(bias, x)), low)
+
+
+def dropout(s: Source) -> Value | tuple[Value, ...]:
+    training = s.optional(2)
+    if training is not None and bool(np.any(s.b.known(training, "training_mode"))) and s.scalar("ratio", 1, 0.5) != 0:
+        raise s.unsupported("training mode", "export the model for inference")
+    mask = s.b.expand(s.b.constant(np.array(True)), s[0].shape)
+    return (s[0], mask) if s.output_count > 1 else s[0]
+
+
+def where(s: Source) -> Value:
+    return s.b("Where", s[0], s[1], s[2])
+
+
+TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
+    **{op: unary(op) for op in ("Neg", "Sqrt", "Relu", "Not", "BitwiseNot", "IsNaN", "Identity", *UNARY)},
+    "Floor": integral("Floor"), "Ceil": integral("Ceil"), "Round": integral("Round"), "Abs": absolute,
+    **{op: binary(op) for op in ("Add", "Sub", "Mul", "Div", "And", "Or", "Xor", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Equal", "Less")},
+    "LessOrEqual": binary("LessOrEqual"), "Greater": binary("Less", swap=True), "GreaterOrEqual": binary("LessOrEqual", swap=True),
+    "Max": variadic("Max"), "Min": variadic("Min"), "Sum": variadic("Add"), "Mean": mean,
+    "Reciprocal": reciprocal, "Sign": sign, "IsInf": is_inf, "Mod": mod, "BitShift": bit_shift, "Pow": power, "Clip": clip, "Cast": cast,
+    "CastLike": lambda s: s.b.cast(s[0], s[1].dtype), "Where": where, "Dropout": dropout, "PRelu": prelu,
+    **{op: wide(f) for op, f in {
+        "HardSigmoid": hard_sigmoid, "HardSwish": hard_swish, "LeakyRelu": leaky_relu, "Elu": elu, "Celu": celu, "Selu": selu, "Softplus": softplus,
+        "Softsign": softsign, "Mish": mish, "Swish": swish, "Gelu": gelu, "ThresholdedRelu": thresholded_relu, "Shrink": shrink}.items()},
+}

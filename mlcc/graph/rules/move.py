@@ -1,0 +1,284 @@
+"""Shape and data-movement operators."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+import numpy as np
+
+from mlcc.graph.builder import Value
+from mlcc.graph.rules.elementwise import ONNX_DTYPES
+from mlcc.graph.source import Source, normal_axis
+
+
+def shape(s: Source) -> Value:
+    dims = s[0].shape[slice(int(s.attr("start", 0)), s.attr("end"))]
+    return s.b.constant(np.array(dims, np.int64))
+
+
+def reshape(s: Source) -> Value:
+    wanted = s.ints("shape", 1)
+    if wanted is None:
+        raise s.bad("no shape given")
+    x, keep_zero = s[0], bool(s.attr("allowzero", 0))
+    if any(n == 0 and i >= x.rank for i, n in enumerate(wanted)) and not keep_zero:
+        raise s.bad(f"shape {wanted} copies an axis that {list(x.shape)} lacks")
+    dims = [x.shape[i] if n == 0 and not keep_zero else n for i, n in enumerate(wanted)]
+    if dims.count(-1) > 1 or any(n < -1 for n in dims):
+        raise s.bad(f"shape {wanted} is no shape")
+    if -1 in dims:
+        rest = prod(n for n in dims if n != -1)
+        if rest == 0 or x.type.size % rest:
+            raise s.bad(f"{list(x.shape)} cannot become {wanted}")
+        dims[dims.index(-1)] = x.type.size // rest
+    return s.b.reshape(x, dims)
+
+
+def flatten(s: Source) -> Value:
+    axis = int(s.attr("axis", 1))
+    axis = axis + s[0].rank if axis < 0 else axis
+    return s.b.reshape(s[0], (prod(s[0].shape[:axis]), prod(s[0].shape[axis:])))
+
+
+def squeeze(s: Source) -> Value:
+    axes = s.ints("axes", 1)
+    x = s[0]
+    drop = {i for i, n in enumerate(x.shape) if n == 1} if axes is None else {normal_axis(a, x.rank, s.where) for a in axes}
+    if any(x.shape[i] != 1 for i in drop):
+        raise s.bad(f"axes {sorted(drop)} of {list(x.shape)} are not all 1")
+    return s.b.reshape(x, [n for i, n in enumerate(x.shape) if i not in drop])
+
+
+def unsqueeze(s: Source) -> Value:
+    axes = s.ints("axes", 1) or []
+    rank = s[0].rank + len(axes)
+    new = {normal_axis(a, rank, s.where) for a in axes}
+    rest = iter(s[0].shape)
+    return s.b.reshape(s[0], [1 if i in new else next(rest) for i in range(rank)])
+
+
+def transpose(s: Source) -> Value:
+    return s.b.transpose(s[0], s.attr("perm", list(reversed(range(s[0].rank)))))
+
+
+def expand(s: Source) -> Value:
+    wanted = s.ints("shape", 1) or []
+    try:
+        dims = np.broadcast_shapes(s[0].shape, tuple(wanted))
+    except ValueError:
+        raise s.bad(f"{list(s[0].shape)} does not expand to {wanted}") from None
+    return s.b.expand(s[0], dims)
+
+
+def concat(s: Source) -> Value:
+    axis = s.axis()
+    parts = [s[i] for i in range(len(s.inputs))]
+    filled = [p for p in parts if p.shape[axis] != 0] or parts[:1]
+    return s.b.many("Concat", filled, axis=axis)[0]
+
+
+def slice_(s: Source) -> Value:
+    starts, ends = s.ints("starts", 1), s.ints("ends", 2)
+    x = s[0]
+    if starts is None or ends is None or len(starts) != len(ends):
+        raise s.bad("starts and ends do not fit")
+    axes = s.ints("axes", 3) or list(range(len(starts)))
+    steps = s.ints("steps", 4) or [1] * len(starts)
+    first, step_of, count = [0] * x.rank, [1] * x.rank, list(x.shape)
+    for axis, start, end, step in zip(axes, starts, ends, steps):
+        axis = normal_axis(axis, x.rank, s.where)
+        if step == 0:
+            raise s.bad("a step of 0")
+        found = range(*slice(start, end if not (step < 0 and end < -x.shape[axis]) else None, step).indices(x.shape[axis]))
+        first[axis], step_of[axis], count[axis] = (found.start if len(found) else 0), step, len(found)
+    return s.b("Slice", x, starts=tuple(first), steps=tuple(step_of), shape=tuple(count))
+
+
+def split(s: Source) -> tuple[Value, ...]:
+    axis = s.axis()
+    extent, count = s[0].shape[axis], s.output_count
+    sizes = s.ints("split", 1)
+    if sizes is None:
+        chunk = -(-extent // int(s.attr("num_outputs", count)))
+        sizes = [max(0, min(chunk, extent - i * chunk)) for i in range(count)]
+    if sum(sizes) != extent or len(sizes) != count or any(n < 0 for n in sizes):
+        raise s.bad(f"{extent} does not split into {sizes}")
+    return tuple(s.b.slice(s[0], axis, sum(sizes[:i]) if n else 0, n) for i, n in enumerate(sizes))
+
+
+def pad(s: Source) -> Value:
+    b, x = s.b, s[0]
+    pads, mode = s.ints("pads", 1) or [], s.attr("mode", "constant")
+    axes = s.ints("axes", 3) if s.opset >= 18 else None
+    axes = list(range(x.rank)) if axes is None else [normal_axis(a, x.rank, s.where) for a in axes]
+    if len(pads) != 2 * len(axes):
+        raise s.bad(f"{len(pads)} pads for {len(axes)} axes")
+    before, after = [0] * x.rank, [0] * x.rank
+    for i, a in enumerate(axes):
+        before[a], after[a] = pads[i], pads[i + len(axes)]
+    for axis in range(x.rank):  # negative pads crop
+        low, high = max(0, -before[axis]), max(0, -after[axis])
+        if low or high:
+            x = b.slice(x, axis, low, x.shape[axis] - low - high)
+    before, after = [max(0, p) for p in before], [max(0, p) for p in after]
+    if mode == "constant":
+        value = s.attr("value") if "value" in s.attributes else (s.scalar("constant_value", 2, 0) if s.optional(2) is not None else 0)
+        return b("Pad", x, before=tuple(before), after=tuple(after), value=value) if any((*before, *after)) else x
+    numpy_mode = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}.get(mode)
+    if numpy_mode is None:
+        raise s.bad(f"mode {mode}")
+    for axis in range(x.rank):
+        if before[axis] or after[axis]:
+            indices = np.pad(np.arange(x.shape[axis], dtype=np.int64), (before[axis], after[axis]), mode=numpy_mode)  # type: ignore[call-overload]
+            x = b("Gather", x, b.constant(indices), axis=axis)
+    return x
+
+
+def tile(s: Source) -> Value:
+    b, x = s.b, s[0]
+    repeats = s.ints("repeats", 1) or []
+    if len(repeats) != x.rank or any(r < 0 for r in repeats):
+        raise s.bad(f"repeats {repeats} for rank {x.rank}")
+    spread = b.reshape(x, [n for size in x.shape for n in (1, size)])
+    spread = b.expand(spread, [n for r, size in zip(repeats, x.shape) for n in (r, size)])
+    return b.reshape(spread, [r * size for r, size in zip(repeats, x.shape)])
+
+
+def gather(s: Source) -> Value:
+    """A single known index is a slice: a view costs nothing."""
+    axis, b = s.axis(), s.b
+    indices = b.array(s[1])
+    if indices is not None and indices.size == 1 and s[0].shape[axis]:
+        i = int(indices.reshape(()))
+        i += s[0].shape[axis] if i < 0 else 0
+        if 0 <= i < s[0].shape[axis]:
+            return b.reshape(b.slice(s[0], axis, i, 1), (*s[0].shape[:axis], *s[1].shape, *s[0].shape[axis + 1 :]))
+    return b("Gather", s[0], s[1], axis=axis)
+
+
+def constant_of_shape(s: Source) -> Value:
+    value = np.asarray(s.attr("value", np.zeros(1, np.float32))).reshape(())
+    return s.b.expand(s.b.constant(value), [int(n) for n in s.b.known(s[0], "the shape")])
+
+
+def range_(s: Source) -> Value:
+    start, limit, delta = (s.b.known(s[i], n).reshape(()) for i, n in enumerate(("start", "limit", "delta")))
+    count = max(0, int(np.ceil((float(limit) - float(start)) / float(delta)))) if delta else 0
+    return s.b.constant((start + np.arange(count).astype(start.dtype) * delta).astype(start.dtype))
+
+
+def eye_like(s: Source) -> Value:
+    dtype = ONNX_DTYPES[int(s.attr("dtype"))] if "dtype" in s.attributes else s[0].dtype
+    return s.b.constant(np.eye(*s[0].shape, k=int(s.attr("k", 0))), dtype)
+
+
+def trilu(s: Source) -> Value:
+    b, x = s.b, s[0]
+    k = int(s.scalar("k", 1, 0))
+    mask = np.tri(x.shape[-2], x.shape[-1], k=k if not s.attr("upper", 1) else k - 1, dtype=bool)
+    keep = b.constant(~mask if s.attr("upper", 1) else mask)
+    return b("Where", keep, x, b.like(0, x))
+
+
+def one_hot(s: Source) -> Value:
+    b, indices = s.b, s[0]
+    depth = int(s.b.known(s[1], "depth").reshape(-1)[0])
+    values = s[2]
+    axis = normal_axis(int(s.attr("axis", -1)), indices.rank + 1, s.where)
+    i = b.cast(indices, "int64")
+    wrapped = b("Where", b("Less", i, b.like(0, i)), b("Add", i, b.like(depth, i)), i)
+    shape_ = list(indices.shape)
+    shape_.insert(axis, 1)
+    classes = b.constant(np.arange(depth, dtype=np.int64).reshape([-1 if a == axis else 1 for a in range(indices.rank + 1)]))
+    hit = b("Equal", b.reshape(wrapped, shape_), classes)
+    off, on = (b.reshape(b.slice(values, 0, j, 1), ()) for j in (0, 1))
+    return b("Where", hit, on, off)
+
+
+def depth_to_space(s: Source) -> Value:
+    n, c, h, w = s[0].shape
+    k = int(s.attr("blocksize"))
+    if s.attr("mode", "DCR") == "DCR":
+        x = s.b.transpose(s.b.reshape(s[0], (n, k, k, c // (k * k), h, w)), (0, 3, 4, 1, 5, 2))
+    else:
+        x = s.b.transpose(s.b.reshape(s[0], (n, c // (k * k), k, k, h, w)), (0, 1, 4, 2, 5, 3))
+    return s.b.reshape(x, (n, c // (k * k), h * k, w * k))
+
+
+def space_to_depth(s: Source) -> Value:
+    n, c, h, w = s[0].shape
+    k = int(s.attr("blocksize"))
+    x = s.b.transpose(s.b.reshape(s[0], (n, c, h // k, k, w // k, k)), (0, 3, 5, 1, 2, 4))
+    return s.b.reshape(x, (n, c * k * k, h // k, w // k))
+
+
+def gather_elements(s: Source) -> Value:
+    return s.b("GatherElements", s[0], s[1], axis=s.axis())
+
+
+def gather_nd(s: Source) -> Value:
+    return s.b("GatherND", s[0], s[1], batch_dims=int(s.attr("batch_dims", 0)))
+
+
+def scatter_elements(s: Source) -> Value:
+    return s.b("ScatterElements", s[0], s[1], s[2], axis=s.axis(), reduction=s.attr("reduction", "none"))
+
+
+def scatter_nd(s: Source) -> Value:
+    return s.b("ScatterND", s[0], s[1], s[2], reduction=s.attr("reduction", "none"))
+
+
+def compress(s: Source) -> Value:
+    chosen = np.flatnonzero(s.b.known(s[1], "condition")).astype(np.int64)
+    if "axis" not in s.attributes:
+        return s.b("Gather", s.b.reshape(s[0], (s[0].type.size,)), s.b.constant(chosen), axis=0)
+    return s.b("Gather", s[0], s.b.constant(chosen), axis=s.axis())
+
+
+def non_zero(s: Source) -> Value:
+    return s.b.constant(np.array(np.nonzero(s.b.known(s[0], "the input")), np.int64))
+
+
+def reverse_sequence(s: Source) -> Value:
+    lengths = s.b.known(s[1], "sequence_lens")
+    time, batch = int(s.attr("time_axis", 0)), int(s.attr("batch_axis", 1))
+    steps = np.arange(s[0].shape[time])
+    index = np.stack([np.where(steps < n, n - 1 - steps, steps) for n in lengths], axis=1).astype(np.int64)  # [time, batch]
+    dims = [1] * s[0].rank
+    index = index if time < batch else index.T
+    dims[time], dims[batch] = s[0].shape[time], s[0].shape[batch]
+    return s.b("GatherElements", s[0], s.b.expand(s.b.constant(index.reshape(dims)), s[0].shape), axis=time)
+
+
+def constant(s: Source) -> Value:
+    for name, value in s.attributes.items():
+        if name == "value":
+            return s.b.constant(value)
+        if name in ("value_float", "value_floats"):
+            return s.b.constant(np.array(value, np.float32))
+        if name in ("value_int", "value_ints"):
+            return s.b.constant(np.array(value, np.int64))
+    raise s.unsupported("constants of strings or sparse tensors")
+
+
+def center_crop_pad(s: Source) -> Value:
+    b, x = s.b, s[0]
+    target = [int(n) for n in b.known(s[1], "shape")]
+    axes = [normal_axis(a, x.rank, s.where) for a in (s.ints("axes") or range(x.rank))]
+    before, after = [0] * x.rank, [0] * x.rank
+    for axis, n in zip(axes, target):
+        extra = n - x.shape[axis]
+        if extra < 0:
+            x = b.slice(x, axis, -extra // 2, n)
+        else:
+            before[axis], after[axis] = extra // 2, extra - extra // 2
+    return b("Pad", x, before=tuple(before), after=tuple(after), value=0) if any((*before, *after)) else x
+
+
+TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
+    "Shape": shape, "Size": lambda s: s.b.constant(np.array(s[0].type.size, np.int64)), "Reshape": reshape, "Flatten": flatten, "Squeeze": squeeze, "Unsqueeze": unsqueeze,
+    "Transpose": transpose, "Expand": expand, "Concat": concat, "Slice": slice_, "Split": split, "Pad": pad, "Tile": tile, "Gather": gather,
+    "GatherElements": gather_elements, "GatherND": gather_nd, "Scatter": scatter_elements, "ScatterElements": scatter_elements, "ScatterND": scatter_nd,
+    "ConstantOfShape": constant_of_shape, "Range": range_, "EyeLike": eye_like, "Trilu": trilu, "OneHot": one_hot, "DepthToSpace": depth_to_space,
+    "SpaceToDepth": space_to_depth, "Compress": compress, "NonZero": non_zero, "ReverseSequence": reverse_sequence, "Constant": constant, "CenterCropPad": center_crop_pad,
+}

@@ -1,0 +1,120 @@
+"""Quantised operators, with the ONNX meaning."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mlcc.graph.builder import Value
+from mlcc.graph.core import DTYPES
+from mlcc.graph.rules.conv import window
+from mlcc.graph.rules.elementwise import ONNX_DTYPES, clamp
+from mlcc.graph.source import Source, normal_axis
+
+
+def along(s: Source, v: Value, x: Value, axis: int) -> Value:
+    """A per-axis (or per-block) parameter shaped to broadcast over x; the axis matters only where there is more than one value."""
+    if v.rank == 0 or v.type.size == 1 and v.rank <= 1:
+        return s.b.reshape(v, ())
+    axis = normal_axis(axis, x.rank, s.where)
+    if v.rank == 1:
+        return s.b.reshape(v, [v.type.size if i == axis else 1 for i in range(x.rank)])
+    block = int(s.attr("block_size", 0))
+    if not block:
+        return v
+    spread = s.b.expand(s.b.reshape(v, (*v.shape[: axis + 1], 1, *v.shape[axis + 1 :])), (*v.shape[: axis + 1], block, *v.shape[axis + 1 :]))
+    flat = s.b.reshape(spread, (*v.shape[:axis], v.shape[axis] * block, *v.shape[axis + 1 :]))
+    return s.b.slice(flat, axis, 0, x.shape[axis])
+
+
+def dequantize(s: Source, x: Value, scale: Value, zero: Value | None) -> Value:
+    """(x − zero) · scale: the difference in int32, exact."""
+    b = s.b
+    i = b.cast(x, "int32")
+    if zero is not None:
+        i = b("Sub", i, b.cast(zero, "int32"))
+    return b.cast(b("Mul", b.cast(i, "float32"), b.cast(scale, "float32")), scale.dtype)
+
+
+def quantize(s: Source, x: Value, scale: Value, zero: Value | None, to: str) -> Value:
+    """saturate(round_half_even(x / scale) + zero)."""
+    b = s.b
+    rounded = b("Round", b("Div", b.cast(x, "float32"), b.cast(scale, "float32")))
+    limits = np.iinfo(DTYPES[to])
+    if zero is not None:
+        rounded = b("Add", rounded, b.cast(zero, "float32"))
+    low, high = (b.constant(np.float32(v)) for v in (limits.min, limits.max))
+    return b.cast(clamp(s, clamp(s, rounded, low, False), high, True), to)
+
+
+def dequantize_linear(s: Source) -> Value:
+    x = s[0]
+    axis = int(s.attr("axis", 1))
+    zero = s.optional(2)
+    y = dequantize(s, x, along(s, s[1], x, axis), along(s, zero, x, axis) if zero is not None else None)
+    return s.b.cast(y, ONNX_DTYPES[int(s.attr("output_dtype"))]) if s.attr("output_dtype", 0) else y
+
+
+def quantize_linear(s: Source) -> Value:
+    x, zero = s[0], s.optional(2)
+    axis = int(s.attr("axis", 1))
+    to = zero.dtype if zero is not None else ONNX_DTYPES.get(int(s.attr("output_dtype", 2)) or 2, "")
+    if to not in ("int8", "uint8", "int16", "uint16"):
+        raise s.unsupported(f"quantisation to {to or s.attr('output_dtype')}", "use int8, uint8, int16 or uint16")
+    return quantize(s, x, along(s, s[1], x, axis), along(s, zero, x, axis) if zero is not None else None, to)
+
+
+def dynamic_quantize_linear(s: Source) -> tuple[Value, ...]:
+    b, x = s.b, s[0]
+    axes = tuple(range(x.rank))
+    zero = b.like(0, x)
+    high = b.reshape(b("ReduceMax", x, axes=axes), ()) if axes else x
+    low = b.reshape(b("ReduceMin", x, axes=axes), ()) if axes else x
+    high, low = b("Max", high, zero), b("Min", low, zero)
+    scale = b("Div", b("Sub", high, low), b.like(255, x))
+    point = b("Round", b("Div", b("Sub", zero, low), scale))
+    point = b.cast(clamp(s, clamp(s, point, b.like(0, x), False), b.like(255, x), True), "uint8")
+    return quantize(s, x, scale, point, "uint8"), scale, point
+
+
+def shifted(s: Source, x: Value, zero: Value | None, axis: int) -> Value:
+    b = s.b
+    i = b.cast(x, "int32")
+    return i if zero is None else b("Sub", i, along(s, b.cast(zero, "int32"), x, axis))
+
+
+def matmul_integer(s: Source) -> Value:
+    return s.b("MatMul", shifted(s, s[0], s.optional(2), s[0].rank - 2), shifted(s, s[1], s.optional(3), s[1].rank - 1))
+
+
+def requantize(s: Source, acc: Value, a_scale: Value, w_scale: Value, y_scale: Value, y_zero: Value, axis: int) -> Value:
+    """int32 → binary32, times the combined scale, rounded half to even, saturated."""
+    b = s.b
+    scale = along(s, b("Div", b("Mul", a_scale, w_scale), y_scale), acc, axis)
+    value = b("Round", b("Mul", b.cast(acc, "float32"), scale))
+    value = b("Add", value, along(s, b.cast(y_zero, "float32"), acc, axis))
+    limits = np.iinfo(DTYPES[y_zero.dtype])
+    low, high = (b.constant(np.float32(v)) for v in (limits.min, limits.max))
+    return b.cast(clamp(s, clamp(s, value, low, False), high, True), y_zero.dtype)
+
+
+def qlinear_matmul(s: Source) -> Value:
+    a, a_scale, a_zero, c, c_scale, c_zero, y_scale, y_zero = (s[i] for i in range(8))
+    acc = s.b("MatMul", shifted(s, a, a_zero, a.rank - 2), shifted(s, c, c_zero, c.rank - 1))
+    y = requantize(s, acc, s.b.cast(a_scale, "float32"), s.b.cast(c_scale, "float32"), s.b.cast(y_scale, "float32"), y_zero, acc.rank - 1)
+    return y
+
+
+def qlinear_conv(s: Source) -> Value:
+    b = s.b
+    x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = (s[i] for i in range(8))
+    bias = s.optional(8)
+    operands = [shifted(s, x, x_zero, 1), shifted(s, w, w_zero, 0)]
+    acc = b.many("Conv", [*operands, bias] if bias is not None else operands, group=int(s.attr("group", 1)), **window(s, x.shape[2:], w.shape[2:]))[0]
+    return requantize(s, acc, x_scale, w_scale, y_scale, y_zero, 1)
+
+
+TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
+    "DequantizeLinear": dequantize_linear, "QuantizeLinear": quantize_linear, "DynamicQuantizeLinear": dynamic_quantize_linear,
+    "MatMulInteger": matmul_integer, "QLinearMatMul": qlinear_matmul, "QLinearConv": qlinear_conv,
+}

@@ -1,0 +1,182 @@
+"""LSTM, GRU and RNN, unrolled over time. Each gate is one chain: bias, then the input's terms, then the state's."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mlcc.graph.builder import Value
+from mlcc.graph.rules.elementwise import TABLE as ELEMENTWISE
+from mlcc.graph.rules.elementwise import clamp
+from mlcc.graph.source import Source
+
+
+def activation(s: Source, name: str, x: Value, alpha: float | None, beta: float | None) -> Value:
+    key = {n.lower(): n for n in ("Relu", "Tanh", "Sigmoid", "LeakyRelu", "ThresholdedRelu", "HardSigmoid", "Elu", "Softsign", "Softplus")}.get(name.lower())
+    if key is None:
+        raise s.unsupported(f"activation {name}")
+    attributes = {k: v for k, v in (("alpha", alpha), ("beta", beta)) if v is not None}
+    result = ELEMENTWISE[key](Source(key, (x,), attributes, s.opset, 1, s.b))
+    assert isinstance(result, Value)
+    return result
+
+
+class Cell:
+    """What the three operators share: operands by direction, activations, the walk over time."""
+
+    def __init__(self, s: Source, gates: int, defaults: tuple[str, ...]) -> None:
+        self.s, self.b, self.gates = s, s.b, gates
+        self.hidden = int(s.attr("hidden_size", s[2].shape[-1]))
+        self.direction = s.attr("direction", "forward")
+        self.count = 2 if self.direction == "bidirectional" else 1
+        self.layout = int(s.attr("layout", 0))
+        x = s[0]
+        self.x = s.b.transpose(x, (1, 0, 2)) if self.layout else x
+        if x.rank != 3 or s[1].shape != (self.count, gates * self.hidden, x.shape[2]) or s[2].shape != (self.count, gates * self.hidden, self.hidden):
+            raise s.bad(f"input {list(x.shape)}, W {list(s[1].shape)}, R {list(s[2].shape)} do not fit")
+        self.steps, self.batch = self.x.shape[:2]
+        lengths = s.optional(4)
+        if lengths is not None and not np.all(s.b.known(lengths, "sequence_lens") == self.steps):
+            raise s.unsupported("sequences of different lengths in one batch", "pad the batch and drop sequence_lens")
+        names = s.attr("activations", list(defaults) * self.count)
+        self.names = [n.decode() if isinstance(n, bytes) else n for n in names]
+        self.alphas, self.betas = list(s.attr("activation_alpha", [])), list(s.attr("activation_beta", []))
+
+    def activate(self, direction: int, which: int, x: Value) -> Value:
+        per = len(self.names) // self.count
+        i = direction * per + which
+        limit = self.s.attr("clip")
+        if limit:
+            x = clamp(self.s, clamp(self.s, x, self.b.like(-limit, x), False), self.b.like(limit, x), True)
+        return activation(self.s, self.names[i], x, self.alphas[i] if i < len(self.alphas) else None, self.betas[i] if i < len(self.betas) else None)
+
+    def part(self, v: Value | None, direction: int) -> Value | None:
+        """The slice of an operand that belongs to a direction, its first axis dropped."""
+        return None if v is None else self.b.reshape(self.b.slice(v, 0, direction, 1), v.shape[1:])
+
+    def initial(self, index: int, direction: int) -> Value:
+        v = self.s.optional(index)
+        if v is not None and self.layout:
+            v = self.b.transpose(v, (1, 0, 2))
+        found = self.part(v, direction)
+        return found if found is not None else self.b.constant(np.zeros((self.batch, self.hidden)), self.x.dtype)
+
+    def projected(self, direction: int, bias: Value) -> Value:
+        """bias + x·Wᵀ for all steps: [steps, batch, gates·hidden]."""
+        w = self.part(self.s[1], direction)
+        assert w is not None
+        flat = self.b.reshape(self.x, (self.steps * self.batch, self.x.shape[2]))
+        return self.b.reshape(self.b("MatMul", flat, self.b.transpose(w, (1, 0)), bias), (self.steps, self.batch, self.gates * self.hidden))
+
+    def biases(self, direction: int) -> tuple[Value, Value]:
+        both = self.part(self.s.optional(3), direction)
+        n = self.gates * self.hidden
+        if both is None:
+            zero = self.b.constant(np.zeros(n), self.x.dtype)
+            return zero, zero
+        return self.b.slice(both, 0, 0, n), self.b.slice(both, 0, n, n)
+
+    def at(self, v: Value, step: int) -> Value:
+        return self.b.reshape(self.b.slice(v, 0, step, 1), v.shape[1:])
+
+    def gate(self, v: Value, index: int) -> Value:
+        return self.b.slice(v, v.rank - 1, index * self.hidden, self.hidden)
+
+    def order(self, direction: int) -> range:
+        backward = self.direction == "reverse" or direction == 1
+        return range(self.steps - 1, -1, -1) if backward else range(self.steps)
+
+    def outputs(self, sequences: list[list[Value]], finals: list[list[Value]]) -> tuple[Value, ...]:
+        """Y and the final states in the operator's layout."""
+        b = self.b
+        rows = [b.reshape(y, (1, 1, self.batch, self.hidden)) for d in range(self.count) for y in sequences[d]]
+        by_direction = [b.many("Concat", rows[d * self.steps : (d + 1) * self.steps], axis=0)[0] for d in range(self.count)]
+        y = b.many("Concat", by_direction, axis=1)[0]
+        last = [b.many("Concat", [b.reshape(v, (1, self.batch, self.hidden)) for v in states], axis=0)[0] for states in finals]
+        if self.layout:
+            y = b.transpose(y, (2, 0, 1, 3))
+            last = [b.transpose(v, (1, 0, 2)) for v in last]
+        return (y, *last)[: max(1, self.s.output_count)]
+
+
+def transposed(c: Cell, direction: int) -> Value:
+    r = c.part(c.s[2], direction)
+    assert r is not None
+    return c.b.transpose(r, (1, 0))
+
+
+def lstm(s: Source) -> tuple[Value, ...]:
+    """Gates i, o, f, c; peepholes added after the chain (elementwise)."""
+    c, b = Cell(s, 4, ("Sigmoid", "Tanh", "Tanh")), s.b
+    if s.attr("input_forget", 0):
+        raise s.unsupported("input_forget=1")
+    sequences, last_h, last_c = [], [], []
+    for d in range(c.count):
+        wb, rb = c.biases(d)
+        projected, r = c.projected(d, b("Add", wb, rb)), transposed(c, d)
+        h, cell, peep = c.initial(5, d), c.initial(6, d), c.part(s.optional(7), d)
+
+        def with_peephole(g: Value, index: int, state: Value, peep: Value | None = peep) -> Value:
+            return g if peep is None else b("Add", g, b("Mul", b.slice(peep, 0, index * c.hidden, c.hidden), state))
+
+        found: dict[int, Value] = {}
+        for t in c.order(d):
+            gates = b("MatMul", h, r, c.at(projected, t))
+            i = c.activate(d, 0, with_peephole(c.gate(gates, 0), 0, cell))
+            f = c.activate(d, 0, with_peephole(c.gate(gates, 2), 2, cell))
+            g = c.activate(d, 1, c.gate(gates, 3))
+            cell = b("Add", b("Mul", f, cell), b("Mul", i, g))
+            o = c.activate(d, 0, with_peephole(c.gate(gates, 1), 1, cell))
+            h = b("Mul", o, c.activate(d, 2, cell))
+            found[t] = h
+        sequences.append([found[t] for t in range(c.steps)])
+        last_h.append(h)
+        last_c.append(cell)
+    return c.outputs(sequences, [last_h, last_c])
+
+
+def gru(s: Source) -> tuple[Value, ...]:
+    """Gates z, r, h."""
+    c, b = Cell(s, 3, ("Sigmoid", "Tanh")), s.b
+    before = not s.attr("linear_before_reset", 0)
+    n = c.hidden
+    sequences, last = [], []
+    for d in range(c.count):
+        wb, rb = c.biases(d)
+        start = b("Add", wb, rb) if before else b.many("Concat", [b("Add", b.slice(wb, 0, 0, 2 * n), b.slice(rb, 0, 0, 2 * n)), b.slice(wb, 0, 2 * n, n)], axis=0)[0]
+        projected, r = c.projected(d, start), transposed(c, d)
+        r_zr, r_h = b.slice(r, 1, 0, 2 * n), b.slice(r, 1, 2 * n, n)
+        h = c.initial(5, d)
+        found: dict[int, Value] = {}
+        for t in c.order(d):
+            x = c.at(projected, t)
+            zr = b("MatMul", h, r_zr, b.slice(x, 1, 0, 2 * n))
+            z, reset = c.activate(d, 0, c.gate(zr, 0)), c.activate(d, 0, c.gate(zr, 1))
+            if before:
+                candidate = b("MatMul", b("Mul", reset, h), r_h, b.slice(x, 1, 2 * n, n))
+            else:
+                candidate = b("Add", b("Mul", reset, b("MatMul", h, r_h, b.slice(rb, 0, 2 * n, n))), b.slice(x, 1, 2 * n, n))
+            g = c.activate(d, 1, candidate)
+            h = b("Add", b("Mul", b("Sub", b.like(1, z), z), g), b("Mul", z, h))
+            found[t] = h
+        sequences.append([found[t] for t in range(c.steps)])
+        last.append(h)
+    return c.outputs(sequences, [last])
+
+
+def rnn(s: Source) -> tuple[Value, ...]:
+    c, b = Cell(s, 1, ("Tanh",)), s.b
+    sequences, last = [], []
+    for d in range(c.count):
+        wb, rb = c.biases(d)
+        projected, r, h = c.projected(d, b("Add", wb, rb)), transposed(c, d), c.initial(5, d)
+        found: dict[int, Value] = {}
+        for t in c.order(d):
+            h = c.activate(d, 0, b("MatMul", h, r, c.at(projected, t)))
+            found[t] = h
+        sequences.append([found[t] for t in range(c.steps)])
+        last.append(h)
+    return c.outputs(sequences, [last])
+
+
+TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {"LSTM": lstm, "GRU": gru, "RNN": rnn}

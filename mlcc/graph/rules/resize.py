@@ -1,0 +1,130 @@
+"""Resize and Upsample as gathers and weighted sums along one axis after another, GridSample left out."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mlcc.graph.builder import Value
+from mlcc.graph.source import Source, normal_axis
+
+
+def coordinates(s: Source, mode: str, n_in: int, n_out: int, scale: float, roi: tuple[float, float]) -> np.ndarray:
+    """Source coordinate of each output index (ONNX Resize, coordinate_transformation_mode)."""
+    x = np.arange(n_out, dtype=np.float64)
+    if mode == "half_pixel":
+        return (x + 0.5) / scale - 0.5
+    if mode == "half_pixel_symmetric":
+        adjustment = n_out / (scale * n_in)
+        centre = n_in / 2
+        return centre * (1 - adjustment) + (x + 0.5) / scale - 0.5
+    if mode == "pytorch_half_pixel":
+        return (x + 0.5) / scale - 0.5 if n_out > 1 else np.zeros(1)
+    if mode == "align_corners":
+        return x * (n_in - 1) / (n_out - 1) if n_out > 1 else np.zeros(n_out)
+    if mode == "asymmetric":
+        return x / scale
+    if mode == "tf_half_pixel_for_nn":
+        return (x + 0.5) / scale
+    if mode == "tf_crop_and_resize":
+        start, end = roi
+        return start * (n_in - 1) + x * (end - start) * (n_in - 1) / (n_out - 1) if n_out > 1 else np.array([0.5 * (start + end) * (n_in - 1)])
+    raise s.unsupported(f"coordinate_transformation_mode {mode}")
+
+
+def nearest(s: Source, at: np.ndarray, n_in: int) -> np.ndarray:
+    kind = s.attr("nearest_mode", "round_prefer_floor") if s.op == "Resize" else "floor"
+    if s.op == "Resize" and s.opset < 11:
+        kind = "floor"
+    rounding = {"round_prefer_floor": lambda v: np.ceil(v - 0.5), "round_prefer_ceil": lambda v: np.floor(v + 0.5), "floor": np.floor, "ceil": np.ceil}[kind]
+    return np.clip(rounding(at), 0, n_in - 1).astype(np.int64)
+
+
+def weights(s: Source, mode: str, at: np.ndarray, n_in: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """(indices [taps, out], weights [taps, out]) of linear and cubic interpolation."""
+    antialias = bool(s.attr("antialias", 0)) and scale < 1
+    stretch = 1 / scale if antialias else 1.0
+    a = float(s.attr("cubic_coeff_a", -0.75))
+    support = (1 if mode == "linear" else 2) * stretch
+    base = np.floor(at).astype(np.int64)
+    reach = int(np.ceil(support))
+    taps = np.arange(-reach + 1, reach + 1) if not antialias else np.arange(-reach, reach + 2)
+    index = base[None, :] + taps[:, None]
+    d = np.abs(at[None, :] - index) / stretch
+    if mode == "linear":
+        w = np.maximum(0, 1 - d)
+    else:
+        w = np.where(d <= 1, ((a + 2) * d - (a + 3)) * d * d + 1, np.where(d < 2, ((a * d - 5 * a) * d + 8 * a) * d - 4 * a, 0))
+    if s.attr("exclude_outside", 0) or antialias:
+        w = np.where((index >= 0) & (index < n_in), w, 0)
+        w = w / w.sum(0)
+    return np.clip(index, 0, n_in - 1), w
+
+
+def interpolate(s: Source, x: Value, axis: int, mode: str, n_out: int, scale: float, transform: str, roi: tuple[float, float]) -> Value:
+    b, n_in = s.b, x.shape[axis]
+    at = coordinates(s, transform, n_in, n_out, scale, roi)
+    shape = [-1 if i == axis else 1 for i in range(x.rank)]
+    if mode == "nearest":
+        y = b("Gather", x, b.constant(nearest(s, at, n_in)), axis=axis)
+    else:
+        index, w = weights(s, mode, at, n_in, scale)
+        y = None
+        for i in range(len(index)):
+            if not np.any(w[i]):
+                continue
+            term = b("Mul", b("Gather", x, b.constant(index[i]), axis=axis), b.constant(w[i].astype(np.float32).reshape(shape)))
+            y = term if y is None else b("Add", y, term)
+        assert y is not None
+    if transform == "tf_crop_and_resize":
+        outside = ((at < 0) | (at > n_in - 1)).reshape(shape)
+        y = b("Where", b.constant(outside), b.like(s.attr("extrapolation_value", 0.0), y), y)
+    return y
+
+
+def resize(s: Source) -> Value:
+    b, x = s.b, s[0]
+    mode = {"linear": "linear", "bilinear": "linear", "nearest": "nearest", "cubic": "cubic"}.get(s.attr("mode", "nearest"))
+    if mode is None:
+        raise s.unsupported(f"mode {s.attr('mode')}")
+    old = s.op == "Upsample" or s.opset < 11
+    transform = "asymmetric" if old else s.attr("coordinate_transformation_mode", "half_pixel")
+    scales_value = s.optional(1 if old else 2)
+    sizes_value = None if old else s.optional(3)
+    axes = [normal_axis(a, x.rank, s.where) for a in (s.ints("axes") or range(x.rank))]
+    roi_value = s.optional(1) if not old else None
+    roi = b.known(roi_value, "roi").astype(np.float64) if roi_value is not None and roi_value.type.size else np.array([0.0] * len(axes) + [1.0] * len(axes))
+    scales = [1.0] * x.rank
+    sizes = list(x.shape)
+    given = np.asarray(s.attr("scales")) if "scales" in s.attributes else (b.known(scales_value, "scales") if scales_value is not None and scales_value.type.size else None)
+    if given is not None:
+        if len(given) != len(axes) or not np.all(given > 0):
+            raise s.bad(f"scales {given.tolist()}")
+        for a, v in zip(axes, given):
+            scales[a] = float(v)
+            i = axes.index(a)
+            span = roi[len(axes) + i] - roi[i] if transform == "tf_crop_and_resize" else 1.0
+            sizes[a] = int(np.floor(x.shape[a] * span * float(v)))
+    elif sizes_value is not None:
+        wanted = [int(n) for n in b.known(sizes_value, "sizes")]
+        if len(wanted) != len(axes) or any(n < 1 for n in wanted):
+            raise s.bad(f"sizes {wanted}")
+        policy = s.attr("keep_aspect_ratio_policy", "stretch")
+        ratios = [n / x.shape[a] for n, a in zip(wanted, axes)]
+        if policy != "stretch":
+            ratio = min(ratios) if policy == "not_larger" else max(ratios)
+            wanted, ratios = [int(np.floor(ratio * x.shape[a] + 0.5)) for a in axes], [ratio] * len(axes)
+        for a, n, r in zip(axes, wanted, ratios):
+            sizes[a], scales[a] = n, r
+    else:
+        raise s.bad("neither scales nor sizes")
+    half = x.dtype if x.dtype != "float32" and mode != "nearest" else None
+    y = b.cast(x, "float32") if half else x
+    for a in axes:
+        if sizes[a] != x.shape[a] or scales[a] != 1.0 or transform == "tf_crop_and_resize":
+            i = axes.index(a)
+            y = interpolate(s, y, a, mode, sizes[a], scales[a], transform, (float(roi[i]), float(roi[len(axes) + i])))
+    return b.cast(y, half) if half else y
+
+
+TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {"Resize": resize, "Upsample": resize}

@@ -1,0 +1,73 @@
+"""An ONNX node as the decomposition rules see it."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlcc.error import Error
+from mlcc.graph.builder import Builder, Value
+
+
+@dataclass(frozen=True)
+class Source:
+    """Operator, operands (None where an optional one is missing), plain attributes, opset and output count."""
+
+    op: str
+    inputs: tuple[Value | None, ...]
+    attributes: dict[str, Any]
+    opset: int
+    output_count: int
+    b: Builder
+
+    def attr(self, name: str, default: Any = None) -> Any:
+        return self.attributes.get(name, default)
+
+    def optional(self, index: int) -> Value | None:
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def __getitem__(self, index: int) -> Value:
+        value = self.optional(index)
+        if value is None:
+            raise Error("model", f"input {index} is missing", f"{self.op} ({self.b.origin})")
+        return value
+
+    @property
+    def where(self) -> str:
+        return f"{self.op} ({self.b.origin})"
+
+    def axis(self, default: int = 0, rank: int | None = None, name: str = "axis") -> int:
+        return normal_axis(int(self.attr(name, default)), self[0].rank if rank is None else rank, self.where)
+
+    def ints(self, name: str, index: int | None = None) -> list[int] | None:
+        """A list of integers given as attribute (older opsets) or as input `index`; None where absent."""
+        if name in self.attributes:
+            value = self.attributes[name]
+            return [int(v) for v in (value if isinstance(value, (list, tuple)) else [value])]
+        operand = self.optional(index) if index is not None else None
+        return None if operand is None else [int(v) for v in np.ravel(self.b.known(operand, name))]
+
+    def scalar(self, name: str, index: int | None = None, default: Any = None) -> Any:
+        """A number given as attribute or as input `index`."""
+        if name in self.attributes:
+            return self.attributes[name]
+        operand = self.optional(index) if index is not None else None
+        if operand is None:
+            return default
+        array = np.ravel(self.b.known(operand, name))
+        if array.size != 1:
+            raise Error("model", f"{name} must be one number, not {array.size}", self.where)
+        return array[0].item()
+
+    def unsupported(self, what: str, hint: str = "") -> Error:
+        return Error("unsupported", what, self.where, hint)
+
+    def bad(self, what: str) -> Error:
+        return Error("model", what, self.where)
+
+
+def normal_axis(axis: int, rank: int, where: str) -> int:
+    if not -max(rank, 1) <= axis < max(rank, 1):
+        raise Error("model", f"axis {axis} of a tensor of rank {rank}", where)
+    return axis % rank if rank else 0

@@ -1,0 +1,25 @@
+"""Kernel specifications → TIR functions, one file a family."""
+from __future__ import annotations
+
+from typing import Any
+
+from mlcc.kernels import chain, dot, map, reduce, scan
+from mlcc.program.kernel import Chain, Dot, Kernel, Map, Reduce, Scan, Scatter
+from mlcc.schedule.machine import Machine
+
+
+def emit(spec: Kernel, machine: Machine) -> Any:
+    """The TIR function `(begin, end, arguments…)` of a kernel, scheduled for a machine."""
+    match spec:
+        case Map():
+            return map.emit(spec, machine)
+        case Reduce():
+            return reduce.emit(spec, machine)
+        case Chain():
+            return chain.emit(spec, machine)
+        case Dot():
+            return dot.emit(spec, machine)
+        case Scan():
+            return scan.emit(spec, machine)
+        case Scatter():
+            return scan.emit_scatter(spec, machine)

@@ -1,0 +1,247 @@
+"""Bodies: straight-line elementwise code at one point of an iteration, scalar or vector."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from tvm import tirx as t
+
+from mlcc.arithmetic.elementary import SEQUENCES
+from mlcc.program.kernel import Access, Body, Step, storage
+from mlcc.tir.arithmetic import Arithmetic
+from mlcc.tir.builder import Expr, Function, affine, int32
+
+FLOAT_RANGE = {"int8": (-128.0, 127.0), "uint8": (0.0, 255.0), "int16": (-32768.0, 32767.0), "uint16": (0.0, 65535.0),
+               "int32": (-2147483648.0, 2147483520.0), "uint32": (0.0, 4294967040.0),
+               "int64": (-9223372036854775808.0, 9223371487098961920.0), "uint64": (0.0, 18446742974197923840.0)}
+
+
+def register(dtype: str) -> str:
+    """The type of a value between load and store: half-width floats travel as bits."""
+    return {"float16": "uint16", "bfloat16": "uint16"}.get(dtype, dtype)
+
+
+def weight(body: Body) -> int:
+    """Instructions of a body, elementary functions counted in full."""
+    return sum(len(SEQUENCES[s.op].instructions) if s.op in SEQUENCES else 1 for s in body)
+
+
+def load(f: Function, a: Arithmetic, access: Access, dtype: str, point: Sequence[Expr]) -> Expr:
+    """The operand's value at a point whose last index is the first of `a.lanes` lanes."""
+    buffer, base = f.buffers[access.arg], affine(point, access.strides, access.offset)
+    step = access.strides[-1] if access.strides else 0
+    if a.lanes > 1 and step == 0:
+        value = a.wide(f.let(f.load(buffer, base), storage(dtype)))
+    else:
+        value = f.load(buffer, base, a.lanes, step)
+    if dtype == "bool":
+        value = f.let(value, a.v("uint8"))
+    return t.NE(value, a.const(0, "uint8")) if dtype == "bool" else value
+
+
+def store(f: Function, a: Arithmetic, access: Access, dtype: str, point: Sequence[Expr], value: Expr) -> None:
+    if dtype == "bool":
+        value = t.Select(value, a.const(1, "uint8"), a.const(0, "uint8"))
+    f.store(f.buffers[access.arg], affine(point, access.strides, access.offset), value, a.lanes, access.strides[-1] if access.strides else 0)
+
+
+def run(f: Function, a: Arithmetic, body: Body, point: Sequence[Expr], entry: Expr = None) -> Expr:
+    """The body's value at a point; `entry` is what `input` stands for. An empty body hands it through."""
+    values: list[Expr] = []
+    for step in body:
+        values.append(_step(f, a, step, values, body, point, entry))
+    return values[-1] if body else entry
+
+
+def _step(f: Function, a: Arithmetic, step: Step, values: list[Expr], body: Body, point: Sequence[Expr], entry: Expr) -> Expr:
+    x = [values[o] for o in step.operands]
+    if step.op == "input":
+        return entry
+    if step.op == "const":
+        return a.const(step.value, "bool" if step.dtype == "bool" else register(step.dtype))
+    if step.op == "load":
+        assert step.access is not None
+        value = load(f, a, step.access, step.dtype, point)
+    elif step.op == "gather":
+        value = _gather(f, a, step, x, [body[o] for o in step.operands], point)
+    elif step.op == "Cast":
+        value = cast(f, a, x[0], body[step.operands[0]].dtype, step.dtype)
+    elif step.op in SEQUENCES:
+        return a.run_sequence(SEQUENCES[step.op], x)
+    else:
+        value = elementwise(f, a, step.op, body[step.operands[-1]].dtype, x)
+    return f.let(value, a.v(register(step.dtype)))
+
+
+def in_range(f: Function, a: Arithmetic, index: Expr, dtype: str, extent: int) -> Expr:
+    """Negative indices count from the end; the rest is clamped."""
+    lane = a.v(dtype)
+    zero, top = a.const(0, dtype), a.const(max(extent - 1, 0), dtype)
+    if dtype.startswith("u"):
+        i = f.let(index, lane)
+    else:
+        raw = f.let(index, lane)
+        i = f.let(t.Select(t.LT(raw, zero), t.Add(raw, a.const(extent, dtype)), raw), lane)
+        i = f.let(t.Select(t.LT(i, zero), zero, i), lane)
+    return f.let(a.cast("int32", t.Select(t.LT(top, i), top, i)), a.v("int32"))
+
+
+def _gather(f: Function, a: Arithmetic, step: Step, indices: list[Expr], sources: list[Step], point: Sequence[Expr]) -> Expr:
+    """A load whose address depends on loaded indices; scalar, or in vectors with one index for all lanes (see gather_is_uniform)."""
+    assert step.access is not None
+    one = Arithmetic(f, 1, a.has_fma)
+    address = affine(point, step.access.strides, step.access.offset)
+    for index, source, (stride, extent) in zip(indices, sources, step.terms):
+        if a.lanes > 1:
+            assert source.access is not None
+            index = load(f, one, source.access, source.dtype, point)
+        address = t.Add(address, t.Mul(in_range(f, one, index, source.dtype, extent), int32(stride)))
+    address = f.let(address, "int32")
+    last = step.access.strides[-1] if step.access.strides else 0
+    value = f.load(f.buffers[step.access.arg], address, a.lanes, last) if last or a.lanes == 1 else a.wide(f.load(f.buffers[step.access.arg], address))
+    return t.NE(value, a.const(0, "uint8")) if step.dtype == "bool" else value
+
+
+def is_nan(a: Arithmetic, dtype: str, x: Expr) -> Expr:
+    integer, mask, infinity = {"float32": ("int32", 0x7FFFFFFF, 0x7F800000), "float64": ("int64", (1 << 63) - 1, 0x7FF << 52)}[dtype]
+    magnitude = a.int_op("bitwise_and", integer, a.reinterpret(integer, x), a.const(mask, integer))
+    return t.LT(a.const(infinity, integer), magnitude)
+
+
+def _divide(f: Function, a: Arithmetic, dtype: str, x: Expr, y: Expr) -> Expr:
+    if dtype.startswith("float"):
+        return t.Div(x, y)
+    zero, one = a.const(0, dtype), a.const(1, dtype)
+    unsafe = t.EQ(y, zero)
+    if dtype.startswith("u"):
+        return t.Select(unsafe, zero, t.Div(x, t.Select(unsafe, one, y)))
+    minus = t.EQ(y, a.const(-1, dtype))
+    safe = f.let(t.Select(t.Or(unsafe, minus), one, y), a.v(dtype))
+    return t.Select(unsafe, zero, t.Select(minus, t.Sub(zero, x), t.Div(x, safe)))
+
+
+def _remainder(f: Function, a: Arithmetic, dtype: str, x: Expr, y: Expr) -> Expr:
+    """The dividend's sign; 0 for y = 0 in integers."""
+    if dtype.startswith("float"):
+        raise NotImplementedError(dtype)
+    q = f.let(_divide(f, a, dtype, x, y), a.v(dtype))
+    zero = a.const(0, dtype)
+    return t.Select(t.EQ(y, zero), zero, t.Sub(x, t.Mul(q, y)))
+
+
+def elementwise(f: Function, a: Arithmetic, op: str, dtype: str, x: list[Expr]) -> Expr:
+    """A core elementwise operator on operands of `dtype`."""
+    lane = a.v(register(dtype))
+    match op:
+        case "Add": return t.Add(x[0], x[1])
+        case "Sub": return t.Sub(x[0], x[1])
+        case "Mul": return a.mul(dtype, x[0], x[1])
+        case "Div": return _divide(f, a, dtype, x[0], x[1])
+        case "Min" | "Max":
+            first = t.LT(x[0], x[1]) if op == "Min" else t.LT(x[1], x[0])
+            return t.Select(t.Or(first, is_nan(a, dtype, x[0])) if dtype.startswith("float") else first, x[0], x[1])
+        case "Fmod": return _remainder(f, a, dtype, x[0], x[1])
+        case "Mod":
+            rest, zero = f.let(_remainder(f, a, dtype, x[0], x[1]), lane), a.const(0, dtype)
+            if dtype.startswith("u"):
+                return rest
+            differs = t.And(t.NE(rest, zero), t.NE(t.LT(rest, zero), t.LT(x[1], zero)))
+            return t.Select(differs, t.Add(rest, x[1]), rest)
+        case "Neg":
+            if dtype in ("float16", "bfloat16"):
+                return a.int_op("bitwise_xor", "uint16", x[0], a.const(0x8000, "uint16"))
+            return a.neg(dtype, x[0])
+        case "Abs":
+            if dtype in ("float16", "bfloat16"):
+                return a.int_op("bitwise_and", "uint16", x[0], a.const(0x7FFF, "uint16"))
+            if dtype.startswith("float"):
+                return a.intrinsic("llvm.fabs", dtype, x[0])
+            return t.Select(t.LT(x[0], a.const(0, dtype)), t.Sub(a.const(0, dtype), x[0]), x[0])
+        case "Sqrt": return a.sqrt(dtype, x[0])
+        case "Floor": return a.intrinsic("llvm.floor", dtype, x[0])
+        case "Ceil": return a.intrinsic("llvm.ceil", dtype, x[0])
+        case "Round": return a.intrinsic("llvm.rint", dtype, x[0])
+        case "Relu":
+            zero = a.const(0, dtype)
+            return t.Select(t.LT(x[0], zero), zero, x[0])
+        case "Identity": return x[0]
+        case "Equal":
+            if dtype in ("float16", "bfloat16"):
+                x = [cast(f, a, v, dtype, "float32") for v in x]
+            return t.EQ(x[0], x[1])
+        case "Less": return t.LT(x[0], x[1])
+        case "LessOrEqual": return t.LE(x[0], x[1])
+        case "IsNaN":
+            if dtype in ("float16", "bfloat16"):
+                return is_nan(a, "float32", f.let(cast(f, a, x[0], dtype, "float32"), a.v("float32")))
+            return is_nan(a, dtype, x[0])
+        case "And": return t.And(x[0], x[1])
+        case "Or": return t.Or(x[0], x[1])
+        case "Xor": return t.NE(x[0], x[1])
+        case "Not": return t.Not(x[0])
+        case "BitwiseAnd": return a.int_op("bitwise_and", dtype, x[0], x[1])
+        case "BitwiseOr": return a.int_op("bitwise_or", dtype, x[0], x[1])
+        case "BitwiseXor": return a.int_op("bitwise_xor", dtype, x[0], x[1])
+        case "BitwiseNot": return a.int_op("bitwise_not", dtype, x[0])
+        case "ShiftLeft" | "ShiftRight":
+            width = a.const(int(dtype[4:]), dtype)
+            amount = t.Select(t.LT(x[1], width), x[1], a.const(0, dtype))
+            shifted = a.int_op("shift_left" if op == "ShiftLeft" else "shift_right", dtype, x[0], amount)
+            return t.Select(t.LT(x[1], width), shifted, a.const(0, dtype))
+        case "Where": return t.Select(x[0], x[1], x[2])
+    raise AssertionError(op)
+
+
+def cast(f: Function, a: Arithmetic, x: Expr, source: str, to: str) -> Expr:
+    """The contract's conversions (see mlcc.reference.elementwise.cast)."""
+    if source == to:
+        return x
+    if source == "float16":
+        return cast(f, a, f.let(a.cast("float32", a.reinterpret("float16", x)), a.v("float32")), "float32", to)
+    if source == "bfloat16":
+        bits = a.int_op("shift_left", "uint32", a.cast("uint32", x), a.const(16, "uint32"))
+        return cast(f, a, f.let(a.reinterpret("float32", bits), a.v("float32")), "float32", to)
+    if to == "float16":
+        wide = x if source in ("float32", "float64") else cast(f, a, x, source, "float32")
+        return a.reinterpret("uint16", a.cast("float16", wide))
+    if to == "bfloat16":
+        return _to_bfloat16(f, a, f.let(cast(f, a, x, source, "float32"), a.v("float32")))
+    if to == "bool":
+        return t.NE(x, a.const(0, source))
+    if source == "bool":
+        return t.Select(x, a.const(1, to), a.const(0, to))
+    if source.startswith("float") and not to.startswith("float"):
+        return _to_integer(f, a, x, source, to)
+    return a.cast(to, x)
+
+
+def _to_bfloat16(f: Function, a: Arithmetic, x: Expr) -> Expr:
+    bits = f.let(a.reinterpret("uint32", x), a.v("uint32"))
+    odd = a.int_op("bitwise_and", "uint32", a.int_op("shift_right", "uint32", bits, a.const(16, "uint32")), a.const(1, "uint32"))
+    rounded = t.Add(bits, t.Add(odd, a.const(0x7FFF, "uint32")))
+    quiet = a.int_op("bitwise_or", "uint32", bits, a.const(0x400000, "uint32"))
+    chosen = t.Select(is_nan(a, "float32", x), quiet, rounded)
+    return a.cast("uint16", a.int_op("shift_right", "uint32", chosen, a.const(16, "uint32")))
+
+
+def _to_integer(f: Function, a: Arithmetic, x: Expr, source: str, to: str) -> Expr:
+    low, high = FLOAT_RANGE[to]
+    if source == "float64":
+        info = np.iinfo(to)
+        high = float(info.max) if info.bits < 64 else float(np.nextafter(np.float64(info.max), 0))
+    lane = a.v(source)
+    v = f.let(t.Select(is_nan(a, source, x), a.const(0, source), x), lane)
+    clamped = t.Select(t.LT(v, a.const(low, source)), a.const(low, source), t.Select(t.LT(a.const(high, source), v), a.const(high, source), v))
+    converted = a.cast(to, f.let(clamped, lane))
+    info = np.iinfo(to)
+    return t.Select(t.LE(a.const(float(info.max), source), v), a.const(int(info.max), to), converted)
+
+
+def gather_is_uniform(body: Body, step: Step) -> bool:
+    """Whether a gather's indices are the same in all lanes, and it is so alone that a vector may load after them."""
+    return all(body[o].op == "load" and (a := body[o].access) is not None and (not a.strides or a.strides[-1] == 0) for o in step.operands)
+
+
+def vectorisable(body: Body) -> bool:
+    return all(s.op != "gather" or gather_is_uniform(body, s) for s in body) and all(not (s.op in ("Fmod",) and s.dtype.startswith("float")) for s in body)
+

@@ -1,0 +1,204 @@
+"""Dots with a packed right operand: matrix products and convolutions as one register-tiled kernel.
+
+A tile of rows × panels stays in registers over the whole chain, so the contract's order costs nothing. Rows are output pixels or
+matrix rows; their addresses are affine, so a convolution needs no im2col.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from tvm import tirx as t
+
+from mlcc.kernels import body as bodies
+from mlcc.kernels.map import split_index
+from mlcc.program.kernel import Dot, panels
+from mlcc.schedule.machine import Machine
+from mlcc.schedule.tiles import dot_tile
+from mlcc.tir.arithmetic import Arithmetic
+from mlcc.tir.builder import Expr, Function, affine, int32
+
+INLINE_BODY = 10  # instructions up to which a body is written out for every register of the tile
+UNROLL = 4
+
+
+@dataclass(frozen=True)
+class Block:
+    """One tile's place: batch indices, first row, first panel's index and column, and how many of each."""
+
+    batch: tuple[Expr, ...]
+    row: Expr
+    rows: int
+    column: Expr
+    widths: tuple[int, ...]  # of its panels
+    valid: tuple[int, ...]  # columns of each that exist
+
+
+def emit(spec: Dot, machine: Machine) -> Any:
+    f = Function(spec.arguments)
+    tile = dot_tile(spec, machine)
+    widths = panels(spec.columns)
+    with f.loop(f.begin, t.Sub(f.end, f.begin)) as task:
+        *batch, column_tile, row_tile = split_index(f, task, (*spec.batch, tile.column_tiles, tile.row_tiles))
+        row = f.index(t.Mul(row_tile, int32(tile.rows)))
+        column = f.index(t.Mul(column_tile, int32(16 * tile.panels)))
+        cuts = [(tile.rows, None)] if not tile.rest else [(tile.rows, t.LT(row_tile, int32(tile.row_tiles - 1))), (tile.rest, t.EQ(row_tile, int32(tile.row_tiles - 1)))]
+        if tile.rest and tile.row_tiles == 1:
+            cuts = [(tile.rest, None)]
+        for rows, row_condition in cuts:
+            for part, valid, column_condition in _column_cuts(spec.columns, tile.panels, tile.column_tiles, column_tile):
+                block = Block(tuple(batch), row, rows, column, part, valid)
+                conditions = [c for c in (row_condition, column_condition) if c is not None]
+                if not conditions:
+                    _block(f, spec, machine, block)
+                else:
+                    with f.when(conditions[0] if len(conditions) == 1 else t.And(*conditions)):
+                        _block(f, spec, machine, block)
+    return f.finish()
+
+
+def _column_cuts(columns: int, per_tile: int, tiles: int, column_tile: Expr) -> list[tuple[tuple[int, ...], tuple[int, ...], Expr | None]]:
+    """(panel widths, valid columns, condition) of the full column tiles and of the last one, where it differs."""
+    widths = panels(columns)
+    full, last = widths[:per_tile], widths[(tiles - 1) * per_tile :]
+    valid = (*last[:-1], columns - 16 * (len(widths) - 1))
+    if tiles == 1:
+        return [(last, valid, None)]
+    if (last, valid) == (full, full):
+        return [(full, full, None)]
+    return [(full, full, t.LT(column_tile, int32(tiles - 1))), (last, valid, t.EQ(column_tile, int32(tiles - 1)))]
+
+
+def _row_points(f: Function, spec: Dot, block: Block) -> list[list[Expr]]:
+    """Batch and row indices of each row of the tile."""
+    if len(spec.rows) <= 1:
+        return [[*block.batch, *([f.index(t.Add(block.row, int32(r))) if r else block.row] if spec.rows else [])] for r in range(block.rows)]
+    if spec.rows[-1] % block.rows == 0:
+        first = split_index(f, block.row, spec.rows)
+        return [[*block.batch, *first[:-1], t.Add(first[-1], int32(r)) if r else first[-1]] for r in range(block.rows)]
+    return [[*block.batch, *split_index(f, f.index(t.Add(block.row, int32(r)) if r else block.row), spec.rows)] for r in range(block.rows)]
+
+
+def _row_bases(f: Function, spec: Dot, block: Block, points: list[list[Expr]]) -> list[tuple[Expr, int]]:
+    """Address of each row's first element as (variable, constant): neighbours share a variable where they are evenly spaced."""
+    strides = spec.a.strides[: len(spec.batch) + len(spec.rows)]
+    if len(spec.rows) <= 1 or spec.rows[-1] % block.rows == 0:
+        base = f.index(affine(points[0], strides, spec.a.offset))
+        step = strides[-1] if spec.rows else 0
+        return [(base, r * step) for r in range(block.rows)]
+    return [(f.index(affine(p, strides, spec.a.offset)), 0) for p in points]
+
+
+def _block(f: Function, spec: Dot, machine: Machine, block: Block) -> None:
+    depth = prod(spec.k)
+    points = _row_points(f, spec, block)
+    bases = _row_bases(f, spec, block, points)
+    makers = [Arithmetic(f, w, machine.fma) for w in block.widths]
+    acc = [[f.local(a.v(spec.dtype), 1) for a in makers] for _ in range(block.rows)]
+    per_batch = depth * sum(panels(spec.columns))
+    b_base = f.index(t.Add(affine(list(block.batch), [s * per_batch for s in spec.b.strides], spec.b.offset), t.Mul(block.column, int32(depth))))
+    for r, point in enumerate(points):
+        for p, a in enumerate(makers):
+            f.store(acc[r][p], 0, _start(f, a, spec, block, point, p))
+    _chains(f, spec, block, bases, makers, acc, b_base, depth)
+    _finish(f, spec, machine, block, points, makers, acc)
+
+
+def _start(f: Function, a: Arithmetic, spec: Dot, block: Block, point: list[Expr], p: int) -> Expr:
+    if spec.init is None:
+        return a.const(0, spec.dtype)
+    at = [*point, f.index(t.Add(block.column, int32(16 * p)) if p else block.column)]
+    valid = block.valid[p]
+    if valid == a.lanes or spec.init.strides[-1] == 0:
+        return bodies.load(f, a, spec.init, spec.dtype, at)
+    scratch = f.local(spec.dtype, a.lanes)
+    one = Arithmetic(f, 1, a.has_fma)
+    f.store(scratch, 0, a.const(0, spec.dtype), a.lanes)
+    with f.loop(0, valid) as j:
+        f.store(scratch, j, bodies.load(f, one, spec.init, spec.dtype, [*at[:-1], f.index(t.Add(at[-1], j))]))
+    return f.load(scratch, 0, a.lanes)
+
+
+def _chains(f: Function, spec: Dot, block: Block, bases: Sequence[tuple[Expr, int]], makers: list[Arithmetic], acc: list[list[Any]], b_base: Expr, depth: int) -> None:
+    k_strides = spec.a.strides[len(spec.batch) + len(spec.rows) :]
+    *outer, inner = spec.k
+    unroll = max(u for u in range(1, UNROLL + 1) if inner % u == 0) if inner > 8 else inner
+    if inner > 8 and unroll == 1:
+        unroll = UNROLL
+    panel_bases = [f.index(t.Add(b_base, int32(depth * 16 * p))) if p else b_base for p in range(len(block.widths))]
+
+    def step(a_offset: Expr, k: Expr, u: int) -> None:
+        """Chain step k + u; a_offset is the address of step k relative to the rows' bases."""
+        columns = [f.let(f.load(f.buffers[spec.b.arg], t.Add(t.Add(panel_bases[p], t.Mul(k, int32(w))), int32(u * w)), w), makers[p].v(spec.dtype)) for p, w in enumerate(block.widths)]
+        for r, (base, constant) in enumerate(bases):
+            scalar = f.let(f.load(f.buffers[spec.a.arg], t.Add(t.Add(base, a_offset), int32(constant + u * k_strides[-1]))), spec.dtype)
+            for p, a in enumerate(makers):
+                f.store(acc[r][p], 0, a.fma(spec.dtype, a.wide(scalar), columns[p], f.load(acc[r][p], 0)))
+
+    def innermost(indices: list[Expr]) -> None:
+        before = affine(indices, k_strides[:-1])
+        k_before = f.index(affine(indices, [prod(spec.k[i + 1 :]) for i in range(len(outer))]))
+        blocks, rest = divmod(inner, unroll)
+        with f.loop(0, blocks) as i:
+            first = f.index(t.Mul(i, int32(unroll)))
+            offset = f.index(t.Add(before, t.Mul(first, int32(k_strides[-1]))))
+            k = f.index(t.Add(k_before, first))
+            for u in range(unroll):
+                step(offset, k, u)
+        if rest:
+            offset = f.index(t.Add(before, int32(blocks * unroll * k_strides[-1])))
+            k = f.index(t.Add(k_before, int32(blocks * unroll)))
+            for u in range(rest):
+                step(offset, k, u)
+
+    def nest(level: int, indices: list[Expr]) -> None:
+        if level == len(outer):
+            innermost(indices)
+            return
+        with f.loop(0, outer[level]) as i:
+            nest(level + 1, [*indices, i])
+
+    nest(0, [])
+
+
+def _finish(f: Function, spec: Dot, machine: Machine, block: Block, points: list[list[Expr]], makers: list[Arithmetic], acc: list[list[Any]]) -> None:
+    """+ 0, the body, the store."""
+    result = spec.body[-1].dtype if spec.body else spec.dtype
+    heavy = bodies.weight(spec.body) > INLINE_BODY
+    one = Arithmetic(f, 1, machine.fma)
+    for p, a in enumerate(makers):
+        valid = block.valid[p]
+        column = f.index(t.Add(block.column, int32(16 * p)) if p else block.column)
+        if not heavy and valid == a.lanes:
+            for r, point in enumerate(points):
+                at = [*point, column]
+                bodies.store(f, a, spec.output, result, at, bodies.run(f, a, spec.body, at, _canonical(f, a, spec, f.load(acc[r][p], 0))))
+            continue
+        scratch = f.local(spec.dtype, a.lanes * block.rows)
+        for r in range(block.rows):
+            f.store(scratch, r * a.lanes, _canonical(f, a, spec, f.load(acc[r][p], 0)), a.lanes)
+        with f.loop(0, block.rows) as r:
+            point = [*block.batch, *(split_index(f, f.index(t.Add(block.row, r)), spec.rows) if spec.rows else [])]
+            done = 0
+            lanes = min(a.lanes, machine.lanes(heavy)) if bodies.vectorisable(spec.body) else 1
+            for width in dict.fromkeys((lanes, *((w for w in (8, 4) if w < lanes) if not heavy else ()), 1)):
+                count = (valid - done) // width
+                if not count:
+                    continue
+                narrow = one if width == 1 else Arithmetic(f, width, machine.fma)
+                with f.loop(0, count) as i:
+                    j = f.index(t.Add(t.Mul(i, int32(width)), int32(done)))
+                    at = [*point, f.index(t.Add(column, j))]
+                    value = f.let(f.load(scratch, t.Add(t.Mul(r, int32(a.lanes)), j), width), narrow.v(spec.dtype))
+                    bodies.store(f, narrow, spec.output, result, at, bodies.run(f, narrow, spec.body, at, value))
+                done += count * width
+
+
+def _canonical(f: Function, a: Arithmetic, spec: Dot, value: Expr) -> Expr:
+    """The chain's end, + 0: the sign of zero is canonical."""
+    if not spec.dtype.startswith("float"):
+        return f.let(value, a.v(spec.dtype))
+    return f.let(t.Add(value, a.const(0.0, spec.dtype)), a.v(spec.dtype))
+

@@ -1,0 +1,83 @@
+"""Which nodes run as one kernel: an anchor (a dot, pool or reduction) or nothing, and the elementwise nodes that follow.
+
+Groups grow upwards from a sink: a producer joins when all its readers are inside, so that nothing else needs its result; the group
+is then convex and has one output.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlcc.graph.core import CoreGraph, Node, consumers
+from mlcc.graph.operators import family
+
+ANCHORS = ("Conv", "ConvTranspose", "MatMul", "ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin", "PoolMax", "PoolSum")
+MAX_OPERANDS = 12
+
+
+@dataclass(frozen=True)
+class Group:
+    """Nodes in topological order; the last is the sink. `anchor` is one of them or None."""
+
+    nodes: tuple[Node, ...]
+    anchor: Node | None
+
+    @property
+    def sink(self) -> Node:
+        return self.nodes[-1]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Values from outside, each once."""
+        inside = {v for n in self.nodes for v in n.outputs}
+        return tuple(dict.fromkeys(v for n in self.nodes for v in n.inputs if v not in inside))
+
+
+def takes_followers(node: Node, graph: CoreGraph) -> bool:
+    """Anchors written by one call; grouped and transposed convolutions take several and stay alone."""
+    if node.op == "ConvTranspose":
+        return False
+    return node.op in ANCHORS and not (node.op == "Conv" and node["group"] > 1 and graph.types[node.inputs[1]].shape[1] > 1)
+
+
+def is_elementwise(node: Node) -> bool:
+    return family(node.op) == "elementwise"
+
+
+def fuse(graph: CoreGraph) -> list[Group]:
+    """All nodes in groups, each placed where its sink stood."""
+    readers = consumers(graph)
+    producer = {v: n for n in graph.nodes for v in n.outputs}
+    position = {id(n): i for i, n in enumerate(graph.nodes)}
+    outputs = set(graph.outputs)
+    taken: set[int] = set()
+    groups: list[Group] = []
+    for sink in reversed(graph.nodes):
+        if id(sink) in taken:
+            continue
+        taken.add(id(sink))
+        members = [sink]
+        anchor = sink if sink.op in ANCHORS else None
+        if is_elementwise(sink):
+            shape = graph.types[sink.outputs[0]].shape
+            frontier = True
+            while frontier:
+                frontier = False
+                inside = {id(m) for m in members}
+                candidates = {id(p): p for m in members if m is not anchor for v in m.inputs if (p := producer.get(v)) is not None and id(p) not in taken}
+                for p in sorted(candidates.values(), key=lambda n: -position[id(n)]):
+                    if not (is_elementwise(p) or (anchor is None and takes_followers(p, graph))):
+                        continue
+                    v = p.outputs[0]
+                    if v in outputs or graph.types[v].shape != shape or any(id(r) not in inside or r is anchor for r in readers.get(v, [])):
+                        continue
+                    if len({u for m in (*members, p) for u in m.inputs if u not in graph.constants or graph.constants[u].size > 1}) > MAX_OPERANDS + len(members):
+                        continue
+                    members.append(p)
+                    taken.add(id(p))
+                    anchor = p if p.op in ANCHORS else anchor
+                    frontier = True
+                    break
+        members.sort(key=lambda n: position[id(n)])
+        groups.append(Group(tuple(members), anchor))
+    return sorted(groups, key=lambda g: position[id(g.sink)])
+

@@ -1,0 +1,146 @@
+"""Kernel specifications: what a kernel computes, with every shape and stride fixed. Frozen, hashable, free of any target.
+
+A kernel iterates over dimensions; an `Access` says where an operand's element lies: argument `arg`, at Σ index·stride + offset
+elements. What happens to each element is a straight-line `Body`.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Access:
+    """Element of argument `arg` at Σ index·stride + offset; one stride an iteration dimension."""
+
+    arg: int
+    strides: tuple[int, ...]
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One instruction of a body.
+
+    op: `load` (access), `gather` (access, and for each operand a term (stride, extent): the operand indexes an axis), `const` (value),
+    `input` (the value that an anchor hands over), or an elementwise core operator on earlier steps.
+    """
+
+    op: str
+    dtype: str
+    operands: tuple[int, ...] = ()
+    access: Access | None = None
+    value: Any = None
+    terms: tuple[tuple[int, int], ...] = ()
+
+
+Body = tuple[Step, ...]  # the last step is the result
+
+
+@dataclass(frozen=True)
+class Map:
+    """output[i…] = body(i…) for each point of `dims`."""
+
+    arguments: tuple[str, ...]  # element types of the pointer arguments
+    dims: tuple[int, ...]
+    body: Body
+    output: Access
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """output = body(kind over `reduced` of source), in the contract's lanes. Access strides cover dims, then reduced."""
+
+    arguments: tuple[str, ...]
+    kind: str  # ReduceSum, ReduceProd, ReduceMax, ReduceMin
+    dtype: str
+    dims: tuple[int, ...]
+    reduced: tuple[int, ...]
+    source: Access
+    body: Body
+    output: Access
+
+
+@dataclass(frozen=True)
+class Chain:
+    """output = body(one fma chain over `reduced` of a·b from init, + 0); operands as they lie. For depthwise convolution and odd shapes."""
+
+    arguments: tuple[str, ...]
+    dtype: str
+    dims: tuple[int, ...]
+    reduced: tuple[int, ...]
+    a: Access
+    b: Access
+    init: Access | None
+    body: Body
+    output: Access
+
+
+@dataclass(frozen=True)
+class Dot:
+    """output[batch…, row…, n] = body(chain over k of a[batch…, row…, k]·b[batch, k, n] from init, + 0), b packed in panels.
+
+    Panels hold 16 columns ([k][16], the last one [k][4, 8 or 16]); `b` strides by whole batches. Strides of `a` cover batch, rows, k;
+    of init, output and the body's loads batch, rows, n.
+    """
+
+    arguments: tuple[str, ...]
+    dtype: str
+    batch: tuple[int, ...]
+    rows: tuple[int, ...]
+    k: tuple[int, ...]
+    columns: int
+    a: Access
+    b: Access
+    init: Access | None
+    body: Body
+    output: Access
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A sequential walk along one axis for each point of `dims`: ArgMax, ArgMin (last: the later of equals), CumSum, TopK."""
+
+    arguments: tuple[str, ...]
+    kind: str
+    dtype: str
+    dims: tuple[int, ...]
+    extent: int
+    source: Access  # strides: dims, then the axis
+    output: Access  # likewise
+    second: Access | None  # TopK's indices
+    options: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """output[where(i)] ∘= updates[i], one after the other in row-major order; `terms` (stride, extent) belong to the index loads."""
+
+    arguments: tuple[str, ...]
+    dtype: str
+    reduction: str
+    dims: tuple[int, ...]
+    indices: tuple[Access, ...]
+    index_dtype: str
+    terms: tuple[tuple[int, int], ...]
+    updates: Access
+    output: Access
+
+
+Kernel = Map | Reduce | Chain | Dot | Scan | Scatter
+PANEL = 16
+
+
+def panels(columns: int) -> tuple[int, ...]:
+    """Widths of the packed panels of a matrix with `columns` columns."""
+    full, rest = divmod(columns, PANEL)
+    return (PANEL,) * full + ((next(w for w in (4, 8, 16) if w >= rest),) if rest else ())
+
+
+def packed_columns(columns: int) -> int:
+    return sum(panels(columns))
+
+
+def storage(dtype: str) -> str:
+    """The element type that a kernel sees in memory: truth values are bytes, half-width floats their bits."""
+    return {"bool": "uint8", "float16": "uint16", "bfloat16": "uint16"}.get(dtype, dtype)

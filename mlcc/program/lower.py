@@ -1,0 +1,517 @@
+"""Core graph → loop program: views instead of copies, fused groups as kernels, channels-last convolutions. Never changes a bit."""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+
+import numpy as np
+
+from mlcc.graph.core import DTYPES, CoreGraph, Node
+from mlcc.graph.operators import family
+from mlcc.program import memory
+from mlcc.program.fusion import Group, fuse
+from mlcc.program.kernel import Access, Body, Kernel, Map, Scan, Scatter, Step, storage
+from mlcc.program.program import Argument, Buffer, KernelCall, Layout, Program, lifetimes
+from mlcc.program.view import View, channels_last, collapse, order_of, ordered, row_major
+
+
+def lower(graph: CoreGraph) -> Program:
+    """The program of a core graph, memory planned."""
+    state = Lowering(graph)
+    for group in state.groups:
+        state.group(group)
+    return state.finish()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A value that is written straight into part of a larger buffer: a Concat's result or a padded tensor."""
+
+    owner: str
+    start: tuple[int, ...]
+
+
+@dataclass
+class Arguments:
+    """Collects a kernel's pointer arguments; equal ones are one."""
+
+    lowering: "Lowering"
+    items: list[Argument] = field(default_factory=list)
+    types: list[str] = field(default_factory=list)
+
+    def add(self, buffer: str, offset: int, dtype: str) -> int:
+        item = Argument(buffer, offset)
+        for i, known in enumerate(self.items):
+            if known == item and self.types[i] == storage(dtype):
+                return i
+        self.items.append(item)
+        self.types.append(storage(dtype))
+        return len(self.items) - 1
+
+    def view(self, v: View) -> int:
+        return self.add(v.buffer, v.offset, v.dtype)
+
+
+class Lowering:
+    """The state of one lowering: views by value, buffers, calls."""
+
+    def __init__(self, graph: CoreGraph) -> None:
+        self.graph = graph
+        self.groups = fuse(graph)
+        self.views: dict[str, View] = {}
+        self.buffers: dict[str, Buffer] = {}
+        self.constants: dict[str, np.ndarray] = {}
+        self.kernels: dict[str, Kernel] = {}
+        self.calls: list[KernelCall] = []
+        self.layouts: dict[str, Layout] = {}
+        self.uses: dict[str, int] = {}
+        self.places: dict[str, Place] = {}
+        self.halos: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        self.padded: dict[tuple[str, tuple[int, ...], tuple[int, ...], float], View] = {}
+        self._by_content: dict[tuple[str, bytes], str] = {}
+        self._packed: dict[tuple[object, ...], str] = {}
+        for group in self.groups:
+            for v in group.reads:
+                self.uses[v] = self.uses.get(v, 0) + 1
+        for v in graph.outputs:
+            self.uses[v] = self.uses.get(v, 0) + 1
+        for v in graph.inputs:
+            t = graph.types[v]
+            name = self.buffer(f"in.{v}", t.dtype, t.size, "input")
+            self.views[v] = View(name, t.dtype, t.shape, row_major(t.shape))
+        self._plan_places()
+
+    # buffers and constants
+
+    def buffer(self, name: str, dtype: str, elements: int, place: str = "arena") -> str:
+        while name in self.buffers:
+            name += "'"
+        self.buffers[name] = Buffer(name, dtype, elements, place, 0, elements * DTYPES[dtype].itemsize)
+        return name
+
+    def new_view(self, name: str, dtype: str, shape: Sequence[int], order: Sequence[int]) -> View:
+        return View(self.buffer(name, dtype, prod(shape)), dtype, tuple(shape), ordered(shape, order))
+
+    def constant(self, array: np.ndarray, dtype: str) -> str:
+        """A constant buffer; equal contents are one."""
+        a = np.ascontiguousarray(array)
+        key = (dtype, hashlib.sha256(a.view(np.uint8).data if a.size else b"").digest())
+        if key not in self._by_content:
+            name = self.buffer(f"const.{len(self.constants)}", dtype, a.size, "constant")
+            self.constants[name] = a.reshape(-1)
+            self._by_content[key] = name
+        return self._by_content[key]
+
+    def view(self, value: str) -> View:
+        """Where a value lies; constants get a buffer on first use."""
+        if value not in self.views:
+            array = self.graph.constants[value]
+            t = self.graph.types[value]
+            self.views[value] = View(self.constant(array, t.dtype), t.dtype, t.shape, row_major(t.shape))
+        return self.views[value]
+
+    # calls
+
+    def call(self, kernel: Kernel, arguments: Arguments, value: str, origin: str, writes: Sequence[int]) -> None:
+        key = f"{type(kernel).__name__.lower()}_{hashlib.sha256(repr(kernel).encode()).hexdigest()[:16]}"
+        self.kernels[key] = kernel
+        self.calls.append(KernelCall(key, tuple(arguments.items), tuple(writes), value, origin))
+
+    def map(self, out: View, body: Callable[[Arguments], list[tuple[Step, tuple[int, ...] | None]]], value: str, origin: str) -> None:
+        """One Map over the logical dims of `out`; the body's accesses carry strides over the same dims."""
+        if out.size == 0:
+            return
+        arguments = Arguments(self)
+        steps = body(arguments)
+        target = arguments.view(out)
+        order = order_of(out)
+        dims = [out.shape[i] for i in order]
+        tables = [tuple(s[i] for i in order) for _, s in steps if s is not None] + [tuple(out.strides[i] for i in order)]
+        merged, strides = collapse(dims, tables)
+        if not merged:
+            merged, strides = (1,), [(0,)] * len(tables)
+        rest = iter(strides)
+        final = tuple(replace(step, access=replace(step.access, strides=next(rest))) if s is not None and step.access is not None else step for step, s in steps)
+        self.call(Map(tuple(arguments.types), merged, final, Access(target, next(rest))), arguments, value, origin, [target])
+
+    def copy(self, source: View, out: View, value: str, origin: str) -> None:
+        self.map(out, lambda a: [(Step("load", out.dtype, access=Access(a.view(source), ())), source.strides)], value, origin)
+
+    def fill(self, out: View, number: float | int | bool, value: str, origin: str) -> None:
+        self.map(out, lambda a: [(Step("const", out.dtype, value=number), None)], value, origin)
+
+    def materialise(self, view: View, order: Sequence[int], value: str, origin: str) -> View:
+        """A contiguous copy of a view with its axes in the given order."""
+        out = self.new_view(f"copy.{value}", view.dtype, view.shape, order)
+        self.copy(view, out, value, origin)
+        return out
+
+    # where results go
+
+    def _plan_places(self) -> None:
+        """Values that can be written straight into a Concat's buffer, and the zero borders that convolutions want around a value."""
+        made = {g.sink.outputs[0]: g for g in self.groups if g.anchor is not None or family(g.sink.op) == "elementwise"}
+        for group in self.groups:
+            node = group.anchor
+            if node is not None and node.op in ("Conv", "PoolSum") and any((*node["before"], *node["after"])):
+                x = node.inputs[0]
+                if x in made and x not in self.graph.outputs:
+                    low, high = self.halos.get(x, ((0,) * len(node["before"]),) * 2)
+                    self.halos[x] = tuple(map(max, low, node["before"])), tuple(map(max, high, node["after"]))
+        for group in self.groups:
+            if group.sink.op == "Concat" and group.sink.outputs[0] not in self.graph.outputs:
+                axis, at = group.sink["axis"], 0
+                if len(set(group.sink.inputs)) != len(group.sink.inputs):
+                    continue
+                for v in group.sink.inputs:
+                    shape = self.graph.types[v].shape
+                    if v in made and v not in self.graph.outputs and v not in self.halos and v not in self.places:
+                        self.places[v] = Place(group.sink.outputs[0], tuple(at if i == axis else 0 for i in range(len(shape))))
+                    at += shape[axis]
+
+    def destination(self, value: str, order: Sequence[int], origin: str) -> View:
+        """A view to write a group's result to: a caller's output, a part of something larger, a haloed or a plain buffer."""
+        t = self.graph.types[value]
+        if value in self.graph.outputs:
+            return View(self.buffer(f"out.{value}", t.dtype, t.size, "output"), t.dtype, t.shape, row_major(t.shape))
+        if value in self.places:
+            place = self.places[value]
+            if place.owner not in self.views:
+                whole = self.graph.types[place.owner]
+                self.views[place.owner] = self.new_view(place.owner, whole.dtype, whole.shape, order)
+            return self.views[place.owner].slice(place.start, (1,) * len(t.shape), t.shape)
+        if value in self.halos:
+            return self._haloed(value, origin)
+        return self.new_view(value, t.dtype, t.shape, order)
+
+    def _haloed(self, value: str, origin: str) -> View:
+        """A channels-last buffer with a zero border; the strips are filled before the value is written."""
+        t, (low, high) = self.graph.types[value], self.halos[value]
+        shape = (*t.shape[:2], *(n + a + b for n, a, b in zip(t.shape[2:], low, high)))
+        whole = self.new_view(f"{value}.padded", t.dtype, shape, channels_last(len(shape)))
+        self._border(whole, low, high, 0, value, origin)
+        return whole.slice((0, 0, *low), (1,) * len(shape), t.shape)
+
+    def _border(self, whole: View, low: Sequence[int], high: Sequence[int], number: float, value: str, origin: str) -> None:
+        """Fill the border of a tensor: for each spatial axis the strips before and after, within what earlier axes left."""
+        starts, shape, ones = [0] * len(whole.shape), list(whole.shape), (1,) * len(whole.shape)
+        for axis, (a, b) in enumerate(zip(low, high), start=2):
+            for start, count in ((0, a), (whole.shape[axis] - b, b)):
+                if count:
+                    strip = list(shape)
+                    strip[axis] = count
+                    at = list(starts)
+                    at[axis] = start
+                    self.fill(whole.slice(at, ones, strip), number, value, origin)
+            starts[axis], shape[axis] = a, whole.shape[axis] - a - b
+
+    def padded_view(self, value: str, low: tuple[int, ...], high: tuple[int, ...], number: float, origin: str) -> View:
+        """The value with a border: its own halo where it has one, else a padded copy (shared by all who want the same)."""
+        view = self.view(value)
+        if not any((*low, *high)):
+            return view
+        if value in self.halos and number == 0:
+            return view.slice((0, 0, *(-p for p in low)), (1,) * len(view.shape), (*view.shape[:2], *(n + a + b for n, a, b in zip(view.shape[2:], low, high))))
+        key = (value, low, high, number)
+        if key not in self.padded:
+            shape = (*view.shape[:2], *(n + a + b for n, a, b in zip(view.shape[2:], low, high)))
+            whole = self.new_view(f"{value}.padded", view.dtype, shape, channels_last(len(shape)))
+            self._border(whole, low, high, number, value, origin)
+            self.copy(view, whole.slice((0, 0, *low), (1,) * len(shape), view.shape), value, origin)
+            self.padded[key] = whole
+        return self.padded[key]
+
+    def in_place(self, group: Group, value: str) -> View | None:
+        """An operand that dies here and whose memory the result can take, element for element."""
+        t = self.graph.types[value]
+        if value in self.graph.outputs or value in self.places or value in self.halos:
+            return None
+        views = [(v, self.views[v]) for v in group.reads if v in self.views]
+        for v, view in views:
+            if v in self.graph.constants or view.dtype not in (t.dtype,) or view.shape != t.shape or self.buffers[view.buffer].place != "arena":
+                continue
+            if group.anchor is not None and v in group.anchor.inputs:
+                continue
+            if view.size != self.buffers[view.buffer].elements or any(n > 1 and s == 0 for n, s in zip(view.shape, view.strides)):
+                continue
+            shared = [w for w, other in self.views.items() if other.buffer == view.buffer]
+            if any(self.uses.get(w, 0) > (1 if w in group.reads else 0) for w in shared) or any(w in self.graph.outputs for w in shared):
+                continue
+            if any(other != view for _, other in views if other.buffer == view.buffer):
+                continue
+            if any(p.buffer == view.buffer for p in self.padded.values()):
+                continue
+            return view
+        return None
+
+    # groups
+
+    def group(self, group: Group) -> None:
+        from mlcc.program import lower_dot, lower_reduce
+        node = group.anchor or group.sink
+        origin = group.sink.origin or group.sink.outputs[0]
+        if group.anchor is None and family(node.op) == "elementwise":
+            self.elementwise(group, origin)
+        elif node.op in ("MatMul", "Conv", "ConvTranspose"):
+            lower_dot.TABLE[node.op](self, group, origin)
+        elif family(node.op) in ("reduce", "pool") and group.anchor is not None:
+            lower_reduce.reduce(self, group, origin)
+        elif family(node.op) == "reduce":
+            scan(self, node, origin)
+        else:
+            MOVES[node.op](self, node, origin)
+        for v in group.reads:
+            self.uses[v] -= 1
+        for v in group.sink.outputs:
+            if v in self.views:
+                view = self.views[v]
+                self.layouts[v] = Layout(view.buffer, self.graph.types[v], view.strides, view.offset)
+                if v in self.graph.outputs and (self.buffers[view.buffer].place != "output" or not view.row_major):
+                    self._deliver(v, origin)
+
+    def _deliver(self, value: str, origin: str) -> None:
+        """Copy a value that lies elsewhere to the caller's output."""
+        t = self.graph.types[value]
+        out = View(self.buffer(f"out.{value}", t.dtype, t.size, "output"), t.dtype, t.shape, row_major(t.shape))
+        self.copy(self.views[value], out, value, origin)
+
+    def result_order(self, group: Group) -> tuple[int, ...]:
+        """The layout of an elementwise result: that of its first operand of full size."""
+        shape = self.graph.types[group.sink.outputs[0]].shape
+        for v in group.reads:
+            if v not in self.graph.constants and self.graph.types[v].shape == shape and v in self.views:
+                return order_of(self.views[v])
+        return tuple(range(len(shape)))
+
+    def elementwise(self, group: Group, origin: str) -> None:
+        value = group.sink.outputs[0]
+        out = self.in_place(group, value) or self.destination(value, self.result_order(group), origin)
+        self.views[value] = out
+        self.map(out, lambda a: self.body(group, a, None), value, origin)
+
+    def body(self, group: Group, arguments: Arguments, entry: str | None) -> list[tuple[Step, tuple[int, ...] | None]]:
+        """The group's elementwise nodes as steps; loads carry their strides over the sink's logical dims."""
+        shape = self.graph.types[group.sink.outputs[0]].shape
+        steps: list[tuple[Step, tuple[int, ...] | None]] = []
+        where: dict[str, int] = {}
+
+        def push(step: Step, strides: tuple[int, ...] | None = None) -> int:
+            steps.append((step, strides))
+            return len(steps) - 1
+
+        def operand(v: str) -> int:
+            if v in where:
+                return where[v]
+            dtype = self.graph.types[v].dtype
+            if v == entry:
+                where[v] = push(Step("input", dtype))
+            elif v in self.graph.constants and self.graph.constants[v].size == 1:
+                where[v] = push(Step("const", dtype, value=_scalar(self.graph.constants[v], dtype)))
+            else:
+                view = self.view(v).expand(shape)
+                where[v] = push(Step("load", dtype, access=Access(arguments.view(view), ())), view.strides)
+            return where[v]
+
+        for node in group.nodes:
+            if node is group.anchor:
+                continue
+            operands = tuple(operand(v) for v in node.inputs)
+            where[node.outputs[0]] = push(Step(node.op, self.graph.types[node.outputs[0]].dtype, operands))
+        return steps
+
+    def finish(self) -> Program:
+        for v in self.graph.outputs:
+            if v not in self.views:  # a constant
+                self.view(v)
+            if not any(b == f"out.{v}" for b in self.buffers):
+                self._deliver(v, v)
+        alive = lifetimes(tuple(self.calls))
+        spans = [memory.Span(b.name, b.nbytes, *alive[b.name]) for b in self.buffers.values() if b.place == "arena" and b.name in alive]
+        arena, offsets = memory.plan(spans)
+        buffers = {n: replace(b, offset=offsets.get(n, 0)) for n, b in self.buffers.items() if n in alive or b.place in ("input", "output")}
+        at = 0
+        for n, b in buffers.items():
+            if b.place == "constant":
+                buffers[n] = replace(b, offset=at)
+                at += memory.aligned(b.nbytes)
+        types = self.graph.types
+        return Program(
+            self.graph.name, tuple((v, types[v]) for v in self.graph.inputs), tuple((v, types[v]) for v in self.graph.outputs), buffers,
+            {n: a for n, a in self.constants.items() if n in buffers}, self.kernels, tuple(self.calls), arena, memory.lower_bound(spans),
+            {v: l for v, l in self.layouts.items() if l.buffer in buffers})
+
+
+def _scalar(array: np.ndarray, dtype: str) -> float | int | bool:
+    if dtype in ("float16", "bfloat16"):
+        return int(array.reshape(()).view(np.uint16))
+    item = array.reshape(()).item()
+    return bool(item) if dtype == "bool" else item  # type: ignore[no-any-return]
+
+
+# data movement
+
+
+def _alias(change: Callable[[View, Node], View]) -> Callable[[Lowering, Node, str], None]:
+    def run(s: Lowering, node: Node, origin: str) -> None:
+        s.views[node.outputs[0]] = change(s.view(node.inputs[0]), node)
+    return run
+
+
+def _reshape(s: Lowering, node: Node, origin: str) -> None:
+    view = s.view(node.inputs[0])
+    new = view.reshape(node["shape"])
+    if new is None:
+        new = s.materialise(view, range(len(view.shape)), node.outputs[0], origin).reshape(node["shape"])
+    assert new is not None
+    s.views[node.outputs[0]] = new
+
+
+def _concat(s: Lowering, node: Node, origin: str) -> None:
+    value, axis = node.outputs[0], node["axis"]
+    t = s.graph.types[value]
+    if value in s.graph.outputs:
+        s.views[value] = s.destination(value, range(len(t.shape)), origin)
+    elif value not in s.views:
+        parts = [s.views[v] for v in node.inputs if v in s.views]
+        s.views[value] = s.new_view(value, t.dtype, t.shape, order_of(parts[0]) if parts else tuple(range(len(t.shape))))
+    at, ones = 0, (1,) * len(t.shape)
+    for v in node.inputs:
+        part = s.graph.types[v].shape
+        if s.places.get(v) is None or s.places[v].owner != value:
+            start = tuple(at if i == axis else 0 for i in range(len(part)))
+            s.copy(s.view(v), s.views[value].slice(start, ones, part), value, origin)
+        at += part[axis]
+
+
+def _pad(s: Lowering, node: Node, origin: str) -> None:
+    value, view = node.outputs[0], s.view(node.inputs[0])
+    out = s.destination(value, order_of(view), origin)
+    s.views[value] = out
+    number = node["value"]
+    if out.dtype in ("float16", "bfloat16"):
+        number = int(np.array(number).astype(DTYPES[out.dtype]).view(np.uint16))
+    else:
+        number = np.array(number).astype(DTYPES[out.dtype]).item()
+    s.fill(out, number, value, origin)
+    s.copy(view, out.slice(node["before"], (1,) * len(view.shape), view.shape), value, origin)
+
+
+def _gather_map(s: Lowering, node: Node, origin: str, data: View, strides: tuple[int, ...], indices: Sequence[tuple[View, int, int]], order: Sequence[int]) -> None:
+    """out = data at (strides over out's dims) + Σ index·stride; each index a view expanded to out's dims."""
+    value = node.outputs[0]
+    out = s.destination(value, order, origin)
+    s.views[value] = out
+
+    def body(a: Arguments) -> list[tuple[Step, tuple[int, ...] | None]]:
+        steps: list[tuple[Step, tuple[int, ...] | None]] = [(Step("load", v.dtype, access=Access(a.view(v), ())), v.strides) for v, _, _ in indices]
+        terms = tuple((stride, extent) for _, stride, extent in indices)
+        steps.append((Step("gather", out.dtype, tuple(range(len(indices))), Access(a.view(data), ()), terms=terms), strides))
+        return steps
+
+    s.map(out, body, value, origin)
+
+
+def _gather(s: Lowering, node: Node, origin: str) -> None:
+    axis, data, index = node["axis"], s.view(node.inputs[0]), s.view(node.inputs[1])
+    shape, rank = s.graph.types[node.outputs[0]].shape, len(index.shape)
+    strides = (*data.strides[:axis], *(0,) * rank, *data.strides[axis + 1 :])
+    spread = View(index.buffer, index.dtype, shape, (*(0,) * axis, *index.strides, *(0,) * (len(data.shape) - axis - 1)), index.offset)
+    order = tuple(p if p < axis else p + rank - 1 for p in order_of(data) if p != axis)
+    where = order_of(data).index(axis)
+    order = (*order[:where], *range(axis, axis + rank), *order[where:])
+    _gather_map(s, node, origin, data, strides, [(spread, data.strides[axis], data.shape[axis])], order)
+
+
+def _gather_elements(s: Lowering, node: Node, origin: str) -> None:
+    axis, data, index = node["axis"], s.view(node.inputs[0]), s.view(node.inputs[1])
+    strides = tuple(0 if i == axis else st for i, st in enumerate(data.strides))
+    _gather_map(s, node, origin, data, strides, [(index, data.strides[axis], data.shape[axis])], order_of(index))
+
+
+def _gather_nd(s: Lowering, node: Node, origin: str) -> None:
+    b, data, index = node["batch_dims"], s.view(node.inputs[0]), s.view(node.inputs[1])
+    shape, depth = s.graph.types[node.outputs[0]].shape, index.shape[-1]
+    lead, tail = len(index.shape) - 1, len(data.shape) - b - depth
+    strides = (*data.strides[:b], *(0,) * (lead - b), *data.strides[b + depth :])
+    parts = []
+    for j in range(depth):
+        spread = View(index.buffer, index.dtype, shape, (*index.strides[:-1], *(0,) * tail), index.offset + j * index.strides[-1])
+        parts.append((spread, data.strides[b + j], data.shape[b + j]))
+    _gather_map(s, node, origin, data, strides, parts, range(len(shape)))
+
+
+def _scatter_call(s: Lowering, node: Node, origin: str, dims: tuple[int, ...], out_strides: tuple[int, ...], indices: Sequence[tuple[View, tuple[int, ...]]],
+                  terms: Sequence[tuple[int, int]], update_strides: tuple[int, ...]) -> None:
+    value, data = node.outputs[0], s.view(node.inputs[0])
+    out = s.views[value]
+    s.copy(data, out, value, origin)
+    if prod(dims) == 0:
+        return
+    a, updates = Arguments(s), s.view(node.inputs[2])
+    accesses = tuple(Access(a.view(v), st) for v, st in indices)
+    update = Access(a.view(updates), update_strides)
+    target = a.view(out)
+    dtype = s.graph.types[node.inputs[1]].dtype
+    s.call(Scatter(tuple(a.types), out.dtype, node["reduction"], dims, accesses, dtype, tuple(terms), update, Access(target, out_strides)), a, value, origin, [target])
+
+
+def _scatter_elements(s: Lowering, node: Node, origin: str) -> None:
+    axis, value, index, updates = node["axis"], node.outputs[0], s.view(node.inputs[1]), s.view(node.inputs[2])
+    out = s.destination(value, range(len(index.shape)), origin)
+    s.views[value] = out
+    strides = tuple(0 if i == axis else st for i, st in enumerate(out.strides))
+    _scatter_call(s, node, origin, index.shape, strides, [(index, index.strides)], [(out.strides[axis], out.shape[axis])], updates.strides)
+
+
+def _scatter_nd(s: Lowering, node: Node, origin: str) -> None:
+    value, index, updates = node.outputs[0], s.view(node.inputs[1]), s.view(node.inputs[2])
+    out = s.destination(value, range(len(s.graph.types[value].shape)), origin)
+    s.views[value] = out
+    depth, lead = index.shape[-1], len(index.shape) - 1
+    tail = out.shape[depth:]
+    dims = (*index.shape[:-1], *tail)
+    parts = [(replace(index, offset=index.offset + j * index.strides[-1]), (*index.strides[:-1], *(0,) * len(tail))) for j in range(depth)]
+    _scatter_call(s, node, origin, dims, (*(0,) * lead, *out.strides[depth:]), parts, [(out.strides[j], out.shape[j]) for j in range(depth)], updates.strides)
+
+
+MOVES: dict[str, Callable[[Lowering, Node, str], None]] = {
+    "Reshape": _reshape, "Concat": _concat, "Pad": _pad, "Gather": _gather, "GatherElements": _gather_elements, "GatherND": _gather_nd,
+    "ScatterElements": _scatter_elements, "ScatterND": _scatter_nd,
+    "Transpose": _alias(lambda v, n: v.transpose(n["perm"])), "Expand": _alias(lambda v, n: v.expand(n["shape"])),
+    "Slice": _alias(lambda v, n: v.slice(n["starts"], n["steps"], n["shape"])),
+}
+
+
+def scan(s: Lowering, node: Node, origin: str) -> None:
+    """ArgMax, ArgMin, CumSum, TopK."""
+    axis, data = node["axis"], s.view(node.inputs[0])
+    rest = [i for i in range(len(data.shape)) if i != axis]
+    outs = []
+    for v in node.outputs:
+        t = s.graph.types[v]
+        s.views[v] = s.destination(v, range(len(t.shape)), origin)
+        outs.append(s.views[v])
+    if outs[0].size == 0:
+        return
+    a = Arguments(s)
+
+    def access(v: View) -> Access:
+        return Access(a.view(v), (*(v.strides[i] for i in rest), v.strides[axis]))
+
+    options = tuple((k, int(v)) for k, v in node.attributes if k != "axis")
+    source = access(data)
+    targets = [access(v) for v in outs]
+    dims = tuple(data.shape[i] for i in rest) or (1,)
+    if not rest:
+        source, targets = replace(source, strides=(0, *source.strides)), [replace(t, strides=(0, *t.strides)) for t in targets]
+    kernel = Scan(tuple(a.types), node.op, data.dtype, dims, data.shape[axis], source, targets[0], targets[1] if len(targets) > 1 else None, options)
+    s.call(kernel, a, node.outputs[0], origin, [t.arg for t in targets])
+
+
+def finish_body(steps: list[tuple[Step, tuple[int, ...] | None]], strides: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Body:
+    """Steps with their loads' strides translated to a kernel's own dims; a body that only hands its input through is empty."""
+    if len(steps) == 1 and steps[0][0].op == "input":
+        return ()
+    return tuple(replace(step, access=replace(step.access, strides=strides(s))) if s is not None and step.access is not None else step for step, s in steps)

@@ -1,0 +1,294 @@
+"""Matrix products and convolutions → Dot and Chain kernels."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import gcd, prod
+
+import numpy as np
+
+from mlcc.error import Error
+from mlcc.graph.core import Node
+from mlcc.program.fusion import Group
+from mlcc.program.kernel import PANEL, Access, Chain, Dot, Step, packed_columns, panels
+from mlcc.program.lower import Arguments, Lowering, finish_body
+from mlcc.program.view import View, channels_last, collapse, row_major
+
+NARROW = 8  # columns below which a product is worth turning around
+
+
+def pack(matrices: np.ndarray) -> np.ndarray:
+    """[batch, k, n] → panels of 16 columns ([k][16] each, the last narrower), zero-filled."""
+    batch, k, n = matrices.shape
+    pieces = []
+    for i, width in enumerate(panels(n)):
+        piece = np.zeros((batch, k, width), matrices.dtype)
+        part = matrices[:, :, i * PANEL : i * PANEL + width]
+        piece[:, :, : part.shape[2]] = part
+        pieces.append(piece.reshape(batch, k * width))
+    return np.concatenate(pieces, axis=1).reshape(-1) if pieces else np.zeros(0, matrices.dtype)
+
+
+def known(s: Lowering, value: str) -> np.ndarray | None:
+    return s.graph.constants.get(value)
+
+
+def dot(s: Lowering, group: Group, origin: str, out: View, rows: Sequence[int], batch: Sequence[int], column: int, k: Sequence[tuple[int, int]], a: View,
+        packed: str, batch_advance: Sequence[int], init: View | None) -> None:
+    """One Dot call. `rows`, `batch`, `column` are axes of `out`; `a`'s strides lie over out's axes (0 for the column); k: (extent, stride of a)."""
+    assert group.anchor is not None
+    value = group.sink.outputs[0]
+    arguments = Arguments(s)
+    a_arg = arguments.view(a)
+    b_arg = arguments.add(packed, 0, a.dtype)
+    init_arg = arguments.view(init) if init is not None else -1
+    steps = s.body(group, arguments, group.anchor.outputs[0])
+    target = arguments.view(out)
+    loads = [st for _, st in steps if st is not None]
+    tables = [a.strides, out.strides, *([init.strides] if init is not None else []), *loads]
+    row_dims, row_strides = collapse([out.shape[i] for i in rows], [[t[i] for i in rows] for t in tables])
+    k_dims, (k_strides,) = collapse([n for n, _ in k], [[st for _, st in k]])
+    if not k_dims:
+        k_dims, k_strides = (1,), (0,)
+    if not row_dims:
+        row_dims, row_strides = (1,), [(0,) for _ in tables]
+
+    def place(i: int, last: int) -> tuple[int, ...]:
+        return (*(tables[i][x] for x in batch), *row_strides[i], last)
+
+    index = iter(range(2 if init is None else 3, len(tables)))
+    body = finish_body(steps, lambda st: place(next(index), st[column]))
+    spec = Dot(
+        tuple(arguments.types), a.dtype, tuple(out.shape[i] for i in batch), row_dims, k_dims, out.shape[column],
+        Access(a_arg, (*(a.strides[x] for x in batch), *row_strides[0], *k_strides)), Access(b_arg, tuple(batch_advance)),
+        Access(init_arg, place(2, init.strides[column])) if init is not None else None, body, Access(target, place(1, out.strides[column])))
+    s.call(spec, arguments, value, origin, [target])
+
+
+def pack_dynamic(s: Lowering, b: View, value: str, origin: str) -> str:
+    """Pack a [batch…, k, n] view at run time; returns the buffer of panels."""
+    *lead, k, n = b.shape
+    count, width = prod(lead), packed_columns(n)
+    name = s.buffer(f"{value}.panels", b.dtype, count * k * width)
+    lead_strides = b.strides[:-2]
+    per = k * width
+    lead_out = tuple(per * st for st in row_major(lead))
+    full, rest = divmod(n, PANEL)
+    pieces = [(full, PANEL, PANEL, 0)] if full else []
+    if rest:
+        pieces.append((1, rest, panels(n)[-1], full))
+    for number, valid, panel_width, first in pieces:
+        source = View(b.buffer, b.dtype, (*lead, number, k, valid), (*lead_strides, PANEL * b.strides[-1], b.strides[-2], b.strides[-1]), b.offset + first * PANEL * b.strides[-1])
+        target = View(name, b.dtype, source.shape, (*lead_out, k * panel_width, panel_width, 1), first * PANEL * k)
+        s.copy(source, target, value, origin)
+    return name
+
+
+def matmul(s: Lowering, group: Group, origin: str) -> None:
+    node, value = group.anchor, group.sink.outputs[0]
+    assert node is not None
+    shape = s.graph.types[node.outputs[0]].shape
+    left, right = node.inputs[:2]
+    init = node.inputs[2] if len(node.inputs) > 2 else None
+    out = s.in_place(group, value) or s.destination(value, range(len(shape)), origin)
+    s.views[value] = out
+    if out.size == 0:
+        return
+    m, n = shape[-2:]
+    turned = n < NARROW and m > n and known(s, right) is None or n == 1 and m > 1
+    if turned:  # outᵀ = bᵀ·aᵀ: the same chains, vectors along the long side
+        left, right = right, left
+    axis_m, axis_n = (len(shape) - 1, len(shape) - 2) if turned else (len(shape) - 2, len(shape) - 1)
+
+    def matrix(v: View, transposed: bool) -> View:
+        return v.transpose((*range(len(v.shape) - 2), len(v.shape) - 1, len(v.shape) - 2)) if transposed else v
+
+    a = matrix(s.view(left), turned)
+    depth = a.shape[-1]
+    lead = len(shape) - 2
+    constant = known(s, right)
+    b_lead = s.graph.types[right].shape[:-2]
+    b_lead = (1,) * (lead - len(b_lead)) + tuple(b_lead)
+    batch = [i for i in range(lead) if b_lead[i] != 1]
+    rows = [i for i in range(lead) if b_lead[i] == 1]
+    if constant is not None:
+        c = np.swapaxes(constant, -1, -2) if turned else constant
+        key = ("matmul", right, turned)
+        if key not in s._packed:
+            s._packed[key] = s.constant(pack(c.reshape(-1, *c.shape[-2:])), s.graph.types[right].dtype)
+        packed = s._packed[key]
+    else:
+        b = matrix(s.view(right), turned)
+        packed = pack_dynamic(s, b, f"{value}.{right}", origin)
+    advance = row_major([b_lead[i] for i in batch])
+    wide = a.expand((*shape[:-2], *a.shape[-2:]))
+    strides = [0] * len(shape)
+    strides[:lead] = wide.strides[:lead]
+    strides[axis_m] = wide.strides[-2]
+    operand = View(a.buffer, a.dtype, shape, tuple(strides), a.offset)
+    start = s.view(init).expand(shape) if init is not None else None
+    dot(s, group, origin, out, [*rows, axis_m], batch, axis_n, [(depth, wide.strides[-1])], operand, packed, advance, start)
+
+
+def _input(s: Lowering, node: Node, low: tuple[int, ...], high: tuple[int, ...], origin: str) -> View:
+    """The convolution's input with its border, channels side by side unless there are few."""
+    x = s.padded_view(node.inputs[0], low, high, 0, origin)
+    if x.shape[1] > 4 and x.strides[1] != 1:
+        return s.materialise(x, channels_last(len(x.shape)), node.inputs[0], origin)
+    return x
+
+
+def conv(s: Lowering, group: Group, origin: str) -> None:
+    node, value = group.anchor, group.sink.outputs[0]
+    assert node is not None
+    shape = s.graph.types[value].shape
+    rank, groups = len(shape) - 2, node["group"]
+    out = s.in_place(group, value) or s.destination(value, channels_last(len(shape)), origin)
+    s.views[value] = out
+    if out.size == 0:
+        return
+    x = _input(s, node, node["before"], node["after"], origin)
+    w_shape = s.graph.types[node.inputs[1]].shape
+    spatial = tuple(st * step for st, step in zip(x.strides[2:], node["strides"]))
+    taps = [(n, st * d) for n, st, d in zip(w_shape[2:], x.strides[2:], node["dilations"])]
+    bias = s.view(node.inputs[2]) if len(node.inputs) > 2 else None
+    per_in, per_out = w_shape[1], w_shape[0] // groups
+    if groups > 1 and per_in == 1:
+        _depthwise(s, group, origin, out, x, spatial, taps, bias, per_out)
+        return
+    order = (0, *range(2, 2 + rank), 1)
+    for g in range(groups):
+        part = out.slice((0, g * per_out, *(0,) * rank), (1,) * len(shape), (shape[0], per_out, *shape[2:]))
+        operand = View(x.buffer, x.dtype, part.shape, (x.strides[0], 0, *spatial), x.offset + g * per_in * x.strides[1])
+        packed = _packed_kernel(s, node, g, per_out, order, origin)
+        start = View(bias.buffer, bias.dtype, part.shape, (0, bias.strides[0], *(0,) * rank), bias.offset + g * per_out * bias.strides[0]) if bias is not None else None
+        dot(s, group, origin, part, [0, *range(2, 2 + rank)], [], 1, [*taps, (per_in, x.strides[1])], operand, packed, (), start)
+
+
+def _packed_kernel(s: Lowering, node: Node, g: int, per_out: int, order: tuple[int, ...], origin: str) -> str:
+    """Weights [kernel…, in, out] of one group as panels."""
+    weights = known(s, node.inputs[1])
+    dtype = s.graph.types[node.inputs[1]].dtype
+    perm = (*order[1:-1], 1, 0)
+    if weights is not None:
+        key = ("conv", node.inputs[1], g)
+        if key not in s._packed:
+            matrix = np.transpose(weights[g * per_out : (g + 1) * per_out], perm).reshape(1, -1, per_out)
+            s._packed[key] = s.constant(pack(matrix), dtype)
+        return s._packed[key]
+    w = s.view(node.inputs[1])
+    part = w.slice((g * per_out, *(0,) * (len(w.shape) - 1)), (1,) * len(w.shape), (per_out, *w.shape[1:])).transpose(perm)
+    flat = part.reshape((prod(part.shape[:-1]), per_out))
+    if flat is None:
+        flat = s.materialise(part, range(len(part.shape)), f"{node.outputs[0]}.weights", origin).reshape((prod(part.shape[:-1]), per_out))
+    assert flat is not None
+    return pack_dynamic(s, flat, f"{node.outputs[0]}.weights", origin)
+
+
+def _depthwise(s: Lowering, group: Group, origin: str, out: View, x: View, spatial: tuple[int, ...], taps: list[tuple[int, int]], bias: View | None, per_out: int) -> None:
+    """One input channel a group: Chain over (n, spatial…, group, output within the group); weights as [kernel…, channel]."""
+    node, value = group.anchor, group.sink.outputs[0]
+    assert node is not None
+    rank = len(out.shape) - 2
+    weights = known(s, node.inputs[1])
+    channels = out.shape[1]
+    groups = channels // per_out
+    if weights is not None:
+        laid = np.transpose(weights, (*range(2, 2 + rank), 1, 0)).reshape(-1, channels)
+        w = View(s.constant(laid, s.graph.types[node.inputs[1]].dtype), x.dtype, (laid.shape[0], channels), (channels, 1))
+    else:
+        source = s.view(node.inputs[1]).transpose((*range(2, 2 + rank), 1, 0))
+        copy = s.materialise(source, range(len(source.shape)), f"{value}.weights", origin)
+        w = View(copy.buffer, copy.dtype, (prod(copy.shape[:-1]), channels), (channels, 1), copy.offset)
+    a = Arguments(s)
+    x_arg, w_arg = a.view(x), a.view(w)
+    bias_arg = a.view(bias) if bias is not None else -1
+    steps = s.body(group, a, node.outputs[0])
+    target = a.view(out)
+    dims = (out.shape[0], *out.shape[2:], groups, per_out)
+
+    def over(strides: tuple[int, ...]) -> tuple[int, ...]:
+        return (strides[0], *strides[2:], strides[1] * per_out, strides[1])
+
+    loads = [over(st) for _, st in steps if st is not None]
+    tables = [(x.strides[0], *spatial, x.strides[1], 0), (0,) * (1 + rank) + (per_out, 1), over(out.strides),
+              *([(0,) * (1 + rank) + (bias.strides[0] * per_out, bias.strides[0])] if bias is not None else []), *loads]
+    merged, strides = collapse(dims, tables)
+    if not merged:
+        merged, strides = (1,), [(0,) for _ in tables]
+    counts = [n for n, _ in taps]
+    w_steps = [channels * st for st in row_major(counts)]
+    reduced, (x_taps, w_taps) = collapse(counts, [[st for _, st in taps], w_steps])
+    if not reduced:
+        reduced, x_taps, w_taps = (1,), (0,), (0,)
+    rest = iter(strides[3 + (bias is not None) :])
+    body = finish_body(steps, lambda _: next(rest))
+    spec = Chain(tuple(a.types), x.dtype, merged, reduced, Access(x_arg, (*strides[0], *x_taps)), Access(w_arg, (*strides[1], *w_taps)),
+                 Access(bias_arg, strides[3]) if bias is not None else None, body, Access(target, strides[2]))
+    s.call(spec, a, value, origin, [target])
+
+
+def conv_transpose(s: Lowering, group: Group, origin: str) -> None:
+    """One convolution a phase: outputs that are equal modulo the strides see the same kernel positions, whose inputs lie evenly spaced."""
+    node, value = group.anchor, group.sink.outputs[0]
+    assert node is not None
+    shape = s.graph.types[value].shape
+    rank, groups, strides, dilations = len(shape) - 2, node["group"], node["strides"], node["dilations"]
+    weights = known(s, node.inputs[1])
+    if weights is None:
+        raise Error("unsupported", "weights that depend on the model's inputs", f"ConvTranspose ({origin})")
+    if not np.isfinite(weights.astype(np.float64)).all():
+        raise Error("unsupported", "weights that are not finite", f"ConvTranspose ({origin})")
+    out = s.destination(value, channels_last(len(shape)), origin)
+    s.views[value] = out
+    x_shape = s.graph.types[node.inputs[0]].shape
+    bias = s.view(node.inputs[2]) if len(node.inputs) > 2 else None
+    phases = [[_phase(r, node["before"][i], strides[i], dilations[i], weights.shape[2 + i]) for r in range(min(strides[i], shape[2 + i]))] for i in range(rank)]
+    reach_low, reach_high = [0] * rank, [0] * rank
+    for i in range(rank):
+        for r, (first, count, _, start, step) in enumerate(phases[i]):
+            outputs = -(-(shape[2 + i] - r) // strides[i])
+            if count and outputs:
+                ends = [start, start + step * (count - 1)]
+                reach_low[i] = max(reach_low[i], -min(ends))
+                reach_high[i] = max(reach_high[i], max(ends) + outputs - 1 - (x_shape[2 + i] - 1))
+    x = _input(s, node, tuple(reach_low), tuple(max(0, h) for h in reach_high), origin)
+    per_in, per_out = x_shape[1] // groups, weights.shape[1]
+    for g in range(groups):
+        for position in np.ndindex(*(len(p) for p in phases)):
+            chosen = [phases[i][r] for i, r in enumerate(position)]
+            counts = [-(-(shape[2 + i] - r) // strides[i]) for i, r in enumerate(position)]
+            cut_start, cut_steps = (0, g * per_out, *position), (1, 1, *strides)
+            part = out.slice(cut_start, cut_steps, (shape[0], per_out, *counts))
+            start = View(bias.buffer, bias.dtype, part.shape, (0, bias.strides[0], *(0,) * rank), bias.offset + g * per_out * bias.strides[0]) if bias is not None else None
+            if any(c[1] == 0 for c in chosen):
+                _no_taps(s, part, start, value, origin)
+                continue
+            taps = weights[(slice(g * per_in, (g + 1) * per_in), slice(None), *(slice(c[0], c[0] + c[1] * c[2], c[2]) for c in chosen))]
+            matrix = np.transpose(taps, (*range(2, 2 + rank), 0, 1)).reshape(1, -1, per_out)
+            packed = s.constant(pack(matrix), s.graph.types[node.inputs[1]].dtype)
+            offset = x.offset + g * per_in * x.strides[1] + sum((reach_low[i] + c[3]) * x.strides[2 + i] for i, c in enumerate(chosen))
+            operand = View(x.buffer, x.dtype, part.shape, (x.strides[0], 0, *x.strides[2:]), offset)
+            k = [*((c[1], c[4] * x.strides[2 + i]) for i, c in enumerate(chosen)), (per_in, x.strides[1])]
+            dot(s, group, origin, part, [0, *range(2, 2 + rank)], [], 1, k, operand, packed, (), start)
+
+
+def _phase(r: int, before: int, stride: int, dilation: int, kernel: int) -> tuple[int, int, int, int, int]:
+    """(first tap, taps, tap step, input of the first tap relative to the output's index, input step) of outputs ≡ r."""
+    step = stride // gcd(stride, dilation)
+    for first in range(min(kernel, step)):
+        if (r + before - first * dilation) % stride == 0:
+            count = -(-(kernel - first) // step)
+            return first, count, step, (r + before - first * dilation) // stride, -(step * dilation) // stride
+    return 0, 0, step, 0, 0
+
+
+def _no_taps(s: Lowering, part: View, bias: View | None, value: str, origin: str) -> None:
+    """Outputs that no kernel position reaches: the bias, + 0."""
+    if bias is None:
+        s.fill(part, 0 if not part.dtype.startswith("float") else 0.0, value, origin)
+        return
+    zero = Step("const", part.dtype, value=0.0 if part.dtype.startswith("float") else 0)
+    s.map(part, lambda a: [(Step("load", part.dtype, access=Access(a.view(bias), ())), bias.strides), (zero, None), (Step("Add", part.dtype, (0, 1)), None)], value, origin)
+
+
+TABLE: dict[str, Callable[[Lowering, Group, str], None]] = {"MatMul": matmul, "Conv": conv, "ConvTranspose": conv_transpose}

@@ -1,0 +1,117 @@
+"""The loop program and its rules."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlcc.error import Error
+from mlcc.graph.core import TensorType
+from mlcc.program.kernel import Kernel
+
+ALIGNMENT = 64  # bytes, of every buffer
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A stretch of memory. place: `input`, `output` (caller's), `constant` (read-only), `arena` (at `offset` bytes)."""
+
+    name: str
+    dtype: str
+    elements: int
+    place: str
+    offset: int = 0
+    nbytes: int = 0
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A pointer to element `offset` of a buffer."""
+
+    buffer: str
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """One launch. `writes` are argument indices; `value` is the core value that it completes (for messages and traces)."""
+
+    kernel: str
+    arguments: tuple[Argument, ...]
+    writes: tuple[int, ...]
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a value lies in its buffer (elements), so that a trace can read it back."""
+
+    buffer: str
+    type: TensorType
+    strides: tuple[int, ...]
+    offset: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """What backends consume. `constants` are packed arrays by buffer name; `layouts` locate the values that calls complete."""
+
+    name: str
+    inputs: tuple[tuple[str, TensorType], ...]
+    outputs: tuple[tuple[str, TensorType], ...]
+    buffers: Mapping[str, Buffer]
+    constants: Mapping[str, np.ndarray]
+    kernels: Mapping[str, Kernel]
+    calls: tuple[KernelCall, ...]
+    arena_bytes: int
+    arena_lower_bound: int
+    layouts: Mapping[str, Layout]
+
+
+def lifetimes(calls: tuple[KernelCall, ...]) -> dict[str, tuple[int, int]]:
+    """Buffer → (first, last) call that touches it."""
+    found: dict[str, tuple[int, int]] = {}
+    for i, call in enumerate(calls):
+        for a in call.arguments:
+            first, _ = found.get(a.buffer, (i, i))
+            found[a.buffer] = (first, i)
+    return found
+
+
+def validate(program: Program) -> None:
+    """Raise where the program breaks its rules: known kernels and buffers, arena bounds, no overlap of live buffers, nothing read before it is written."""
+    def broken(what: str) -> Error:
+        return Error("model", f"invalid program: {what}", program.name)
+
+    written = {b.name for b in program.buffers.values() if b.place in ("input", "constant")}
+    for call in program.calls:
+        spec = program.kernels.get(call.kernel)
+        if spec is None:
+            raise broken(f"no kernel {call.kernel}")
+        if len(call.arguments) != len(spec.arguments):
+            raise broken(f"{call.kernel} takes {len(spec.arguments)} arguments, {call.origin} gives {len(call.arguments)}")
+        for i, a in enumerate(call.arguments):
+            buffer = program.buffers.get(a.buffer)
+            if buffer is None:
+                raise broken(f"no buffer {a.buffer}")
+            if not 0 <= a.offset <= buffer.elements:
+                raise broken(f"{call.origin} points outside {a.buffer}")
+            if i in call.writes:
+                if buffer.place in ("input", "constant"):
+                    raise broken(f"{call.origin} writes to {buffer.place} {a.buffer}")
+                written.add(a.buffer)
+            elif a.buffer not in written:
+                raise broken(f"{call.origin} reads {a.buffer} before anything wrote it")
+    alive = lifetimes(program.calls)
+    arena = sorted((b for b in program.buffers.values() if b.place == "arena" and b.name in alive), key=lambda b: b.offset)
+    for i, x in enumerate(arena):
+        if x.offset % ALIGNMENT or x.offset + x.nbytes > program.arena_bytes:
+            raise broken(f"{x.name} lies outside the arena")
+        for y in arena[i + 1 :]:
+            if y.offset >= x.offset + x.nbytes:
+                break
+            (a, b), (c, d) = alive[x.name], alive[y.name]
+            if a <= d and c <= b:
+                raise broken(f"{x.name} and {y.name} overlap while both live")

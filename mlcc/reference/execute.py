@@ -1,0 +1,46 @@
+"""Run a core graph by the reference."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from mlcc.error import Error
+from mlcc.graph.core import DTYPES, CoreGraph, Node
+from mlcc.reference import dot, elementwise, move, reduce
+
+Array = np.ndarray
+TABLE: dict[str, Callable[..., Array | tuple[Array, ...]]] = {
+    **{op: (lambda f: lambda node, *a: f(*a))(f) for op, f in elementwise.TABLE.items()},
+    "Cast": lambda node, a: elementwise.cast(a, node["to"]),
+    **move.TABLE, **reduce.TABLE, **dot.TABLE,
+}
+
+
+def evaluate(node: Node, inputs: list[Array]) -> tuple[Array, ...]:
+    """The outputs of one node. Raises Error(unsupported) for a dtype that the operator has no contract for."""
+    with np.errstate(all="ignore"):
+        result = TABLE[node.op](node, *inputs)
+    return tuple(np.asarray(r) for r in result) if isinstance(result, tuple) else (np.asarray(result),)
+
+
+def execute(graph: CoreGraph, inputs: Mapping[str, Array], watch: Callable[[Node, tuple[Array, ...]], None] | None = None) -> dict[str, Array]:
+    """Output name → array. `watch` sees every node's outputs; a value is dropped after its last use."""
+    values: dict[str, Array] = dict(graph.constants)
+    for name in graph.inputs:
+        t = graph.types[name]
+        array = np.asarray(inputs[name])
+        if array.dtype != DTYPES[t.dtype] or array.shape != t.shape:
+            raise Error("usage", f"{array.dtype}{list(array.shape)} given, {t.dtype}{list(t.shape)} wanted", f"input {name}")
+        values[name] = array
+    last = {v: i for i, n in enumerate(graph.nodes) for v in n.inputs}
+    keep = set(graph.outputs)
+    for i, node in enumerate(graph.nodes):
+        results = evaluate(node, [values[v] for v in node.inputs])
+        if watch:
+            watch(node, results)
+        values.update(zip(node.outputs, results))
+        for v in set(node.inputs):
+            if last[v] == i and v not in keep and v not in graph.constants:
+                del values[v]
+    return {v: np.asarray(values[v], order="C") for v in graph.outputs}

@@ -1,0 +1,164 @@
+"""The reference's hot loops as plain, obvious C: fma chains, and the elementary sequences printed one statement an instruction.
+
+Compiled once with the hermetic C compiler and kept in the user's cache. tests/reference checks it against the NumPy emulation.
+"""
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from mlcc.arithmetic.elementary import SEQUENCES
+from mlcc.arithmetic.sequence import Instruction, Sequence
+from mlcc.cache.store import cache_folder
+from mlcc.error import Error
+
+C_TYPES = {"f32": "float", "i32": "int32_t", "i64": "int64_t", "b": "int"}
+
+CHAIN = r"""/* c[m][n] = chain over k of fma(a[m][k], b[k][n], .) from init, then + 0 */
+void mlcc_chain(int64_t m, int64_t n, int64_t k, const float *a, const float *b, const float *init, float *c) {
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j0 = 0; j0 < n; j0 += 64) {
+            float acc[64];
+            int64_t width = n - j0 < 64 ? n - j0 : 64;
+            for (int64_t j = 0; j < width; j++) acc[j] = init[i * n + j0 + j];
+            if (width == 64)
+                for (int64_t p = 0; p < k; p++)
+                    for (int64_t j = 0; j < 64; j++) acc[j] = fma1(a[i * k + p], b[p * n + j0 + j], acc[j]);
+            else
+                for (int64_t p = 0; p < k; p++)
+                    for (int64_t j = 0; j < width; j++) acc[j] = fma1(a[i * k + p], b[p * n + j0 + j], acc[j]);
+            for (int64_t j = 0; j < width; j++) c[i * n + j0 + j] = acc[j] + 0.0f;
+        }
+}
+"""
+
+PRELUDE = r"""
+#include <stdint.h>
+static inline int32_t bits_of(float x) { union { float f; int32_t i; } u; u.f = x; return u.i; }
+static inline float float_of(int32_t x) { union { int32_t i; float f; } u; u.i = x; return u.f; }
+#define fma1(a, b, c) __builtin_fmaf(a, b, c)
+#define sqrt1(a) __builtin_sqrtf(a)
+
+void mlcc_fma(int64_t n, const float *a, const float *b, const float *c, float *out) {
+    for (int64_t i = 0; i < n; i++) out[i] = fma1(a[i], b[i], c[i]);
+}
+"""
+
+
+def _literal(instruction: Instruction) -> str:
+    value = instruction.value
+    if instruction.dtype == "f32":
+        return f"float_of({int(np.float32(value).view(np.int32))})"
+    return f"(({C_TYPES[instruction.dtype]}){int(value or 0)}LL)"
+
+
+def _expression(i: Instruction) -> str:
+    a, b, c = ([f"v{o}" for o in i.operands] + ["", "", ""])[:3]
+    wide, unsigned = C_TYPES[i.dtype], "uint64_t" if i.dtype == "i64" else "uint32_t"
+    integer = i.dtype in ("i32", "i64")
+
+    def wrapping(symbol: str) -> str:
+        return f"({wide})(({unsigned}){a} {symbol} ({unsigned}){b})" if integer else f"{a} {symbol} {b}"
+
+    table = {
+        "arg": f"x{i.value}", "const": "", "add": wrapping("+"), "sub": wrapping("-"), "mul": wrapping("*"), "div": f"{a} / {b}",
+        "fma": f"fma1({a}, {b}, {c})", "sqrt": f"sqrt1({a})", "neg": f"({wide})(0 - ({unsigned}){a})" if integer else f"-{a}", "abs": f"__builtin_fabsf({a})",
+        "and": f"{a} & {b}", "or": f"{a} | {b}", "xor": f"{a} ^ {b}", "not": f"!{a}",
+        "shl": f"({wide})(({unsigned}){a} << {b})", "sar": f"{a} >> {b}", "shr": f"({wide})((({unsigned}){a} >> ({b} & {31 if i.dtype == 'i32' else 63})) & -(({unsigned})({b} < {32 if i.dtype == 'i32' else 64})))",
+        "lt": f"{a} < {b}", "le": f"{a} <= {b}", "eq": f"{a} == {b}", "select": f"{a} ? {b} : {c}",
+        "bits": f"bits_of({a})", "float_of_bits": f"float_of({a})", "to_float": f"(float){a}", "to_int64": f"(int64_t){a}",
+        "zero_extend": f"(int64_t)(uint32_t){a}", "narrow": f"(int32_t){a}",
+    }
+    return _literal(i) if i.op == "const" else table[i.op]
+
+
+def print_sequence(s: Sequence) -> str:
+    """The sequence as a C function and a loop over arrays."""
+    arguments = ", ".join(f"float x{i}" for i in range(s.arity))
+    lines = [f"static inline float {s.name}_1({arguments}) {{"]
+    lines += [f"    {C_TYPES[i.dtype]} v{n} = {_expression(i)};" for n, i in enumerate(s.instructions)]
+    lines.append(f"    return v{len(s.instructions) - 1};\n}}")
+    pointers = ", ".join(f"const float *x{i}" for i in range(s.arity))
+    call = ", ".join(f"x{i}[i]" for i in range(s.arity))
+    lines.append(f"void mlcc_{s.name}(int64_t n, {pointers}, float *out) {{ for (int64_t i = 0; i < n; i++) out[i] = {s.name}_1({call}); }}")
+    return "\n".join(lines) + "\n"
+
+
+def source() -> str:
+    return PRELUDE + CHAIN + CHAIN.replace("mlcc_chain", "mlcc_chain64").replace("float", "double").replace("fma1", "__builtin_fma").replace("0.0f", "0.0") + "".join(print_sequence(s) for s in SEQUENCES.values())
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The compiled reference loops (built on first use, then cached)."""
+    text = source()
+    features = _host_features()
+    key = hashlib.sha256(f"{text}{features}{platform.machine()}{sys.platform}".encode()).hexdigest()[:24]
+    path = cache_folder() / "reference" / f"reference-{key}.so"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as d:
+            (Path(d) / "reference.c").write_text(text)
+            command = [sys.executable, "-m", "ziglang", "cc", "-shared", "-fPIC", "-O2", "-fno-math-errno", "-ffp-contract=off", "-fno-sanitize=all", *features, "reference.c", "-o", "reference.so"]
+            done = subprocess.run(command, cwd=d, capture_output=True, text=True)
+            if done.returncode:
+                raise Error("toolchain", "the reference executor does not compile", done.stderr.strip()[-300:], "is the ziglang package installed?")
+            os.replace(Path(d) / "reference.so", path)
+    return ctypes.CDLL(str(path))
+
+
+def _host_features() -> list[str]:
+    """Let the compiler use the host's fma; a baseline build would call fmaf for each multiply-add."""
+    if platform.machine().lower() in ("x86_64", "amd64") and Path("/proc/cpuinfo").exists():
+        flags = Path("/proc/cpuinfo").read_text().split()
+        if "fma" in flags and "avx2" in flags:
+            return ["-mcpu=x86_64_v3"]
+    return []
+
+
+def _pointer(array: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _chain(name: str, dtype: type, a: np.ndarray, b: np.ndarray, init: np.ndarray) -> np.ndarray:
+    (m, k), n = a.shape, b.shape[1]
+    a, b = np.ascontiguousarray(a, dtype), np.ascontiguousarray(b, dtype)
+    start = np.ascontiguousarray(np.broadcast_to(init, (m, n)), dtype)
+    out = np.empty((m, n), dtype)
+    getattr(library(), name)(ctypes.c_int64(m), ctypes.c_int64(n), ctypes.c_int64(k), _pointer(a), _pointer(b), _pointer(start), _pointer(out))
+    return out
+
+
+def chain(a: np.ndarray, b: np.ndarray, init: np.ndarray) -> np.ndarray:
+    """One fma chain per output: a [m,k], b [k,n], init broadcast to [m,n], all float32; k ascending, then + 0."""
+    return _chain("mlcc_chain", np.float32, a, b, init)
+
+
+def chain64(a: np.ndarray, b: np.ndarray, init: np.ndarray) -> np.ndarray:
+    """`chain` in float64."""
+    return _chain("mlcc_chain64", np.float64, a, b, init)
+
+
+def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """Elementwise fma of float32 arrays, broadcast."""
+    a, b, c = (np.ascontiguousarray(x, np.float32) for x in np.broadcast_arrays(a, b, c))
+    out = np.empty(a.shape, np.float32)
+    library().mlcc_fma(ctypes.c_int64(a.size), _pointer(a), _pointer(b), _pointer(c), _pointer(out))
+    return out
+
+
+def elementary(name: str, *arguments: np.ndarray) -> np.ndarray:
+    """The sequence `name` over float32 arrays, broadcast."""
+    arrays = [np.ascontiguousarray(x, np.float32) for x in np.broadcast_arrays(*arguments)]
+    out = np.empty(arrays[0].shape, np.float32)
+    getattr(library(), f"mlcc_{name}")(ctypes.c_int64(out.size), *map(_pointer, arrays), _pointer(out))
+    return out

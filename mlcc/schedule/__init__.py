@@ -1,0 +1,1 @@
+"""How a kernel is cut for a target: tiles, vector widths, tasks. Bits never depend on it."""

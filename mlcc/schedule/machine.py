@@ -1,0 +1,18 @@
+"""What schedules know of a target's core, from its TOML."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Machine:
+    """vector_bits: 32 for scalar float units; registers: how many such vectors; fma: a fused multiply-add instruction for binary32."""
+
+    vector_bits: int
+    registers: int
+    fma: bool
+
+    def lanes(self, heavy: bool) -> int:
+        """float32 lanes of an elementwise loop: two vectors for light bodies (latency), one for heavy ones (registers)."""
+        own = max(1, self.vector_bits // 32)
+        return own if own == 1 else max(4, min(16, own * (1 if heavy else 2)))

@@ -1,0 +1,115 @@
+"""Building TIR by hand: expressions, statements in order, loops as context managers.
+
+Vectors are explicit (`float32x16`), so that no pass decides where lanes go. Each intermediate is bound to a variable, since
+TIR expressions are trees and a shared subexpression would otherwise be generated once a use.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import tvm
+from tvm import tirx as t
+
+Expr = Any
+BITS = {"float64": 64, "int64": 64, "uint64": 64, "float32": 32, "int32": 32, "uint32": 32, "float16": 16, "int16": 16, "uint16": 16, "int8": 8, "uint8": 8}
+
+
+def vector(dtype: str, lanes: int) -> str:
+    return dtype if lanes == 1 else f"{dtype}x{lanes}"
+
+
+def int32(value: int) -> Expr:
+    return t.IntImm("int32", value)
+
+
+class Function:
+    """A TIR function `name(begin, end, pointers…)` under construction."""
+
+    def __init__(self, pointers: Sequence[str]) -> None:
+        """`pointers`: the element type of each pointer parameter."""
+        self.begin, self.end = t.Var("begin", "int32"), t.Var("end", "int32")
+        self.pointers = [t.Var(f"p{i}", tvm.ir.PointerType(tvm.ir.PrimType(d))) for i, d in enumerate(pointers)]
+        self.buffers = [t.decl_buffer((2147483647,), d, name=f"b{i}", data_alignment=BITS[d] // 8) for i, d in enumerate(pointers)]
+        self._scopes: list[list[Any]] = [[t.DeclBuffer(b, data=p) for b, p in zip(self.buffers, self.pointers)]]
+        self._count = 0
+
+    def emit(self, statement: Any) -> None:
+        self._scopes[-1].append(statement)
+
+    def fresh(self, prefix: str) -> str:
+        self._count += 1
+        return f"{prefix}{self._count}"
+
+    def let(self, value: Expr, dtype: str) -> Expr:
+        """Bind a value to a variable. Truth values stay expressions: TVM 0.27 cannot bind vectors of them."""
+        if dtype.startswith("bool"):
+            return value
+        variable = t.Var(self.fresh("v"), dtype)
+        self.emit(t.Bind(variable, value))
+        return variable
+
+    def index(self, value: Expr) -> Expr:
+        return self.let(value, "int32") if not isinstance(value, (int, t.IntImm, t.Var)) else value
+
+    def local(self, dtype: str, count: int) -> Any:
+        """A local array of scalars or vectors; with constant indices it lives in registers."""
+        buffer = t.decl_buffer((count,), dtype, name=self.fresh("local"), scope="local")
+        self.emit(t.AllocBuffer(buffer))
+        return buffer
+
+    def load(self, buffer: Any, index: Expr, lanes: int = 1, stride: int = 1) -> Expr:
+        return t.BufferLoad(buffer, [_index(index, lanes, stride)])
+
+    def store(self, buffer: Any, index: Expr, value: Expr, lanes: int = 1, stride: int = 1) -> None:
+        self.emit(t.BufferStore(buffer, value, [_index(index, lanes, stride)]))
+
+    @contextmanager
+    def loop(self, start: Expr, extent: Expr) -> Iterator[Expr]:
+        """A serial loop; a loop known to run once is none."""
+        if isinstance(extent, int) and extent == 1 and isinstance(start, int):
+            yield int32(start)
+            return
+        variable = t.Var(self.fresh("i"), "int32")
+        self._scopes.append([])
+        yield variable
+        body = sequence(self._scopes.pop())
+        self.emit(t.For(variable, start, extent, t.ForKind.SERIAL, body))
+
+    @contextmanager
+    def when(self, condition: Expr) -> Iterator[None]:
+        self._scopes.append([])
+        yield
+        body = sequence(self._scopes.pop())
+        self.emit(t.IfThenElse(condition, body, None))
+
+    def finish(self) -> Any:
+        return t.PrimFunc([self.begin, self.end, *self.pointers], sequence(self._scopes[0]))
+
+
+def sequence(statements: list[Any]) -> Any:
+    if not statements:
+        return t.Evaluate(int32(0))
+    return statements[0] if len(statements) == 1 else t.SeqStmt(statements)
+
+
+def _index(index: Expr, lanes: int, stride: int) -> Expr:
+    base = int32(index) if isinstance(index, int) else index
+    return base if lanes == 1 else t.Ramp(base, int32(stride), int32(lanes))
+
+
+def affine(indices: Sequence[Expr], strides: Sequence[int], offset: int = 0) -> Expr:
+    """Σ index·stride + offset, without the terms that vanish."""
+    total: Expr = None
+    for i, s in zip(indices, strides):
+        if s == 0:
+            continue
+        if isinstance(i, t.IntImm) or isinstance(i, int):
+            offset += int(i) * s
+            continue
+        term = i if s == 1 else t.Mul(i, int32(s))
+        total = term if total is None else t.Add(total, term)
+    if total is None:
+        return int32(offset)
+    return t.Add(total, int32(offset)) if offset else total
