@@ -8,7 +8,7 @@ from tvm import tirx as t
 
 from mlcc.arithmetic.elementary import SEQUENCES
 from mlcc.program.kernel import Access, Body, Step, storage
-from mlcc.tir.arithmetic import Arithmetic
+from mlcc.tir.arithmetic import Arithmetic, differ
 from mlcc.tir.builder import Expr, Function, affine, int32
 
 FLOAT_RANGE = {"int8": (-128.0, 127.0), "uint8": (0.0, 255.0), "int16": (-32768.0, 32767.0), "uint16": (0.0, 65535.0),
@@ -145,7 +145,7 @@ def elementwise(f: Function, a: Arithmetic, op: str, dtype: str, x: list[Expr]) 
             rest, zero = f.let(_remainder(f, a, dtype, x[0], x[1]), lane), a.const(0, dtype)
             if dtype.startswith("u"):
                 return rest
-            differs = t.And(t.NE(rest, zero), t.NE(t.LT(rest, zero), t.LT(x[1], zero)))
+            differs = t.And(t.NE(rest, zero), differ(t.LT(rest, zero), t.LT(x[1], zero)))
             return t.Select(differs, t.Add(rest, x[1]), rest)
         case "Neg":
             if dtype in ("float16", "bfloat16"):
@@ -168,7 +168,7 @@ def elementwise(f: Function, a: Arithmetic, op: str, dtype: str, x: list[Expr]) 
         case "Equal":
             if dtype in ("float16", "bfloat16"):
                 x = [cast(f, a, v, dtype, "float32") for v in x]
-            return t.EQ(x[0], x[1])
+            return t.Not(differ(x[0], x[1])) if dtype == "bool" else t.EQ(x[0], x[1])
         case "Less": return t.LT(x[0], x[1])
         case "LessOrEqual": return t.LE(x[0], x[1])
         case "IsNaN":
@@ -177,7 +177,7 @@ def elementwise(f: Function, a: Arithmetic, op: str, dtype: str, x: list[Expr]) 
             return is_nan(a, dtype, x[0])
         case "And": return t.And(x[0], x[1])
         case "Or": return t.Or(x[0], x[1])
-        case "Xor": return t.NE(x[0], x[1])
+        case "Xor": return differ(x[0], x[1])
         case "Not": return t.Not(x[0])
         case "BitwiseAnd": return a.int_op("bitwise_and", dtype, x[0], x[1])
         case "BitwiseOr": return a.int_op("bitwise_or", dtype, x[0], x[1])

@@ -6,8 +6,6 @@ binary32 (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: pro
 """
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from tvm import tirx as t
 
@@ -66,11 +64,11 @@ class Arithmetic:
         total = let(t.Add(product, addend), "float64")
         back = let(t.Sub(total, product), "float64")
         error = let(t.Add(t.Sub(product, t.Sub(total, back)), t.Sub(addend, back)), "float64")
-        bits = let(self.reinterpret("int64", total), "int64")
+        bits = self.f.let(self.reinterpret("int64", total), self.v("int64"))
         one, zero = self.const(1, "int64"), self.const(0.0, "float64")
         inexact_even = t.And(t.Or(t.LT(error, zero), t.LT(zero, error)), t.EQ(self.int_op("bitwise_and", "int64", bits, one), self.const(0, "int64")))
-        away = t.EQ(t.LT(zero, error), t.LT(zero, total))
-        odd = let(t.Add(bits, t.Select(inexact_even, t.Select(away, one, self.const(-1, "int64")), self.const(0, "int64"))), "int64")
+        away = t.Not(differ(t.LT(zero, error), t.LT(zero, total)))
+        odd = self.f.let(t.Add(bits, t.Select(inexact_even, t.Select(away, one, self.const(-1, "int64")), self.const(0, "int64"))), self.v("int64"))
         return self.cast("float32", self.reinterpret("float64", odd))
 
     def int_op(self, name: str, dtype: str, *args: Expr) -> Expr:
@@ -90,8 +88,8 @@ class Arithmetic:
         values: list[Expr] = []
         for i in s.instructions:
             value = self._instruction(i, [values[o] for o in i.operands], [s.instructions[o].dtype for o in i.operands], arguments)
-            if i.op not in ("const", "arg"):
-                value = self.f.let(value, self.v("bool" if i.dtype == "b" else SEQUENCE_DTYPES[i.dtype]))
+            if i.op not in ("const", "arg") and i.dtype != "b":
+                value = self.f.let(value, self.v(SEQUENCE_DTYPES[i.dtype]))
             values.append(value)
         return values[-1]
 
@@ -111,7 +109,7 @@ class Arithmetic:
             case "abs": return self.intrinsic("llvm.fabs", dtype, a)
             case "and" | "or" | "xor":
                 if dtype == "bool":
-                    return {"and": t.And, "or": t.Or, "xor": t.NE}[i.op](a, b)
+                    return {"and": t.And, "or": t.Or, "xor": differ}[i.op](a, b)
                 return self.int_op(f"bitwise_{i.op}", dtype, a, b)
             case "not": return t.Not(a)
             case "shl": return self.int_op("shift_left", dtype, a, b)
@@ -143,5 +141,6 @@ def _signed_literal(value: int, dtype: str) -> int:
     return value - (1 << 64) if dtype == "uint64" and value >= 1 << 63 else value
 
 
-def select(c: Any, a: Any, b: Any) -> Any:
-    return t.Select(c, a, b)
+def differ(a: Expr, b: Expr) -> Expr:
+    """Exclusive or of truth values (TVM 0.27 compares them as floats)."""
+    return t.Or(t.And(a, t.Not(b)), t.And(t.Not(a), b))

@@ -43,15 +43,24 @@ class Function:
         return f"{prefix}{self._count}"
 
     def let(self, value: Expr, dtype: str) -> Expr:
-        """Bind a value to a variable. Truth values stay expressions: TVM 0.27 cannot bind vectors of them."""
+        """Keep a value in a local cell (a register, once LLVM has seen it).
+
+        Not a bound variable: TVM 0.27's analyser substitutes those into one another, which took minutes for one elementary function,
+        and cannot bind vectors of truth values, which stay expressions here.
+        """
         if dtype.startswith("bool"):
             return value
-        variable = t.Var(self.fresh("v"), dtype)
-        self.emit(t.Bind(variable, value))
-        return variable
+        cell = self.local(dtype, 1)
+        self.store(cell, 0, value)
+        return self.load(cell, 0)
 
     def index(self, value: Expr) -> Expr:
-        return self.let(value, "int32") if not isinstance(value, (int, t.IntImm, t.Var)) else value
+        """Bind an index to a variable."""
+        if isinstance(value, (int, t.IntImm, t.Var)):
+            return value
+        variable = t.Var(self.fresh("v"), "int32")
+        self.emit(t.Bind(variable, value))
+        return variable
 
     def local(self, dtype: str, count: int) -> Any:
         """A local array of scalars or vectors; with constant indices it lives in registers."""

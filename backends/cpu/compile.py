@@ -1,0 +1,125 @@
+"""Sources → libraries: kernels through TVM's LLVM, the C around them and the links through ziglang's clang and lld."""
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlcc.cache.store import Store, cache_folder
+from mlcc.error import Error
+from mlcc.target import Target
+from mlcc.tir.parallel import compile_all
+from mlcc_backends.interface import Binaries, Sources
+
+FLAGS = ("-O2", "-std=c2x", "-ffp-contract=off", "-fno-sanitize=all", "-ffunction-sections", "-fdata-sections", "-fvisibility=hidden", "-g0", "-Wno-pedantic")
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """store: the cache (None: ignore caches); compiler: "zig", or a system compiler's command; jobs: worker processes."""
+
+    store: Store | None = None
+    compiler: str = "zig"
+    jobs: int = 2
+    progress: Callable[[str, int, int], None] | None = None
+
+
+def compiler(target: Target, options: CompileOptions, static: bool = False) -> list[str]:
+    """The C compiler's command for a target. static: against musl, for the runner's executables."""
+    if options.compiler != "zig":
+        command = shlex.split(options.compiler)
+        if shutil.which(command[0]) is None:
+            raise Error("toolchain", "no such compiler", options.compiler, "leave --compiler away to use the built-in one")
+        return command
+    triple = target.zig
+    if static and "-linux-" in triple:
+        base = triple.rsplit(".", 2)[0] if triple[-1].isdigit() else triple
+        triple = base.replace("-gnueabihf", "-musleabihf").replace("-gnu", "-musl")
+    return [sys.executable, "-m", "ziglang", "cc", "-target", triple, *([f"-mcpu={target.cpu}"] if target.cpu else [])]
+
+
+def run(command: list[str], folder: Path, what: str) -> None:
+    """Run a tool in a folder. Raises Error(toolchain) with the last lines that it printed."""
+    environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache_folder() / "zig"), "ZIG_LOCAL_CACHE_DIR": str(folder / ".zig"), "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    except OSError as e:
+        raise Error("toolchain", f"cannot run the compiler: {e.strerror}", command[0]) from None
+    if done.returncode:
+        tail = [line for line in done.stderr.strip().splitlines() if line.strip()][-4:]
+        raise Error("toolchain", f"{what} failed: {' | '.join(tail)}", hint="`mlcc build --no-cache` rules out a damaged cache")
+
+
+def archive(members: dict[str, bytes]) -> bytes:
+    """A static library (System V ar) with no dates, owners or machine in it; linkers index members without a symbol table in the way lld does."""
+    out = io.BytesIO()
+    out.write(b"!<arch>\n")
+    names = io.BytesIO()
+    at = {}
+    for name in members:
+        at[name] = names.tell()
+        names.write(name.encode() + b"/\n")
+    table = names.getvalue()
+
+    def header(name: str, size: int) -> bytes:
+        return f"{name:<16}{0:<12}{0:<6}{0:<6}{'644':<8}{size:<10}`\n".encode()
+
+    out.write(header("//", len(table)) + table + (b"\n" if len(table) % 2 else b""))
+    for name, body in members.items():
+        out.write(header(f"/{at[name]}", len(body)) + body + (b"\n" if len(body) % 2 else b""))
+    return out.getvalue()
+
+
+def compile(sources: Sources, target: Target, options: CompileOptions = CompileOptions()) -> Binaries:
+    """Build lib/libNAME.so and .a, and the private test program."""
+    name = sources.name
+    report = options.progress
+    jobs = [(j.symbol, j.kernel, j.target.machine, j.target.llvm) for j in sources.jobs]
+    objects = compile_all(jobs, options.store, options.jobs, (lambda n, total: report("kernels", n, total)) if report else None)
+    with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
+        folder = Path(d)
+        for path, body in sources.files.items():
+            place = folder / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(body)
+        (folder / "k").mkdir()
+        for symbol, body in objects.items():
+            (folder / "k" / f"{symbol}.o").write_bytes(body)
+        cc = compiler(target, options)
+        units = sorted(p for p in sources.files if p.startswith("src/") and p.endswith(".c") and p != "src/main.c")
+        pic = ["-fPIC"] if target.shared else []
+        compiled = [f"src/{Path(u).stem}.o" for u in units]
+        with ThreadPoolExecutor(options.jobs) as pool:  # zig cc takes one source with -c
+            list(pool.map(lambda u: run([*cc, *FLAGS, *pic, "-c", u, "-o", f"src/{Path(u).stem}.o"], folder, f"compiling {u}"), units))
+        kernels = [f"k/{symbol}.o" for symbol in sorted(objects)]
+        (folder / "objects.txt").write_text("\n".join([*compiled, *kernels]))
+        files = {p: body for p, body in sources.files.items() if not p.startswith("src/")}
+        if target.shared:
+            (folder / "exports.map").write_text(f"{{ global: {name}_run; {name}_run_parallel; {name}_run_arrays; {name}_workspace_bytes; {name}_selftest; {name}_selftest_bytes; "
+                                                f"{name}_selftest_vector; {name}_variant_runs; {name}_variant_name; {name}_pool_create; {name}_pool_for; {name}_pool_destroy; local: *; }};\n")
+            run([*cc, "-shared", "-o", f"lib{name}.so", "@objects.txt", f"-Wl,-soname,lib{name}.so", "-Wl,--version-script=exports.map", "-Wl,--gc-sections", "-Wl,--build-id=none", "-s", "-lpthread", "-lm"],
+                folder, "linking the shared library")
+            files[f"lib/lib{name}.so"] = (folder / f"lib{name}.so").read_bytes()
+        members = {Path(o).name: (folder / o).read_bytes() for o in [*compiled, *kernels]}
+        files[f"lib/lib{name}.a"] = archive(members)
+        return Binaries(name, files, {"test": _test_program(folder, name, target, options)})
+
+
+def _test_program(folder: Path, name: str, target: Target, options: CompileOptions) -> bytes:
+    """A static executable of the library and src/main.c, for emulators."""
+    cc = compiler(target, options, static=True)
+    objects = [line for line in (folder / "objects.txt").read_text().splitlines() if line != "src/pool.o"]
+    (folder / "test.txt").write_text("\n".join(objects))
+    static = ["-static"] if "linux" in target.zig else []
+    run([*cc, *FLAGS, *static, "-o", "test", "src/main.c", "@test.txt", "-s", "-lm"], folder, "linking the test program")
+    return next(p for p in (folder / "test", folder / "test.wasm") if p.exists()).read_bytes()
+
+

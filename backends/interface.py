@@ -1,0 +1,71 @@
+"""What a backend is: three functions over a Program. Registered in the entry-point group `mlcc.backends`."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+from mlcc.error import Error
+from mlcc.graph.freeze import Golden
+from mlcc.program.kernel import Kernel
+from mlcc.program.program import Program
+from mlcc.target import KernelTarget, Target
+
+
+@dataclass(frozen=True)
+class KernelJob:
+    """A kernel to be compiled: its symbol, what it computes, what for."""
+
+    symbol: str
+    kernel: Kernel
+    target: KernelTarget
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Everything that `compile` needs: text and binary files by relative path, kernels by symbol."""
+
+    name: str
+    files: Mapping[str, bytes]
+    jobs: tuple[KernelJob, ...]
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """What goes into the artifact (by relative path), and what only the runner needs."""
+
+    name: str
+    files: Mapping[str, bytes]
+    private: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Runner(Protocol):
+    """Runs built binaries here."""
+
+    environment: str  # what ran it, for the report: "native", "qemu-aarch64 7.2.0", …
+
+    def golden(self, vector: int, variant: int = -1) -> str | None:
+        """The digest of the outputs for a golden vector, by the artifact's own self-test; None where this CPU lacks the variant."""
+
+    def run(self, inputs: Sequence[bytes], steps: int = -1) -> tuple[list[bytes], bytes]:
+        """(outputs, arena) after `steps` calls (all: −1)."""
+
+
+class Backend(Protocol):
+    def emit(self, program: Program, target: Target, vectors: Sequence[Golden]) -> Sources: ...
+
+    def compile(self, sources: Sources, target: Target, options: Any) -> Binaries: ...
+
+    def runner(self, binaries: Binaries, target: Target, program: Program) -> "Runner | None":
+        """None where nothing here can run the target."""
+
+
+def load(name: str) -> Backend:
+    """The backend registered under a name."""
+    found = {e.name: e for e in entry_points(group="mlcc.backends")}
+    if name not in found:
+        raise Error("usage", f"no backend {name} is installed", hint=f"installed: {', '.join(sorted(found)) or 'none'}")
+    return found[name].load()  # type: ignore[no-any-return]
+
+

@@ -1,0 +1,69 @@
+"""Binaries and proofs → the artifact's files."""
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlcc.artifact import bill, manifest, oci, sign
+from mlcc.artifact.keys import SigningKey
+from mlcc.conformance.check import Result
+from mlcc.conformance.page import conformance_page
+from mlcc.graph.core import CoreGraph
+from mlcc.graph.freeze import Golden
+from mlcc.program.program import Program
+from mlcc.target import Target
+
+
+def npy(array: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array.view(np.uint16) if array.dtype.itemsize == 2 and array.dtype.kind == "V" else array, allow_pickle=False)
+    return out.getvalue()
+
+
+def library_bytes(files: Mapping[str, bytes]) -> int:
+    """The shared library's size, or the static one's where there is no shared one."""
+    sizes = {p: len(b) for p, b in files.items() if p.startswith("lib/")}
+    return next((n for p, n in sizes.items() if p.endswith(".so")), next((n for p, n in sizes.items() if p.endswith(".a")), 0))
+
+
+def describe(name: str, source: str, model_digest: str, program_digest: str, output_digest: str, target: Target, graph: CoreGraph, program: Program, result: Result,
+             files: Mapping[str, bytes]) -> dict[str, Any]:
+    """The manifest."""
+    rewrites = Counter(r.rule for r in graph.rewrites)
+    tensors = [[{"name": n, "dtype": t.dtype, "shape": list(t.shape)} for n, t in group] for group in (program.inputs, program.outputs)]
+    constants = sum(b.nbytes for b in program.buffers.values() if b.place == "constant")
+    return {
+        "mlcc": manifest.VERSION, "model": source, "name": name, "model_digest": model_digest, "program_digest": program_digest, "output_digest": output_digest,
+        "target": target.name, "resolved_target": target.resolved or target.name, "instruction_sets": [v.name for v in target.variants], "class": "exact",
+        "conformance": result.status, "inputs": tensors[0], "outputs": tensors[1], "arena_bytes": program.arena_bytes, "arena_lower_bound_bytes": program.arena_lower_bound,
+        "workspace_bytes": program.arena_bytes + 64, "constant_bytes": constants, "library_bytes": library_bytes(files), "parameters": graph.parameters,
+        "operators": dict(sorted(Counter(n.op for n in graph.nodes).items())), "kernels": len(program.kernels), "kernel_calls": len(program.calls), "rewrites": dict(sorted(rewrites.items())),
+        "licences": {"model": "see the model's own", "libraries": "none linked"},
+    }
+
+
+def package(name: str, source: str, model_digest: str, program_digest: str, output_digest: str, target: Target, graph: CoreGraph, program: Program, vectors: Sequence[Golden],
+            result: Result, binaries: Mapping[str, bytes], key: SigningKey, parameters: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, bytes], str, dict[str, Any]]:
+    """(artifact files, OCI layout files, OCI digest, manifest). Pure: equal inputs give equal bytes."""
+    files = dict(binaries)
+    about = describe(name, source, model_digest, program_digest, output_digest, target, graph, program, result, files)
+    report = result.report(vectors)
+    libraries = {p: hashlib.sha256(b).hexdigest() for p, b in files.items() if p.startswith("lib/") and p.endswith((".so", ".a"))}
+    files[manifest.FILE] = manifest.dumps(about)
+    files["conformance.json"] = manifest.dumps(report)
+    files["conformance.html"] = conformance_page(about, report)
+    files["rewrites.json"] = manifest.dumps([{"rule": r.rule, "where": r.where} for r in graph.rewrites])
+    files["sbom.cdx.json"] = bill.sbom(source, model_digest, target.name, about["operators"], libraries)
+    for i, g in enumerate(vectors):
+        for kind, tensors in (("input", g.inputs), ("output", g.outputs)):
+            for j, array in enumerate(tensors.values()):
+                files[f"golden/{i}/{kind}_{j}.npy"] = npy(array)
+    predicate = bill.provenance(model_digest, source, {**parameters, "target": target.name})
+    files[sign.FILE] = sign.sign(sign.statement(files, predicate), key)
+    layout, digest = oci.layout(files, {"org.opencontainers.image.title": f"{source}-{target.name}", "dev.mlcc.program": program_digest})
+    return files, layout, digest, about

@@ -1,0 +1,241 @@
+"""The pipeline, top to bottom: import → normalise → freeze → lower → package."""
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlcc.artifact import write
+from mlcc.artifact.keys import SigningKey, signing_key
+from mlcc.cache.code import code_digest
+from mlcc.cache.store import Store, cache_folder, key_of
+from mlcc.error import Error
+from mlcc.target import Target
+from mlcc.target import load as load_target
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to build. shapes: input → dimensions; compiler: "zig" or a system compiler's command; jobs: processes."""
+
+    model: Path
+    targets: tuple[str, ...]
+    out: Path
+    name: str = ""
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    key: Path | None = None
+    cache: bool = True
+    compiler: str = "zig"
+    jobs: int = field(default_factory=lambda: int(os.environ.get("MLCC_JOBS") or os.cpu_count() or 1))
+    check: bool = True
+
+
+@dataclass(frozen=True)
+class Built:
+    """One target's result, as kept in the cache."""
+
+    summary: dict[str, Any]
+    files: dict[str, bytes]
+    layout: dict[str, bytes]
+
+
+def build(model: str | Path, target: str | Sequence[str] = "native", shapes: Mapping[str, Sequence[int]] | None = None, out: str | Path = "dist", **options: Any) -> dict[str, Any]:
+    """`mlcc build` from Python; returns what the command prints as JSON. Raises mlcc.Error."""
+    targets = (target,) if isinstance(target, str) else tuple(target)
+    return run(Request(Path(model), targets, Path(out), shapes={k: tuple(v) for k, v in (shapes or {}).items()}, **options))
+
+
+def run(request: Request, progress: Progress = lambda text: None) -> dict[str, Any]:
+    """Build, test, sign and write every target; the summary of design's `mlcc build --json`."""
+    start = time.monotonic()
+    if not request.targets:
+        raise Error("usage", "no target", hint="name one: --target native")
+    targets = [load_target(t) for t in dict.fromkeys(request.targets)]
+    if not request.model.exists():
+        raise Error("usage", "no such file", str(request.model), "give the path of a model file")
+    model_digest = digest_model(request.model)
+    key = signing_key(request.key)
+    if key.fresh:
+        progress(f"made a signing key: {key.path} (give others {key.path.with_suffix('.pub') if key.path else ''} to verify with)")
+    name = request.name or model_name(request.model)
+    store = Store(cache_folder() / "actions") if request.cache else None
+    built = {t.name: _cached(store, request, model_digest, t, key, name) for t in targets}
+    missing = [t for t in targets if built[t.name] is None]
+    comparison: dict[str, Any] | None = None
+    if missing:
+        fresh, comparison = _build(request, missing, name, model_digest, key, store, progress)
+        built.update(fresh)
+    results = [built[t.name] for t in targets]
+    assert all(r is not None for r in results)
+    artifacts = []
+    for t, result in zip(targets, results):
+        assert result is not None
+        place = request.out / name / t.name
+        progress(f"{t.name}: writing {place}")
+        write.folder(result.files, place)
+        write.folder(result.layout, place.with_name(f"{t.name}.oci"))
+        artifacts.append({**result.summary["artifact"], "path": str(place), "oci": str(place.with_name(f"{t.name}.oci"))})
+    if comparison is not None:
+        _write_comparison(request.out / name, name, comparison, artifacts)
+    first = results[0]
+    assert first is not None
+    return {"model": name, "program_digest": first.summary["program_digest"], "output_digest": first.summary["output_digest"], "artifacts": artifacts,
+            "notes": first.summary["notes"], "seconds": round(time.monotonic() - start, 3)}
+
+
+def model_name(path: Path) -> str:
+    """A C identifier from the file's name: what the library and its functions are called."""
+    from mlcc_backends.cpu.emit import identifier
+    return identifier(path.name.split(".onnx")[0] if path.name.endswith(".onnx") else path.stem)
+
+
+def digest_model(path: Path) -> str:
+    """SHA-256 of the model file; external data files are part of the program's digest, and their names and sizes of this one."""
+    try:
+        digest = hashlib.sha256(path.read_bytes() if path.is_file() else b"")
+        for beside in sorted(path.resolve().parent.glob("*")):
+            if beside.suffix in (".data", ".bin", ".weight", ".weights") and beside.is_file():
+                s = beside.stat()
+                digest.update(f"{beside.name}:{s.st_size}:{s.st_mtime_ns}".encode())
+        return digest.hexdigest()
+    except OSError as e:
+        raise Error("usage", f"cannot read: {e.strerror}", str(path)) from None
+
+
+def _build(request: Request, targets: list[Target], name: str, model_digest: str, key: SigningKey, store: Store | None,
+           progress: Progress) -> tuple[dict[str, Built], dict[str, Any] | None]:
+    """The stages, for the targets that no cache holds."""
+    from mlcc import importers
+    from mlcc.graph import core, freeze
+    from mlcc.graph.normalise import normalise
+    from mlcc.graph.passes import optimise
+    from mlcc.program import program as loop
+    from mlcc.program.lower import lower
+
+    progress("importing")
+    source = importers.load(request.model)
+
+    progress("normalising")
+    graph = optimise(normalise(source, name, request.shapes, str(request.model)))
+    core.validate(graph)
+
+    progress("freezing: golden vectors by the reference")
+    identity = core.digest(graph)
+    vectors = freeze.golden_vectors(graph)
+    outputs = freeze.program_output_digest(vectors)
+
+    progress("lowering")
+    program = lower(graph)
+    loop.validate(program)
+
+    notes = batch_notes(source, graph, request.shapes)
+    found = {}
+    for target in targets:
+        found[target.name] = _target(request, target, name, model_digest, identity, outputs, graph, program, vectors, key, store, notes, progress)
+    return found, _compare(request.model, vectors, progress)
+
+
+def _target(request: Request, target: Target, name: str, model_digest: str, identity: str, outputs: str, graph: Any, program: Any, vectors: Any, key: SigningKey,
+            store: Store | None, notes: list[str], progress: Progress) -> Built:
+    """emit → compile → conformance → package, for one target."""
+    from mlcc.artifact.package import package
+    from mlcc.conformance.check import Result, check
+    from mlcc_backends import interface
+    from mlcc_backends.cpu.compile import CompileOptions
+
+    backend = interface.load(target.backend)
+    sources = backend.emit(program, target, vectors)
+    options = CompileOptions(store, request.compiler, request.jobs, lambda what, n, total: progress(f"{target.name}: compiling {what} {n}/{total}"))
+    progress(f"{target.name}: compiling")
+    binaries = backend.compile(sources, target, options)
+    if request.check:
+        progress(f"{target.name}: running golden vectors")
+        result = check(backend.runner(binaries, target, program), target, program, graph, vectors)
+    else:
+        result = Result("not-run", "not run: --no-test", ())
+    progress(f"{target.name}: packaging")
+    parameters = {"model": request.model.name, "shapes": {k: list(v) for k, v in sorted(request.shapes.items())}, "compiler": request.compiler}
+    files, layout, digest, about = package(name, request.model.name, model_digest, identity, outputs, target, graph, program, vectors, result, binaries.files, key, parameters)
+    summary = {
+        "program_digest": identity, "output_digest": outputs, "notes": notes,
+        "artifact": {"target": target.name, "digest": digest, "class": about["class"], "conformance": result.status, "arena_bytes": program.arena_bytes,
+                     "library_bytes": about["library_bytes"], "flash_bytes": about["library_bytes"], "environment": result.environment}}
+    built = Built(summary, files, layout)
+    if store:
+        store.put(_key(request, model_digest, target, key, name), _freeze_built(built))
+    return built
+
+
+def batch_notes(source: Any, graph: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """What was assumed: a batch of 1 where the model leaves its leading dimension open."""
+    found = []
+    for value in source.graph.inputs:
+        if value.name in graph.inputs and value.name not in shapes and value.shape is not None and len(value.shape) and not isinstance(value.shape[0], int):
+            found.append(f"input {value.name}: batch dimension {value.shape[0]} built as 1 (--shape {value.name}={'x'.join(map(str, graph.types[value.name].shape))} to choose)")
+    return found
+
+
+def _compare(model: Path, vectors: Any, progress: Progress) -> dict[str, Any] | None:
+    """Distance from ONNX Runtime, where it is installed and takes the model."""
+    from importlib.util import find_spec
+    if find_spec("onnxruntime") is None or model.suffix != ".onnx":
+        return None
+    from mlcc.conformance.compare import against_onnxruntime
+    progress("comparing with ONNX Runtime")
+    try:
+        return against_onnxruntime(model, vectors)
+    except Error:
+        return None
+
+
+def _write_comparison(folder: Path, name: str, comparison: dict[str, Any], artifacts: list[dict[str, Any]]) -> None:
+    from mlcc.artifact.manifest import dumps
+    from mlcc.conformance.page import comparison_page
+    write.file(dumps(comparison), folder / "comparison.json")
+    write.file(comparison_page(name, comparison, artifacts), folder / "comparison.html")
+
+
+def _key(request: Request, model_digest: str, target: Target, key: SigningKey, name: str) -> str:
+    from mlcc.target import cpu_flags
+    from mlcc_backends.cpu.run import command
+    runs = command(target)
+    parts = {"code": code_digest(), "model": model_digest, "file": request.model.name, "name": name, "shapes": {k: list(v) for k, v in sorted(request.shapes.items())}, "target": repr(target), "text": target.source,
+             "compiler": request.compiler, "key": key.public_pem.decode(), "runs": runs[1] if runs else None, "check": request.check,
+             "cpu": sorted(cpu_flags()) if runs and runs[1] == "native" else None}
+    return key_of("artifact", json.dumps(parts, sort_keys=True))
+
+
+def _cached(store: Store | None, request: Request, model_digest: str, target: Target, key: SigningKey, name: str) -> Built | None:
+    body = store.get(_key(request, model_digest, target, key, name)) if store else None
+    return _thaw_built(body) if body is not None else None
+
+
+def _freeze_built(built: Built) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, body in {"summary": json.dumps(built.summary).encode(), **{f"f/{n}": b for n, b in built.files.items()}, **{f"l/{n}": b for n, b in built.layout.items()}}.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            archive.addfile(info, io.BytesIO(body))
+    return out.getvalue()
+
+
+def _thaw_built(body: bytes) -> Built:
+    parts: dict[str, bytes] = {}
+    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+        for member in archive:
+            handle = archive.extractfile(member)
+            assert handle is not None
+            parts[member.name] = handle.read()
+    return Built(json.loads(parts["summary"]), {n[2:]: b for n, b in parts.items() if n.startswith("f/")}, {n[2:]: b for n, b in parts.items() if n.startswith("l/")})
+
+

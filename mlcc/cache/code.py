@@ -1,0 +1,24 @@
+"""The identity of mlcc's own code and tools, part of every cache key."""
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+TOOLS = ("apache-tvm", "ziglang", "onnx", "onnx_ir", "numpy", "jinja2")
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 over every source file of mlcc, its backends and targets, and the versions of the tools that decide the output."""
+    digest = hashlib.sha256()
+    for package in ("mlcc", "mlcc_backends", "mlcc_targets"):
+        root = Path(str(files(package)))
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and path.suffix in (".py", ".j2", ".toml"):
+                digest.update(f"{package}/{path.relative_to(root)}".encode() + b"\0" + path.read_bytes() + b"\0")
+    for tool in TOOLS:
+        digest.update(f"{tool}=={version(tool)}".encode())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Run an artifact where it can run, compare bits, report."""

@@ -1,0 +1,89 @@
+"""Golden vectors on a built artifact, and the search for the first operator that differs."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlcc.error import Error
+from mlcc.graph.core import DTYPES, CoreGraph, Node, canonical_bytes
+from mlcc.graph.freeze import Golden
+from mlcc.program.program import Program
+from mlcc.reference.execute import execute
+from mlcc.schedule.tiles import work
+from mlcc.target import Target
+
+EMULATED_WORK = 150_000_000  # operations above which an emulator gets one vector: minutes otherwise
+
+
+@dataclass(frozen=True)
+class Result:
+    """status: passed, not-run; environment: what ran it; ran: (variant, vector) pairs that were compared."""
+
+    status: str
+    environment: str
+    ran: tuple[tuple[str, int], ...]
+
+    def report(self, vectors: Sequence[Golden]) -> dict[str, Any]:
+        return {
+            "status": self.status, "environment": self.environment,
+            "vectors": [{"seed": g.seed, "kind": g.kind, "outputs_sha256": g.digest, "ran": [v for v, i in self.ran if i == n]} for n, g in enumerate(vectors)]}
+
+
+def check(runner: Any, target: Target, program: Program, graph: CoreGraph, vectors: Sequence[Golden]) -> Result:
+    """Compare digests on every instruction set of the target that runs here. Raises Error(conformance) naming the first differing operator."""
+    if runner is None:
+        return Result("not-run", "not run here: no such CPU, and no emulator for it is installed", ())
+    total = sum(work(program.kernels[c.kernel]) for c in program.calls)
+    chosen = range(len(vectors)) if runner.environment == "native" or total <= EMULATED_WORK else range(1)
+    ran: list[tuple[str, int]] = []
+    for v, variant in enumerate(target.variants):
+        for i in chosen:
+            found = runner.golden(i, v)
+            if found is None:
+                break
+            if found != vectors[i].digest:
+                where = first_difference(runner, program, graph, vectors[i])
+                raise Error("conformance", f"outputs differ from the reference on vector {i} ({vectors[i].kind}): {where}", f"{program.name} for {variant.name} under {runner.environment}",
+                            "this is a bug in mlcc; please report it with the model")
+            ran.append((variant.name, i))
+    return Result("passed", runner.environment, tuple(ran))
+
+
+def first_difference(runner: Any, program: Program, graph: CoreGraph, vector: Golden) -> str:
+    """Name the first operator whose value differs, running ever more of the program and reading its arena."""
+    expected: dict[str, np.ndarray] = {}
+
+    def watch(node: Node, results: tuple[np.ndarray, ...]) -> None:
+        expected.update({v: r for v, r in zip(node.outputs, results) if v in program.layouts})
+
+    execute(graph, vector.inputs, watch)
+    raw = [native_bytes(vector.inputs[n]) for n, _ in program.inputs]
+    last = {c.value: i for i, c in enumerate(program.calls)}
+    for value, i in sorted(last.items(), key=lambda p: p[1]):
+        layout = program.layouts.get(value)
+        if layout is None or value not in expected or layout.type.size == 0:
+            continue
+        outputs, arena = runner.run(raw, i + 1)
+        buffer = program.buffers[layout.buffer]
+        if buffer.place == "arena":
+            memory = arena[buffer.offset : buffer.offset + buffer.nbytes]
+        elif buffer.place == "output":
+            memory = outputs[[n for n, _ in program.outputs].index(value)]
+        else:
+            continue
+        dtype = DTYPES[buffer.dtype]
+        flat = np.frombuffer(memory, dtype)
+        got = np.lib.stride_tricks.as_strided(flat[layout.offset :], layout.type.shape, [s * dtype.itemsize for s in layout.strides])
+        if canonical_bytes(got) != canonical_bytes(expected[value]):
+            call = program.calls[i]
+            wrong = np.argwhere(got != expected[value])
+            at = wrong[0].tolist() if len(wrong) else []
+            return f"the first operator that differs is {call.origin} ({call.kernel.split('_')[0]} kernel), at {at}: {got[tuple(at)]!r} instead of {expected[value][tuple(at)]!r}"
+    return "every operator by itself agrees, only the outputs differ"
+
+
+def native_bytes(array: np.ndarray) -> bytes:
+    return np.ascontiguousarray(array).tobytes()

@@ -1,0 +1,134 @@
+"""Running artifacts from Python: NumPy (or any DLPack tensor) in, NumPy out. Needs neither TVM nor onnx.
+
+    >>> m = load("dist/model/native", threads=2)
+    >>> outputs = m(x=array)          # by name; m({"input.1": array}) where the name is no identifier
+"""
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlcc.artifact import manifest
+from mlcc.error import Error
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output: name, NumPy dtype name, shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        if self.dtype == "bfloat16":
+            import ml_dtypes
+            return np.dtype(ml_dtypes.bfloat16)
+        return np.dtype(self.dtype)
+
+
+class Model:
+    """A loaded artifact. Calls release the GIL; one instance may be called from many threads (each waits its turn for the pool, if there is one)."""
+
+    def __init__(self, folder: Path, threads: int = 1, variant: str | None = None) -> None:
+        data = manifest.read(folder)
+        self.name, self.target = data["name"], data["target"]
+        self.inputs = tuple(Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in data["inputs"])
+        self.outputs = tuple(Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in data["outputs"])
+        library = folder / "lib" / f"lib{self.name}.so"
+        if not library.exists():
+            raise Error("unsupported", f"an artifact for {self.target} has no shared library to load", str(folder), "build for this machine: --target native")
+        try:
+            self._library = ctypes.CDLL(str(library.resolve()))
+        except OSError as e:
+            raise Error("unsupported", f"this machine cannot load a library for {self.target}: {e}", str(folder), "`mlcc run` uses an emulator where there is one") from None
+        self._run = getattr(self._library, f"{self.name}_run_arrays")
+        self._run.restype = ctypes.c_int
+        self._variant = self._choose(variant)
+        self._bytes = int(data["workspace_bytes"])
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._pool: int | None = None
+        if threads < 1:
+            raise Error("usage", f"{threads} threads", hint="threads is 1 or more")
+        self.threads = threads
+        if threads > 1:
+            create = getattr(self._library, f"{self.name}_pool_create")
+            create.restype = ctypes.c_void_p
+            self._pool = create(ctypes.c_int(threads))
+            if not self._pool:
+                raise Error("usage", f"cannot make {threads} threads")
+        self._pool_for = getattr(self._library, f"{self.name}_pool_for", None)
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The instruction sets in the library that this CPU runs."""
+        name = getattr(self._library, f"{self.name}_variant_name")
+        name.restype = ctypes.c_char_p
+        runs = getattr(self._library, f"{self.name}_variant_runs")
+        return tuple(name(i).decode() for i in range(8) if name(i) and runs(i))
+
+    def _choose(self, variant: str | None) -> int:
+        if variant is None:
+            return -1
+        if variant not in self.variants:
+            raise Error("usage", f"no variant {variant} that runs here", self.name, f"variants: {', '.join(self.variants)}")
+        return self.variants.index(variant)
+
+    def _workspace(self) -> np.ndarray:
+        if not hasattr(self._local, "workspace"):
+            self._local.workspace = np.empty(self._bytes, np.uint8)
+        found: np.ndarray = self._local.workspace
+        return found
+
+    def _input(self, t: Tensor, given: Mapping[str, Any]) -> np.ndarray:
+        if t.name not in given:
+            raise Error("usage", f"input {t.name} is missing", self.name, f"inputs: {', '.join(i.name for i in self.inputs)}")
+        value = given[t.name]
+        if not isinstance(value, np.ndarray):
+            value = np.from_dlpack(value) if hasattr(value, "__dlpack__") else np.asarray(value, t.numpy)
+        if value.dtype != t.numpy or value.shape != t.shape:
+            raise Error("usage", f"{value.dtype}{list(value.shape)} given, {t.dtype}{list(t.shape)} wanted", f"input {t.name}")
+        return np.ascontiguousarray(value).reshape(t.shape)
+
+    def __call__(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, np.ndarray]:
+        """Output name → array (fresh, so it may be kept; NumPy arrays speak DLPack)."""
+        given = {**(inputs or {}), **named}
+        unknown = set(given) - {t.name for t in self.inputs}
+        if unknown:
+            raise Error("usage", f"no input is called {sorted(unknown)[0]}", self.name, f"inputs: {', '.join(i.name for i in self.inputs)}")
+        arrays = [self._input(t, given) for t in self.inputs]
+        results = [np.empty(t.shape, t.numpy) for t in self.outputs]
+        ins = (ctypes.c_void_p * (len(arrays) + 1))(*(a.ctypes.data for a in arrays))
+        outs = (ctypes.c_void_p * (len(results) + 1))(*(a.ctypes.data for a in results))
+        workspace = ctypes.c_void_p(self._workspace().ctypes.data)
+        if self._pool:
+            with self._lock:
+                status = self._run(ins, outs, workspace, self._pool_for, ctypes.c_void_p(self._pool), -1, self._variant)
+        else:
+            status = self._run(ins, outs, workspace, None, None, -1, self._variant)
+        if status:
+            raise Error("conformance", f"the library returned status {status}", self.name)
+        return {t.name: a for t, a in zip(self.outputs, results)}
+
+    def close(self) -> None:
+        """Stop the threads."""
+        if self._pool:
+            getattr(self._library, f"{self.name}_pool_destroy")(ctypes.c_void_p(self._pool))
+            self._pool = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_pool", None):
+            self.close()
+
+
+def load(artifact: str | Path, threads: int = 1, variant: str | None = None) -> Model:
+    """Load an artifact folder for running. Raises Error where it is none or not for this machine."""
+    return Model(Path(artifact), threads, variant)

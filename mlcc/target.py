@@ -1,0 +1,147 @@
+"""Targets: what a TOML file in targets/ says, checked."""
+from __future__ import annotations
+
+import difflib
+import platform
+import tomllib
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from mlcc.error import Error
+from mlcc.schedule.machine import Machine
+
+
+@dataclass(frozen=True)
+class KernelTarget:
+    """What kernels are compiled for: the LLVM target as TVM names it, and the machine that schedules see."""
+
+    name: str
+    llvm: tuple[tuple[str, Any], ...]
+    machine: Machine
+
+
+@dataclass(frozen=True)
+class Target:
+    """One target. `variants` are the instruction sets in its library (one unless it dispatches at load)."""
+
+    name: str
+    description: str
+    backend: str
+    variants: tuple[KernelTarget, ...]
+    zig: str
+    cpu: str = ""
+    shared: bool = True
+    threads: bool = True
+    endianness: str = "little"
+    machine: str = ""
+    emulator: tuple[str, ...] = ()
+    emulated_only: bool = False
+    requires: tuple[str, ...] = ()
+    resolved: str = ""  # what `native` stood for
+    source: str = field(default="", repr=False)  # the TOML text, part of every cache key
+
+
+LLVM_KEYS = {"mtriple": str, "mcpu": str, "mattr": list, "mabi": str, "mfloat_abi": str, "vector_width": int}
+MACHINE_KEYS = {"vector_bits": int, "registers": int, "fma": bool}
+SECTIONS: dict[str, dict[str, type]] = {
+    "": {"description": str, "backend": str, "dispatch": list, "resolve": str},
+    "kernel": {**LLVM_KEYS, **MACHINE_KEYS},
+    "link": {"zig": str, "cpu": str, "shared": bool, "threads": bool, "endianness": str},
+    "run": {"machine": str, "emulator": list, "emulated_only": bool, "requires": list},
+}
+
+
+def folder() -> Path:
+    return Path(str(files("mlcc_targets")))
+
+
+@cache
+def names() -> tuple[str, ...]:
+    return tuple(sorted(p.stem for p in folder().glob("*.toml")))
+
+
+def load(name: str) -> Target:
+    """The target of a name, or of a path to a TOML file. Raises Error(usage) with the nearest name."""
+    path = Path(name)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise Error("usage", "no such target file", name)
+        return read(path.stem, path.read_text(), name)
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), 1, 0.4)
+        raise Error("usage", f"unknown target {name}", hint=(f"did you mean {near[0]}? " if near else "") + "`mlcc targets` lists them all")
+    return read(name, (folder() / f"{name}.toml").read_text(), f"targets/{name}.toml")
+
+
+def read(name: str, text: str, where: str) -> Target:
+    """Parse and check a target description; messages name the line."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise Error("usage", f"not valid TOML: {e}", where) from None
+    sections = {"": {k: v for k, v in data.items() if not isinstance(v, dict)}, **{k: v for k, v in data.items() if isinstance(v, dict)}}
+    for section, values in sections.items():
+        if section not in SECTIONS:
+            raise Error("usage", f"unknown section [{section}]", f"{where}, line {_line(text, '[' + section)}", f"sections: {', '.join(s for s in SECTIONS if s)}")
+        for key, value in values.items():
+            wanted = SECTIONS[section].get(key)
+            if wanted is None:
+                raise Error("usage", f"unknown key {key}", f"{where}, line {_line(text, key)}", f"keys here: {', '.join(SECTIONS[section])}")
+            if not isinstance(value, wanted):
+                raise Error("usage", f"{key} must be a {wanted.__name__}", f"{where}, line {_line(text, key)}")
+    top, kernel, link, run = (sections.get(s, {}) for s in ("", "kernel", "link", "run"))
+    if top.get("resolve") == "native":
+        return replace(load(native()), name=name, description=top.get("description", ""), resolved=native(), source=text)
+    if "dispatch" in top:
+        variants = tuple(v for other in top["dispatch"] for v in load(other).variants)
+    else:
+        missing = [k for k in ("mtriple", *MACHINE_KEYS) if k not in kernel]
+        if missing:
+            raise Error("usage", f"[kernel] lacks {', '.join(missing)}", where)
+        llvm = {("-".join(k.split("_"))): v for k, v in kernel.items() if k in LLVM_KEYS}
+        variants = (KernelTarget(name, tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in sorted(llvm.items())), Machine(**{k: kernel[k] for k in MACHINE_KEYS})),)
+    if "zig" not in link:
+        raise Error("usage", "[link] lacks zig", where)
+    return Target(
+        name, top.get("description", ""), top.get("backend", "cpu"), variants, link["zig"], link.get("cpu", ""), link.get("shared", True), link.get("threads", True),
+        link.get("endianness", "little"), run.get("machine", ""), tuple(run.get("emulator", ())), run.get("emulated_only", False), tuple(run.get("requires", ())), "", text)
+
+
+def _line(text: str, word: str) -> int:
+    for i, line in enumerate(text.splitlines(), 1):
+        if line.strip().startswith(word):
+            return i
+    return 1
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """The host CPU's features as Linux names them."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return frozenset(line.split(":", 1)[1].split())
+    except OSError:
+        pass
+    return frozenset()
+
+
+def host_machine() -> str:
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
+
+
+@cache
+def native() -> str:
+    """The best target for this machine."""
+    machine = host_machine()
+    if machine == "x86_64":
+        for name in ("x86_64-v4", "x86_64-v3", "x86_64-v2"):
+            if set(load(name).requires) <= cpu_flags():
+                return name
+    found = {"aarch64": "aarch64-linux", "riscv64": "riscv64-linux", "armv7l": "armv7-linux", "s390x": "s390x-linux", "ppc64le": "ppc64le-linux"}.get(machine)
+    if found is None:
+        raise Error("unsupported", f"no target for this machine ({machine})", hint="name one of `mlcc targets`")
+    return found

@@ -1,0 +1,73 @@
+"""Compile many kernels: cached by content, the rest in worker processes."""
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from mlcc.cache.code import code_digest
+from mlcc.cache.store import Store, key_of
+from mlcc.error import Error
+from mlcc.program.kernel import Kernel
+from mlcc.schedule.machine import Machine
+
+Job = tuple[str, Kernel, Machine, tuple[tuple[str, Any], ...]]  # symbol, kernel, machine, LLVM target
+
+
+def compile_one(job: Job) -> bytes:
+    """Emit a kernel and generate its object."""
+    from mlcc.kernels import emit
+    from mlcc.tir.codegen import object_code
+    symbol, kernel, machine, llvm = job
+    return object_code(emit(kernel, machine), symbol, {k: list(v) if isinstance(v, tuple) else v for k, v in llvm})
+
+
+def compile_batch(jobs: Sequence[Job]) -> list[tuple[str, bytes]]:
+    return [(job[0], compile_one(job)) for job in jobs]
+
+
+def compile_all(jobs: Iterable[Job], store: Store | None, processes: int, progress: Callable[[int, int], None] | None = None) -> dict[str, bytes]:
+    """Objects by symbol."""
+    found: dict[str, bytes] = {}
+    missing: list[tuple[str, Job]] = []
+    for job in jobs:
+        key = key_of("kernel", code_digest(), repr(job))
+        body = store.get(key) if store else None
+        if body is None:
+            missing.append((key, job))
+        else:
+            found[job[0]] = body
+    keys = {job[0]: key for key, job in missing}
+    total, done = len(missing), 0
+
+    def keep(results: Iterable[tuple[str, bytes]]) -> None:
+        nonlocal done
+        for symbol, body in results:
+            found[symbol] = store.put(keys[symbol], body) if store else body
+            done += 1
+        if progress:
+            progress(done, total)
+
+    todo = [job for _, job in missing]
+    if len(todo) < 12 or processes < 2:
+        for job in todo:
+            keep(compile_batch([job]))
+        return found
+    # small batches in turn: neighbours are alike, so that each worker gets its share of slow ones
+    size = max(1, min(8, len(todo) // (processes * 4)))
+    batches = [todo[i : i + size] for i in range(0, len(todo), size)]
+    context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+    try:
+        with ProcessPoolExecutor(processes, mp_context=context) as pool:
+            try:
+                for future in as_completed([pool.submit(compile_batch, b) for b in batches]):
+                    keep(future.result())
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    except BrokenProcessPool:
+        raise Error("toolchain", "a kernel compiler process died", hint="is there enough memory? MLCC_JOBS=1 compiles one kernel at a time") from None
+    return found
