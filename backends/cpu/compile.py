@@ -102,6 +102,7 @@ def compile(sources: Sources, target: Target, options: CompileOptions = CompileO
         kernels = [f"k/{symbol}.o" for symbol in sorted(objects)]
         (folder / "objects.txt").write_text("\n".join([*compiled, *kernels]))
         files = {p: body for p, body in sources.files.items() if not p.startswith("src/")}
+        files.update({f"share/selftest/{p}": sources.files[f"src/{p}"].replace(b'"../include/', b'"../../include/') for p in ("main.c", "internal.h")})
         if target.shared:
             (folder / "exports.map").write_text(f"{{ global: {name}_run; {name}_run_parallel; {name}_run_arrays; {name}_workspace_bytes; {name}_selftest; {name}_selftest_bytes; "
                                                 f"{name}_selftest_vector; {name}_variant_runs; {name}_variant_name; {name}_pool_create; {name}_pool_for; {name}_pool_destroy; local: *; }};\n")

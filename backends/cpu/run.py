@@ -42,23 +42,27 @@ def _version(tool: str) -> str:
     return found.group(0) if found else "?"
 
 
+def execute_program(path: Path, prefix: Sequence[str], environment: str, arguments: Sequence[str], name: str) -> str:
+    """Run a test program and return what it printed. Raises Error(conformance) where it fails."""
+    path.chmod(0o755)
+    line = [*prefix, *arguments] if environment.startswith("node") else [*prefix, str(path), *arguments]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=path.parent, env={"MLCC_WASM": str(path), "PATH": "/usr/bin:/bin"})
+    if done.returncode:
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}"
+        raise Error("conformance", f"the test program ended with {how}", f"{name} under {environment}", done.stderr.strip()[-200:])
+    return done.stdout
+
+
 class ProcessRunner:
     """Runs the test program, natively or emulated."""
 
-    def __init__(self, binaries: Binaries, program: Program, prefix: list[str], environment: str) -> None:
-        self.binaries, self.program, self.prefix, self.environment = binaries, program, prefix, environment
+    def __init__(self, binaries: Binaries, program: Program, prefix: list[str], environment: str, big_endian: bool) -> None:
+        self.binaries, self.program, self.prefix, self.environment, self.big_endian = binaries, program, prefix, environment, big_endian
 
     def _execute(self, folder: Path, arguments: Sequence[str]) -> str:
         path = folder / "test"
         path.write_bytes(self.binaries.private["test"])
-        path.chmod(0o755)
-        wasm = self.environment.startswith("node")
-        line = [*self.prefix, *arguments] if wasm else [*self.prefix, str(path), *arguments]
-        done = subprocess.run(line, capture_output=True, text=True, cwd=folder, env={"MLCC_WASM": str(path), "PATH": "/usr/bin:/bin"})
-        if done.returncode:
-            how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}"
-            raise Error("conformance", f"the test program ended with {how}", f"{self.binaries.name} under {self.environment}", done.stderr.strip()[-200:])
-        return done.stdout
+        return execute_program(path, self.prefix, self.environment, arguments, self.binaries.name)
 
     def golden(self, vector: int, variant: int = -1) -> str | None:
         with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
@@ -79,4 +83,4 @@ class ProcessRunner:
 def runner(binaries: Binaries, target: Target, program: Program) -> ProcessRunner | None:
     """A runner, or None where no CPU or emulator here runs the target."""
     found = command(target)
-    return ProcessRunner(binaries, program, *found) if found else None
+    return ProcessRunner(binaries, program, *found, target.endianness == "big") if found else None

@@ -60,7 +60,8 @@ def first_difference(runner: Any, program: Program, graph: CoreGraph, vector: Go
         expected.update({v: r for v, r in zip(node.outputs, results) if v in program.layouts})
 
     execute(graph, vector.inputs, watch)
-    raw = [native_bytes(vector.inputs[n]) for n, _ in program.inputs]
+    order = ">" if runner.big_endian else "<"
+    raw = [np.ascontiguousarray(a).astype(a.dtype.newbyteorder(order) if a.dtype.kind != "V" else a.dtype).tobytes() for a in (vector.inputs[n] for n, _ in program.inputs)]
     last = {c.value: i for i, c in enumerate(program.calls)}
     for value, i in sorted(last.items(), key=lambda p: p[1]):
         layout = program.layouts.get(value)
@@ -75,7 +76,7 @@ def first_difference(runner: Any, program: Program, graph: CoreGraph, vector: Go
         else:
             continue
         dtype = DTYPES[buffer.dtype]
-        flat = np.frombuffer(memory, dtype)
+        flat = np.frombuffer(memory, dtype.newbyteorder(order) if dtype.kind != "V" else dtype).astype(dtype)
         got = np.lib.stride_tricks.as_strided(flat[layout.offset :], layout.type.shape, [s * dtype.itemsize for s in layout.strides])
         if canonical_bytes(got) != canonical_bytes(expected[value]):
             call = program.calls[i]
@@ -84,6 +85,3 @@ def first_difference(runner: Any, program: Program, graph: CoreGraph, vector: Go
             return f"the first operator that differs is {call.origin} ({call.kernel.split('_')[0]} kernel), at {at}: {got[tuple(at)]!r} instead of {expected[value][tuple(at)]!r}"
     return "every operator by itself agrees, only the outputs differ"
 
-
-def native_bytes(array: np.ndarray) -> bytes:
-    return np.ascontiguousarray(array).tobytes()

@@ -1,0 +1,72 @@
+"""The command line. Commands are loaded when called, so that `mlcc --help` answers at once."""
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from mlcc import __version__
+from mlcc.error import Error
+
+COMMANDS = {
+    "build": "Build a model for one or more targets.",
+    "run": "Run an artifact on given or random inputs.",
+    "verify": "Check an artifact's signature and every byte of it.",
+    "inspect": "Show a model's or an artifact's graph, operators, sizes and memory plan.",
+    "targets": "List the targets, or describe one.",
+    "bench": "Time an artifact, side by side with other engines.",
+    "init": "Write a commented mlcc.toml for a model.",
+}
+
+
+class Lazy(click.Group):
+    """One module a command."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        found: click.Command = getattr(importlib.import_module(f"mlcc.cli.{name}"), "command")
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]}, epilog="Example:  mlcc build model.onnx --target x86_64-linux --target aarch64-linux")
+@click.version_option(__version__, prog_name="mlcc")
+def group() -> None:
+    """mlcc deploys trained models by cross-compilation: one model, one answer, bit for bit, on every target."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code: 0 done, 2 usage, 3 bad model, 4 unsupported, 5 verification, 6 toolchain, 7 conformance, 130 interrupted."""
+    try:
+        group.main(arguments, prog_name="mlcc", standalone_mode=False)
+    except click.exceptions.Exit as e:
+        sys.exit(e.exit_code)
+    except click.ClickException as e:
+        e.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        print("mlcc: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Error as e:
+        print(f"mlcc: error: {e}", file=sys.stderr)
+        sys.exit(e.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except MemoryError:
+        print("mlcc: error: not enough memory for this model", file=sys.stderr)
+        sys.exit(4)
+    except Exception as e:
+        if os.environ.get("MLCC_DEBUG"):
+            raise
+        print(f"mlcc: error: internal: {type(e).__name__}: {' '.join(str(e).split())[:300]}\n  this is a bug in mlcc; MLCC_DEBUG=1 shows where", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,4 @@
+"""`python -m mlcc.cli`."""
+from mlcc.cli import main
+
+main()

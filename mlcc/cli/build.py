@@ -1,0 +1,81 @@
+"""mlcc build"""
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mlcc.cli.output import human, json_option, print_json, progress, table
+from mlcc.error import Error
+
+
+def parse_shapes(values: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """NAME=1x3x320x320 …"""
+    found = {}
+    for text in values:
+        name, separator, dims = text.rpartition("=")
+        try:
+            shape = tuple(int(d) for d in dims.split("x")) if dims else ()
+            if not separator or not name or any(d < 0 for d in shape):
+                raise ValueError
+        except ValueError:
+            raise Error("usage", f"--shape {text} is not of the form NAME=1x3x320x320") from None
+        found[name] = shape
+    return found
+
+
+@click.command(epilog="Example:  mlcc build model.onnx --target x86_64-linux --target aarch64-linux --shape input=1x3x224x224 -o dist")
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option("--target", "-t", "targets", multiple=True, metavar="T", help="A target's name (`mlcc targets`), or a TOML file; may be given again.")
+@click.option("--shape", "shapes", multiple=True, metavar="NAME=DIMS", help="Shape of an input, such as x=1x3x320x320; may be given again.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for artifacts [default: dist].")
+@click.option("--name", default="", help="Name of the library and its functions [default: from the file's name].")
+@click.option("--key", type=click.Path(path_type=Path), help="Ed25519 private key (PEM) to sign with [default: $MLCC_SIGNING_KEY, else your own].")
+@click.option("--compiler", default="zig", metavar="CC", help="C compiler and linker: the built-in one, or a system compiler's command.")
+@click.option("--depfile", type=click.Path(path_type=Path), help="Write the files that were read, for Make and Ninja.")
+@click.option("--jobs", "-j", type=int, default=0, help="Processes [default: one a core].")
+@click.option("--no-cache", is_flag=True, help="Ignore every cache.")
+@click.option("--no-test", is_flag=True, help="Do not run the golden vectors (the artifact then says so).")
+@json_option
+def command(model: Path | None, targets: tuple[str, ...], shapes: tuple[str, ...], out: Path | None, name: str, key: Path | None, compiler: str, depfile: Path | None, jobs: int,
+            no_cache: bool, no_test: bool, as_json: bool) -> None:
+    """Build MODEL for one or more targets: signed, tested and reproducible. Without MODEL, build what mlcc.toml says."""
+    from mlcc import project
+    from mlcc.build import Request, model_name, run
+    given = parse_shapes(shapes)
+    files = [project.FILE] if model is None else []
+    if model is None:
+        p = project.load(Path(project.FILE))
+        model, targets, out, name = p.model, targets or p.targets, out or p.out, name or p.name
+        key, given = key or p.key, {**p.shapes, **given}
+    if not targets:
+        raise Error("usage", "no target given", hint="name one: --target native")
+    options = {"jobs": jobs} if jobs > 0 else {}
+    request = Request(model, targets, out or Path("dist"), name, given, key, not no_cache, compiler, check=not no_test, **options)
+    with progress() as report:
+        result = run(request, report)
+    if depfile:
+        outputs = [f"{a['path']}/manifest.json" for a in result["artifacts"]]
+        _write_depfile(depfile, outputs, [str(model), *files, *_external(model)])
+    if as_json:
+        print_json(result)
+        return
+    for note in result["notes"]:
+        click.echo(f"note: {note}")
+    table([[a["target"], a["class"], a["conformance"], human(a["library_bytes"]), human(a["arena_bytes"]), a["path"]] for a in result["artifacts"]],
+          ["target", "class", "conformance", "library", "arena", "artifact"])
+    click.echo(f"{model_name(model)}: program {result['program_digest'][:16]}, outputs {result['output_digest'][:16]}, {result['seconds']:.1f} s")
+
+
+def _external(model: Path) -> list[str]:
+    return [str(p) for p in sorted(model.parent.glob("*")) if p.suffix in (".data", ".bin", ".weight", ".weights") and p.is_file()]
+
+
+def _write_depfile(path: Path, outputs: list[str], inputs: list[str]) -> None:
+    """`outputs: inputs` with blanks, # and $ escaped as Make and Ninja read them."""
+    from mlcc.artifact.write import file
+
+    def escape(text: str) -> str:
+        return text.replace("\\", "\\\\").replace("$", "$$").replace("#", "\\#").replace(" ", "\\ ")
+
+    file((" ".join(map(escape, outputs)) + ": " + " ".join(map(escape, inputs)) + "\n").encode(), path)

@@ -1,0 +1,123 @@
+"""mlcc run"""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from mlcc.cli.output import json_option, print_json, table
+from mlcc.error import Error
+
+
+@click.command(epilog="Example:  mlcc run dist/model/native --input x=image.npy --output results")
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option("--input", "inputs", multiple=True, metavar="NAME=FILE", help="An input: a .npy file, a .png or .jpg image, or the word random; may be given again. Inputs not given are random.")
+@click.option("--threads", type=int, default=1, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), help="Folder to write the outputs to, as .npy files.")
+@click.option("--compare", type=click.Choice(["onnxruntime"]), help="Compare the outputs with another engine's; needs --model.")
+@click.option("--model", type=click.Path(path_type=Path), help="The ONNX file that the artifact was built from, for --compare.")
+@click.option("--variant", help="Instruction set to use, where the library has several.")
+@json_option
+def command(artifact: Path, inputs: tuple[str, ...], threads: int, output: Path | None, compare: str | None, model: Path | None, variant: str | None, as_json: bool) -> None:
+    """Run ARTIFACT once and print its outputs' digests. Foreign targets run under an emulator where one is installed."""
+    from mlcc.artifact import manifest
+    from mlcc.conformance.execute import execute
+    from mlcc.graph.freeze import outputs_digest
+    about = manifest.read(artifact)
+    feed = read_inputs(about["inputs"], inputs)
+    outputs, where = execute(artifact, about, feed, threads, variant)
+    result: dict[str, Any] = {"model": about["model"], "target": about["target"], "environment": where, "output_digest": outputs_digest(outputs), "outputs": {}}
+    if output:
+        from mlcc.artifact.package import npy
+        from mlcc.artifact.write import file
+        for i, (name, array) in enumerate(outputs.items()):
+            path = output / f"{_file_name(name, i)}.npy"
+            file(npy(array), path)
+            result["outputs"][name] = str(path)
+    if compare:
+        result["comparison"] = comparison(model, about, feed, outputs)
+    if as_json:
+        print_json(result)
+        return
+    table([[n, str(a.dtype), "x".join(map(str, a.shape)) or "scalar", _preview(a)] for n, a in outputs.items()], ["output", "type", "shape", "first values"])
+    click.echo(f"outputs {result['output_digest']} ({where})")
+    for name, d in result.get("comparison", {}).items():
+        click.echo(f"{name}: at most {d.get('max_ulp', '?')} ulp, {d.get('max_abs', 0):.3g} absolute from {compare}" if "max_ulp" in d else f"{name}: {d}")
+
+
+def _file_name(name: str, index: int) -> str:
+    return name if name.replace("_", "a").replace("-", "a").isalnum() else f"output_{index}"
+
+
+def _preview(a: np.ndarray) -> str:
+    return ", ".join(f"{v:.6g}" if a.dtype.kind == "f" else str(v) for v in a.reshape(-1)[:4]) + (" …" if a.size > 4 else "")
+
+
+def read_inputs(declared: list[dict[str, Any]], given: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Arrays for all inputs; those not given are random, the same each time."""
+    from mlcc.graph.core import TensorType
+    from mlcc.graph.freeze import golden_input
+    sources = {}
+    for text in given:
+        name, separator, source = text.partition("=")
+        if not separator or name not in {t["name"] for t in declared}:
+            raise Error("usage", f"--input {text} names no input", hint=f"inputs: {', '.join(t['name'] for t in declared)}")
+        sources[name] = source
+    feed = {}
+    for i, t in enumerate(declared):
+        kind, shape = TensorType(t["dtype"], tuple(t["shape"])), tuple(t["shape"])
+        source = sources.get(t["name"], "random")
+        if source == "random":
+            feed[t["name"]] = golden_input(kind, i, 7, "uniform")
+        elif source.lower().endswith((".png", ".jpg", ".jpeg")):
+            feed[t["name"]] = read_image(Path(source), t["dtype"], shape)
+        else:
+            feed[t["name"]] = read_npy(Path(source), t["dtype"], shape)
+    return feed
+
+
+def read_npy(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    from mlcc.graph.core import DTYPES
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as e:
+        raise Error("usage", f"cannot read: {e.strerror or e}", str(path)) from None
+    except (ValueError, EOFError) as e:
+        raise Error("usage", f"not a .npy file: {e}", str(path)) from None
+    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind not in "fiub":
+        raise Error("usage", f"{array.dtype}{list(array.shape)} given, {dtype}{list(shape)} wanted", str(path))
+    return array.astype(DTYPES[dtype])
+
+
+def read_image(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    """An image scaled to the input's size; channels first or last as the shape says; floats in 0…1, integers in 0…255."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise Error("usage", "reading images needs Pillow", str(path), "pip install 'mlcc[image]'") from None
+    from mlcc.graph.core import DTYPES
+    if len(shape) != 4 or shape[0] != 1 or not ({shape[1], shape[3]} & {1, 3}):
+        raise Error("usage", f"the input {list(shape)} is no single image", str(path))
+    first = shape[1] in (1, 3)
+    channels, height, width = (shape[1], shape[2], shape[3]) if first else (shape[3], shape[1], shape[2])
+    try:
+        image = Image.open(path).convert("RGB" if channels == 3 else "L").resize((width, height))
+    except OSError as e:
+        raise Error("usage", f"cannot read the image: {e}", str(path)) from None
+    pixels = np.asarray(image).reshape(height, width, channels)
+    pixels = pixels.transpose(2, 0, 1) if first else pixels
+    return (pixels / np.float32(255) if dtype.startswith("float") else pixels).astype(DTYPES[dtype])[None]
+
+
+def comparison(model: Path | None, about: dict[str, Any], feed: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> dict[str, Any]:
+    from mlcc.build import digest_model
+    from mlcc.conformance.compare import difference, session
+    if model is None:
+        raise Error("usage", "--compare needs the model", hint=f"pass --model {about['model']}")
+    if digest_model(model) != about["model_digest"]:
+        raise Error("usage", "this is not the model that the artifact was built from", str(model))
+    s = session(model)
+    theirs = s.run(None, feed)
+    return {o.name: difference(outputs[o.name], np.asarray(t)) for o, t in zip(s.get_outputs(), theirs)}

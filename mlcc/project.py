@@ -1,0 +1,81 @@
+"""mlcc.toml: what a folder builds when `mlcc build` is called without arguments."""
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlcc.error import Error
+
+FILE = "mlcc.toml"
+KEYS: dict[str, type] = {"model": str, "targets": list, "out": str, "name": str, "key": str, "shapes": dict}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A parsed project file; paths are relative to its folder."""
+
+    model: Path
+    targets: tuple[str, ...]
+    out: Path
+    name: str
+    key: Path | None
+    shapes: dict[str, tuple[int, ...]]
+
+
+def load(path: Path) -> Project:
+    """Read and check a project file. Raises Error(usage) naming file and line."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise Error("usage", f"no model given, and no {FILE} in this folder", hint="mlcc build MODEL --target T, or write one with: mlcc init MODEL") from None
+    except (OSError, UnicodeDecodeError) as e:
+        raise Error("usage", f"cannot read: {e}", str(path)) from None
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise Error("usage", f"not valid TOML: {e}", str(path)) from None
+    for key, value in data.items():
+        line = next((i for i, row in enumerate(text.splitlines(), 1) if row.strip().lstrip("[").startswith(key)), 1)
+        if key not in KEYS:
+            raise Error("usage", f"unknown key {key}", f"{path}, line {line}", f"keys: {', '.join(KEYS)}")
+        if not isinstance(value, KEYS[key]):
+            raise Error("usage", f"{key} must be a {KEYS[key].__name__}", f"{path}, line {line}")
+    for key in ("model", "targets"):
+        if key not in data:
+            raise Error("usage", f"{key} is missing", str(path))
+    root = path.parent
+    return Project(root / data["model"], tuple(_strings(data["targets"], path)), root / data.get("out", "dist"), data.get("name", ""), root / data["key"] if "key" in data else None,
+                   {k: _dims(v, f"{path}, shapes.{k}") for k, v in data.get("shapes", {}).items()})
+
+
+def _strings(values: list[Any], path: Path) -> list[str]:
+    if not values or not all(isinstance(v, str) for v in values):
+        raise Error("usage", "targets must be a list of names", str(path), "`mlcc targets` lists them")
+    return values
+
+
+def _dims(value: Any, where: str) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in value):
+        raise Error("usage", "a shape is a list of whole numbers, such as [1, 3, 224, 224]", where)
+    return tuple(value)
+
+
+def render(model: str, inputs: list[tuple[str, str, list[int | str]]]) -> str:
+    """A commented project file for a model."""
+    def dims(shape: list[int | str]) -> str:
+        return ", ".join(str(d) if isinstance(d, int) else "1" for d in shape)
+
+    lines = [
+        "# What `mlcc build` builds here. Every key is listed; those behind # have the value shown.", "",
+        f'model = "{model}"', "",
+        "# Targets: `mlcc targets` lists them. \"native\" is this machine.", 'targets = ["native"]', "",
+        '# out = "dist"        # artifacts go to out/<name>/<target>/', '# name = "…"         # of the library and its functions; by default from the file\'s name',
+        '# key = "key.pem"     # Ed25519 key to sign with; by default your own, or $MLCC_SIGNING_KEY', "",
+        "# Shapes of the inputs. A dimension that the model fixes must have the model's value.", "[shapes]"]
+    for name, dtype, shape in inputs:
+        open_dims = [str(d) for d in shape if not isinstance(d, int)]
+        note = f"  # {dtype}; the model leaves {', '.join(open_dims)} open: set what you need" if open_dims else f"  # {dtype}"
+        lines.append(f'{"" if open_dims else "# "}"{name}" = [{dims(shape)}]{note}')
+    return "\n".join(lines) + "\n"
