@@ -16,7 +16,7 @@ from mlcc_backends.interface import Binaries
 
 WASI = """
 const { WASI } = require('node:wasi'); const fs = require('node:fs');
-const wasi = new WASI({ version: 'preview1', args: ['test', ...process.argv.slice(2)], preopens: { '/': '/' }, returnOnExit: true });
+const wasi = new WASI({ version: 'preview1', args: ['test', ...process.argv.slice(1)], preopens: { '/': '/' }, returnOnExit: true });
 WebAssembly.instantiate(fs.readFileSync(process.env.MLCC_WASM), wasi.getImportObject()).then(({ instance }) => process.exit(wasi.start(instance)));
 """
 

@@ -236,8 +236,14 @@ class Walk:
             return None
         if not proto.opset_import:
             proto.opset_import.append(onnx.helper.make_opsetid("", version))
+        declared = list(proto.output)  # some bodies leave optional outputs out
+        produced = {o for n in proto.node for o in n.output} | set(proto.input)
+        kept = [o for o in declared if o in produced]
+        del proto.output[:]
+        proto.output.extend(kept)
         defaults = {k: ir.from_proto(a.default_value) for k, a in schema.attributes.items() if a.default_value.name}
-        return self.call(ir.from_proto(proto), inputs, {**defaults, **node.attributes}, {})
+        results = dict(zip(kept, self.call(ir.from_proto(proto), inputs, {**defaults, **node.attributes}, {})))
+        return tuple(results.get(o) for o in declared)
 
     def subgraph(self, graph: ir.Graph, scope: Scope) -> list[Value]:
         inner = dict(scope)

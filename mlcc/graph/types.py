@@ -82,7 +82,7 @@ def _reduced(node: Node, t: Types, dtype: str | None = None) -> list[TensorType]
     axes = node["axes"] if "axes" in dict(node.attributes) else (node["axis"],)
     if t[0].dtype == "bool":
         raise wrong(node, "bool given, a number wanted")
-    if node.op in ("ReduceMax", "ReduceMin", "ArgMax", "ArgMin") and any(t[0].shape[a] == 0 for a in axes):
+    if node.op in ("ArgMax", "ArgMin") and any(t[0].shape[a] == 0 for a in axes):
         raise wrong(node, f"no element to choose from: {list(t[0].shape)}")
     return [TensorType(dtype or t[0].dtype, tuple(1 if i in axes else n for i, n in enumerate(t[0].shape)))]
 

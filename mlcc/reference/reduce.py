@@ -28,6 +28,9 @@ def lanes(rows: Array, operation: str) -> Array:
 
 def extreme(rows: Array, largest: bool) -> Array:
     """Maximum or minimum of the last axis: NaN wins, +0 is above −0."""
+    if rows.shape[-1] == 0:
+        limits = (-np.inf, np.inf) if rows.dtype.kind == "f" else (np.iinfo(rows.dtype).min, np.iinfo(rows.dtype).max)
+        return np.full(rows.shape[:-1], limits[0 if largest else 1], rows.dtype)
     result = (np.max if largest else np.min)(rows, axis=-1)
     if rows.dtype.kind != "f":
         return result

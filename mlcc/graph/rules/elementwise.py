@@ -79,17 +79,39 @@ def is_inf(s: Source) -> Value:
 
 
 def mod(s: Source) -> Value:
+    """fmod=1: C's remainder; else Python's, for floats from the exact remainder (a zero takes the divisor's sign)."""
+    b, x, y = s.b, s[0], s[1]
     if s.attr("fmod", 0):
-        return s.b("Fmod", s[0], s[1])
-    if s[0].dtype in FLOATS:
-        raise s.bad("fmod=0 is for integers")
-    return s.b("Mod", s[0], s[1])
+        return b("Fmod", x, y)
+    if x.dtype not in FLOATS:
+        return b("Mod", x, y)
+    half = x.dtype if x.dtype in ("float16", "bfloat16") else None
+    if half:
+        x, y = b.cast(x, "float32"), b.cast(y, "float32")
+    rest = b("Fmod", x, y)
+    zero = b.like(0, x)
+    differs = b("Xor", b("Less", rest, zero), b("Less", y, zero))
+    signed_zero = b("Where", b("Less", y, zero), b("Neg", zero), zero)
+    result = b("Where", b("Equal", rest, zero), signed_zero, b("Where", differs, b("Add", rest, y), rest))
+    return b.cast(result, half) if half else result
 
 
 def bit_shift(s: Source) -> Value:
-    if not s[0].dtype.startswith("u"):
-        raise s.bad(f"an unsigned integer wanted, {s[0].dtype} given")
-    return s.b("ShiftLeft" if s.attr("direction") == "LEFT" else "ShiftRight", s[0], s[1])
+    """Logical for unsigned, arithmetic for signed integers; shifting by the width or more, or by a negative amount, leaves only the sign's fill."""
+    b, x, y = s.b, s[0], s[1]
+    left = s.attr("direction") == "LEFT"
+    if x.dtype.startswith("u"):
+        return b("ShiftLeft" if left else "ShiftRight", x, y)
+    zero, bits = b.like(0, x), b.like(DTYPES[x.dtype].itemsize * 8, x)
+    outside = b("Or", b("Less", y, zero), b("LessOrEqual", bits, y))
+    unsigned = "u" + x.dtype
+    ux, uy = b.cast(x, unsigned), b.cast(b("Where", outside, zero, y), unsigned)
+    negative = b("Less", x, zero)
+    if left:
+        return b("Where", outside, zero, b.cast(b("ShiftLeft", ux, uy), x.dtype))
+    shifted = b("ShiftRight", b("Where", negative, b("BitwiseNot", ux), ux), uy)
+    filled = b.cast(b("Where", negative, b("BitwiseNot", shifted), shifted), x.dtype)
+    return b("Where", outside, b("Where", negative, b.like(-1, x), zero), filled)
 
 
 def power(s: Source) -> Value:

@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 
 from mlcc.graph.builder import Value
+from mlcc.graph.core import DTYPES
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.source import Source, normal_axis
 
@@ -208,7 +209,8 @@ def depth_to_space(s: Source) -> Value:
 def space_to_depth(s: Source) -> Value:
     n, c, h, w = s[0].shape
     k = int(s.attr("blocksize"))
-    x = s.b.transpose(s.b.reshape(s[0], (n, c, h // k, k, w // k, k)), (0, 3, 5, 1, 2, 4))
+    perm = (0, 3, 5, 1, 2, 4) if s.attr("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    x = s.b.transpose(s.b.reshape(s[0], (n, c, h // k, k, w // k, k)), perm)
     return s.b.reshape(x, (n, c * k * k, h // k, w // k))
 
 
@@ -226,6 +228,14 @@ def scatter_elements(s: Source) -> Value:
 
 def scatter_nd(s: Source) -> Value:
     return s.b("ScatterND", s[0], s[1], s[2], reduction=s.attr("reduction", "none"))
+
+
+def bit_cast(s: Source) -> Value:
+    to = ONNX_DTYPES.get(int(s.attr("to")), "")
+    known = s.b.array(s[0])
+    if known is None or not to:
+        raise s.unsupported("bit casts of values that are not known at build time")
+    return s.b.constant(np.ascontiguousarray(known).view(DTYPES[to]).reshape(s[0].shape))
 
 
 def compress(s: Source) -> Value:
@@ -280,5 +290,5 @@ TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "Transpose": transpose, "Expand": expand, "Concat": concat, "Slice": slice_, "Split": split, "Pad": pad, "Tile": tile, "Gather": gather,
     "GatherElements": gather_elements, "GatherND": gather_nd, "Scatter": scatter_elements, "ScatterElements": scatter_elements, "ScatterND": scatter_nd,
     "ConstantOfShape": constant_of_shape, "Range": range_, "EyeLike": eye_like, "Trilu": trilu, "OneHot": one_hot, "DepthToSpace": depth_to_space,
-    "SpaceToDepth": space_to_depth, "Compress": compress, "NonZero": non_zero, "ReverseSequence": reverse_sequence, "Constant": constant, "CenterCropPad": center_crop_pad,
+    "SpaceToDepth": space_to_depth, "Compress": compress, "BitCast": bit_cast, "NonZero": non_zero, "ReverseSequence": reverse_sequence, "Constant": constant, "CenterCropPad": center_crop_pad,
 }

@@ -21,7 +21,7 @@ def coordinates(s: Source, mode: str, n_in: int, n_out: int, scale: float, roi: 
     if mode == "pytorch_half_pixel":
         return (x + 0.5) / scale - 0.5 if n_out > 1 else np.zeros(1)
     if mode == "align_corners":
-        return x * (n_in - 1) / (n_out - 1) if n_out > 1 else np.zeros(n_out)
+        return x * (n_in - 1) / (scale * n_in - 1) if n_out > 1 else np.zeros(n_out)
     if mode == "asymmetric":
         return x / scale
     if mode == "tf_half_pixel_for_nn":
@@ -55,8 +55,9 @@ def weights(s: Source, mode: str, at: np.ndarray, n_in: int, scale: float) -> tu
         w = np.maximum(0, 1 - d)
     else:
         w = np.where(d <= 1, ((a + 2) * d - (a + 3)) * d * d + 1, np.where(d < 2, ((a * d - 5 * a) * d + 8 * a) * d - 4 * a, 0))
-    if s.attr("exclude_outside", 0) or antialias:
+    if s.attr("exclude_outside", 0):
         w = np.where((index >= 0) & (index < n_in), w, 0)
+    if s.attr("exclude_outside", 0) or antialias:
         w = w / w.sum(0)
     return np.clip(index, 0, n_in - 1), w
 
