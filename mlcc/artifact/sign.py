@@ -61,8 +61,8 @@ def check_envelope(raw: bytes, trusted: list[Ed25519PublicKey], where: str) -> d
         raise bad("no trusted key to check the signature with", "pass the signer's public key: --trust KEY.pub")
     keys = [SSlibKey.from_crypto(k) for k in trusted]
     try:
-        Envelope.from_dict(data).verify(keys, 1)
-    except (VerificationError, ValueError):
+        Envelope.from_dict(json.loads(raw)).verify(keys, 1)  # from_dict empties what it is given
+    except (VerificationError, ValueError, KeyError, TypeError):
         known = signatures[0]["keyid"] in [k.keyid for k in keys]
         if known:
             raise bad("the signature does not fit the contents: the artifact was changed after signing") from None

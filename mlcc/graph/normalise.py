@@ -22,7 +22,7 @@ from mlcc.graph.source import Source
 
 Shapes = Mapping[str, tuple[int, ...]]
 Scope = dict[str, Value | None]
-OLDEST_OPSET = 7
+OLDEST_OPSET = 5
 UNROLL_LIMIT = 4096
 
 

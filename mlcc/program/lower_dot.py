@@ -233,16 +233,14 @@ def conv_transpose(s: Lowering, group: Group, origin: str) -> None:
     assert node is not None
     shape = s.graph.types[value].shape
     rank, groups, strides, dilations = len(shape) - 2, node["group"], node["strides"], node["dilations"]
-    weights = known(s, node.inputs[1])
-    if weights is None:
-        raise Error("unsupported", "weights that depend on the model's inputs", f"ConvTranspose ({origin})")
-    if not np.isfinite(weights.astype(np.float64)).all():
+    weights, w_shape = known(s, node.inputs[1]), s.graph.types[node.inputs[1]].shape
+    if weights is not None and not np.isfinite(weights.astype(np.float64)).all():
         raise Error("unsupported", "weights that are not finite", f"ConvTranspose ({origin})")
     out = s.destination(value, channels_last(len(shape)), origin)
     s.views[value] = out
     x_shape = s.graph.types[node.inputs[0]].shape
     bias = s.view(node.inputs[2]) if len(node.inputs) > 2 else None
-    phases = [[_phase(r, node["before"][i], strides[i], dilations[i], weights.shape[2 + i]) for r in range(min(strides[i], shape[2 + i]))] for i in range(rank)]
+    phases = [[_phase(r, node["before"][i], strides[i], dilations[i], w_shape[2 + i]) for r in range(min(strides[i], shape[2 + i]))] for i in range(rank)]
     reach_low, reach_high = [0] * rank, [0] * rank
     for i in range(rank):
         for r, (first, count, _, start, step) in enumerate(phases[i]):
@@ -252,7 +250,7 @@ def conv_transpose(s: Lowering, group: Group, origin: str) -> None:
                 reach_low[i] = max(reach_low[i], -min(ends))
                 reach_high[i] = max(reach_high[i], max(ends) + outputs - 1 - (x_shape[2 + i] - 1))
     x = _input(s, node, tuple(reach_low), tuple(max(0, h) for h in reach_high), origin)
-    per_in, per_out = x_shape[1] // groups, weights.shape[1]
+    per_in, per_out = x_shape[1] // groups, w_shape[1]
     for g in range(groups):
         for position in np.ndindex(*(len(p) for p in phases)):
             chosen = [phases[i][r] for i, r in enumerate(position)]
@@ -263,13 +261,24 @@ def conv_transpose(s: Lowering, group: Group, origin: str) -> None:
             if any(c[1] == 0 for c in chosen):
                 _no_taps(s, part, start, value, origin)
                 continue
-            taps = weights[(slice(g * per_in, (g + 1) * per_in), slice(None), *(slice(c[0], c[0] + c[1] * c[2], c[2]) for c in chosen))]
-            matrix = np.transpose(taps, (*range(2, 2 + rank), 0, 1)).reshape(1, -1, per_out)
-            packed = s.constant(pack(matrix), s.graph.types[node.inputs[1]].dtype)
+            packed = _packed_taps(s, node, weights, g * per_in, per_in, [(c[0], c[1], c[2]) for c in chosen], origin)
             offset = x.offset + g * per_in * x.strides[1] + sum((reach_low[i] + c[3]) * x.strides[2 + i] for i, c in enumerate(chosen))
             operand = View(x.buffer, x.dtype, part.shape, (x.strides[0], 0, *x.strides[2:]), offset)
             k = [*((c[1], c[4] * x.strides[2 + i]) for i, c in enumerate(chosen)), (per_in, x.strides[1])]
             dot(s, group, origin, part, [0, *range(2, 2 + rank)], [], 1, k, operand, packed, (), start)
+
+
+def _packed_taps(s: Lowering, node: Node, weights: np.ndarray | None, first: int, per_in: int, chosen: Sequence[tuple[int, int, int]], origin: str) -> str:
+    """Panels of the kernel positions (start, count, step along each axis) that one phase sees: [kernel…, in, out]."""
+    perm = (*range(2, 2 + len(chosen)), 0, 1)
+    if weights is not None:
+        taps = weights[(slice(first, first + per_in), slice(None), *(slice(a, a + n * step, step) for a, n, step in chosen))]
+        return s.constant(pack(np.transpose(taps, perm).reshape(1, -1, taps.shape[1])), s.graph.types[node.inputs[1]].dtype)
+    w = s.view(node.inputs[1])
+    part = w.slice((first, 0, *(a for a, _, _ in chosen)), (1, 1, *(step for _, _, step in chosen)), (per_in, w.shape[1], *(n for _, n, _ in chosen))).transpose(perm)
+    flat = s.materialise(part, range(len(part.shape)), f"{node.outputs[0]}.weights", origin).reshape((prod(part.shape[:-1]), w.shape[1]))
+    assert flat is not None
+    return pack_dynamic(s, flat, f"{node.outputs[0]}.weights", origin)
 
 
 def _phase(r: int, before: int, stride: int, dilation: int, kernel: int) -> tuple[int, int, int, int, int]:

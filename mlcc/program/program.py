@@ -102,10 +102,10 @@ def validate(program: Program) -> None:
                 if buffer.place in ("input", "constant"):
                     raise broken(f"{call.origin} writes to {buffer.place} {a.buffer}")
                 written.add(a.buffer)
-            elif a.buffer not in written:
+            elif a.buffer not in written and buffer.elements:
                 raise broken(f"{call.origin} reads {a.buffer} before anything wrote it")
     alive = lifetimes(program.calls)
-    arena = sorted((b for b in program.buffers.values() if b.place == "arena" and b.name in alive), key=lambda b: b.offset)
+    arena = sorted((b for b in program.buffers.values() if b.place == "arena" and b.name in alive and b.nbytes), key=lambda b: b.offset)
     for i, x in enumerate(arena):
         if x.offset % ALIGNMENT or x.offset + x.nbytes > program.arena_bytes:
             raise broken(f"{x.name} lies outside the arena")

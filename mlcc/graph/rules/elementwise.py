@@ -22,7 +22,12 @@ def unary(core: str) -> Callable[[Source], Value]:
 
 
 def binary(core: str, swap: bool = False) -> Callable[[Source], Value]:
-    return lambda s: s.b(core, s[1], s[0]) if swap else s.b(core, s[0], s[1])
+    def run(s: Source) -> Value:
+        x, y = s[0], s[1]
+        if s.opset < 7 and "axis" in s.attributes:  # the older broadcast: y's axes lie at x's from `axis` on
+            y = s.b.reshape(y, (*y.shape, *(1,) * (x.rank - y.rank - s.axis())))
+        return s.b(core, y, x) if swap else s.b(core, x, y)
+    return run
 
 
 def variadic(core: str) -> Callable[[Source], Value]:
@@ -179,7 +184,10 @@ def leaky_relu(s: Source, x: Value) -> Value:
 
 
 def prelu(s: Source) -> Value:
-    return _negative_part(s, s[0], s.b("Mul", s[0], s[1]))
+    x, slope = s[0], s[1]
+    if s.opset < 7 and slope.rank == 1 and slope.type.size > 1:  # per channel
+        slope = s.b.reshape(slope, (slope.type.size, *(1,) * (x.rank - 2)))
+    return _negative_part(s, x, s.b("Mul", x, slope))
 
 
 def _exp_minus_one(s: Source, x: Value) -> Value:
