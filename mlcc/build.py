@@ -125,7 +125,12 @@ def _build(request: Request, targets: list[Target], name: str, model_digest: str
     source = importers.load(request.model)
 
     progress("normalising")
-    graph = optimise(normalise(source, name, request.shapes, str(request.model)))
+    try:
+        graph = optimise(normalise(source, name, request.shapes, str(request.model)))
+    except (Error, MemoryError, KeyboardInterrupt):
+        raise
+    except Exception as e:  # a hostile file can break any assumption of any library under us
+        raise Error("model", f"damaged or contradictory: {type(e).__name__}: {e}", str(request.model), "check the model with onnx.checker, or export it again") from e
     core.validate(graph)
 
     progress("freezing: golden vectors by the reference")

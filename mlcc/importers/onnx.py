@@ -1,6 +1,7 @@
 """ONNX files, with external data kept where it may lie: inside the model's own folder."""
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import onnx_ir as ir
@@ -10,6 +11,7 @@ from mlcc.error import Error
 
 def load(path: Path) -> ir.Model:
     """Read an ONNX file. External tensors are memory-mapped, so that models over 2 GB need no copy."""
+    logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)  # what it warns of is an error here, said once
     try:
         if path.stat().st_size == 0:
             raise Error("model", "the file is empty", str(path))

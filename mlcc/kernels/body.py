@@ -207,7 +207,7 @@ def cast(f: Function, a: Arithmetic, x: Expr, source: str, to: str) -> Expr:
     if to == "bfloat16":
         return _to_bfloat16(f, a, f.let(cast(f, a, x, source, "float32"), a.v("float32")))
     if to == "bool":
-        return t.NE(x, a.const(0, source))
+        return t.Not(t.EQ(x, a.const(0, source)))  # TVM's NE is false for NaN
     if source == "bool":
         return t.Select(x, a.const(1, to), a.const(0, to))
     if source.startswith("float") and not to.startswith("float"):

@@ -38,7 +38,9 @@ class Arithmetic:
             return self.wide(t.FloatImm(dtype, value))
         if dtype == "bool":
             return self.wide(t.IntImm("bool", int(value)))
-        return self.wide(t.IntImm(dtype, _signed_literal(int(value), dtype)))
+        if dtype == "uint64" and int(value) >= 1 << 63:  # literals are signed
+            return self.wide(t.call_intrin(dtype, "tirx.reinterpret", t.IntImm("int64", int(value) - (1 << 64))))
+        return self.wide(t.IntImm(dtype, int(value)))
 
     def intrinsic(self, name: str, dtype: str, *args: Expr) -> Expr:
         return t.call_llvm_pure_intrin(self.v(dtype), name, *args)
@@ -134,11 +136,6 @@ class Arithmetic:
         masked = self.reinterpret(unsigned, self.int_op("bitwise_and", dtype, amount, self.const(width - 1, dtype)))
         shifted = self.reinterpret(dtype, self.int_op("shift_right", unsigned, self.reinterpret(unsigned, a), masked))
         return t.Select(t.LT(amount, self.const(width, dtype)), shifted, self.const(0, dtype))
-
-
-def _signed_literal(value: int, dtype: str) -> int:
-    """IntImm takes a signed 64-bit number."""
-    return value - (1 << 64) if dtype == "uint64" and value >= 1 << 63 else value
 
 
 def differ(a: Expr, b: Expr) -> Expr:
