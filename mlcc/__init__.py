@@ -26,5 +26,5 @@ def __getattr__(name: str) -> Any:
         return getattr(mlcc.runtime, name)
     if name == "build":
         import importlib
-        return importlib.import_module("mlcc.build").build
+        return importlib.import_module("mlcc.build")
     raise AttributeError(f"module 'mlcc' has no attribute '{name}'")

@@ -5,8 +5,10 @@ import hashlib
 import io
 import json
 import os
+import sys
 import tarfile
 import time
+import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -244,3 +246,11 @@ def _thaw_built(body: bytes) -> Built:
     return Built(json.loads(parts["summary"]), {n[2:]: b for n, b in parts.items() if n.startswith("f/")}, {n[2:]: b for n, b in parts.items() if n.startswith("l/")})
 
 
+class _CallableModule(types.ModuleType):
+    """`mlcc.build` is this module and, for those who import mlcc, the function of that name."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        return build(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _CallableModule

@@ -1,7 +1,6 @@
 """Sources → libraries: kernels through TVM's LLVM, the C around them and the links through ziglang's clang and lld."""
 from __future__ import annotations
 
-import io
 import os
 import shlex
 import shutil
@@ -58,26 +57,6 @@ def run(command: list[str], folder: Path, what: str) -> None:
         raise Error("toolchain", f"{what} failed: {' | '.join(tail)}", hint="`mlcc build --no-cache` rules out a damaged cache")
 
 
-def archive(members: dict[str, bytes]) -> bytes:
-    """A static library (System V ar) with no dates, owners or machine in it; linkers index members without a symbol table in the way lld does."""
-    out = io.BytesIO()
-    out.write(b"!<arch>\n")
-    names = io.BytesIO()
-    at = {}
-    for name in members:
-        at[name] = names.tell()
-        names.write(name.encode() + b"/\n")
-    table = names.getvalue()
-
-    def header(name: str, size: int) -> bytes:
-        return f"{name:<16}{0:<12}{0:<6}{0:<6}{'644':<8}{size:<10}`\n".encode()
-
-    out.write(header("//", len(table)) + table + (b"\n" if len(table) % 2 else b""))
-    for name, body in members.items():
-        out.write(header(f"/{at[name]}", len(body)) + body + (b"\n" if len(body) % 2 else b""))
-    return out.getvalue()
-
-
 def compile(sources: Sources, target: Target, options: CompileOptions = CompileOptions()) -> Binaries:
     """Build lib/libNAME.so and .a, and the private test program."""
     name = sources.name
@@ -109,8 +88,8 @@ def compile(sources: Sources, target: Target, options: CompileOptions = CompileO
             run([*cc, "-shared", "-o", f"lib{name}.so", "@objects.txt", f"-Wl,-soname,lib{name}.so", "-Wl,--version-script=exports.map", "-Wl,--gc-sections", "-Wl,--build-id=none", "-s", "-lpthread", "-lm"],
                 folder, "linking the shared library")
             files[f"lib/lib{name}.so"] = (folder / f"lib{name}.so").read_bytes()
-        members = {Path(o).name: (folder / o).read_bytes() for o in [*compiled, *kernels]}
-        files[f"lib/lib{name}.a"] = archive(members)
+        run([sys.executable, "-m", "ziglang", "ar", "rcsD", f"lib{name}.a", "@objects.txt"], folder, "archiving the static library")
+        files[f"lib/lib{name}.a"] = (folder / f"lib{name}.a").read_bytes()
         return Binaries(name, files, {"test": _test_program(folder, name, target, options)})
 
 

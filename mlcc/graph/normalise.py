@@ -161,8 +161,11 @@ class Walk:
         origin = node.name or (str(node.outputs[0].name) if node.outputs else "?")
         self.b.origin = origin
         domain = "" if node.domain in ("", "ai.onnx") else node.domain
-        inputs = tuple(self.lookup(v, scope, node) for v in node.inputs)
         key = (node.domain, node.op_type, node.overload)
+        if key not in self.functions and not (domain == "" and (node.op_type in RULES or node.op_type in ("If", "Loop"))) and not self.has_definition(node, domain):
+            self.refuse(node, domain)  # before its operands are looked up: those of unsupported producers are missing
+            raise Unsupported
+        inputs = tuple(self.lookup(v, scope, node) for v in node.inputs)
         if key in self.functions:
             return self.call(self.functions[key], inputs, {k: a for k, a in node.attributes.items()}, scope)
         if domain == "" and node.op_type in ("If", "Loop"):
@@ -209,13 +212,23 @@ class Walk:
             results.append(found)
         return tuple(results)
 
+    def has_definition(self, node: ir.Node, domain: str) -> bool:
+        """Whether ONNX defines the operator by others."""
+        schema = self.schema(node, domain)
+        return schema is not None and (schema.has_function or schema.has_context_dependent_function)
+
+    def schema(self, node: ir.Node, domain: str) -> onnx.defs.OpSchema | None:
+        try:
+            return onnx.defs.get_schema(node.op_type, self.opset if domain == "" else self.versions.get(domain, 1), domain)
+        except (onnx.defs.SchemaError, TypeError, UnicodeError):
+            return None
+
     def expand(self, node: ir.Node, inputs: tuple[Value | None, ...]) -> tuple[Value | None, ...] | None:
         """ONNX defines some operators by others: use that definition."""
         domain = "" if node.domain == "ai.onnx" else node.domain
         version = self.opset if domain == "" else self.versions.get(domain, 1)
-        try:
-            schema = onnx.defs.get_schema(node.op_type, version, domain)
-        except Exception:
+        schema = self.schema(node, domain)
+        if schema is None:
             return None
         proto = None
         if schema.has_context_dependent_function:

@@ -1,0 +1,122 @@
+"""The command as users type it."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import Mlcc
+
+SHAPE = "x=1x3x8x8"
+
+
+@pytest.fixture(scope="module")
+def artifact(small_model: Path, tmp_path_factory: pytest.TempPathFactory, mlcc: Mlcc) -> Path:
+    out = tmp_path_factory.mktemp("out")
+    done = mlcc("build", small_model, "--target", "x86_64-linux", "--shape", SHAPE, "-o", out, "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert set(summary) >= {"model", "program_digest", "output_digest", "artifacts", "seconds"}
+    one = summary["artifacts"][0]
+    assert set(one) >= {"target", "path", "oci", "digest", "class", "conformance", "arena_bytes", "library_bytes", "flash_bytes"}
+    assert (one["class"], one["conformance"], summary["model"]) == ("exact", "passed", "small")
+    return Path(one["path"])
+
+
+def test_help_is_quick_and_shows_examples(mlcc: Mlcc) -> None:
+    from mlcc.cli import COMMANDS
+    assert "Example:" in mlcc("--help").stdout
+    for name in COMMANDS:
+        done = mlcc(name, "--help")
+        assert done.returncode == 0 and "Example:" in done.stdout, name
+
+
+def test_light_commands_import_nothing_heavy(artifact: Path) -> None:
+    code = ("import sys; import mlcc; m = mlcc.load(sys.argv[1]); import numpy as np; m(x=np.zeros((1, 3, 8, 8), np.float32));"
+            "bad = [n for n in ('tvm', 'onnx', 'onnx_ir', 'torch', 'jinja2') if n in sys.modules]; assert not bad, bad")
+    subprocess.run([sys.executable, "-c", code, artifact], check=True)
+    subprocess.run([sys.executable, "-c", "import sys; import mlcc.cli; bad = [n for n in ('tvm', 'onnx', 'numpy', 'rich') if n in sys.modules]; assert not bad, bad"], check=True)
+
+
+def test_run_with_a_file_and_outputs(artifact: Path, tmp_path: Path, mlcc: Mlcc) -> None:
+    import mlcc as package
+    x = np.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    results = [json.loads(mlcc("run", artifact, "--input", f"x={tmp_path / 'x.npy'}", "--threads", n, "--output", tmp_path / "out", "--json").stdout) for n in (1, 2, 7)]
+    assert len({r["output_digest"] for r in results}) == 1
+    assert np.array_equal(np.load(results[0]["outputs"]["y"]), package.load(artifact)(x=x)["y"])
+
+
+def test_run_with_an_image(artifact: Path, tmp_path: Path, mlcc: Mlcc) -> None:
+    from PIL import Image
+    Image.new("RGB", (20, 10), (255, 0, 0)).save(tmp_path / "red.png")
+    done = mlcc("run", artifact, "--input", f"x={tmp_path / 'red.png'}")
+    assert done.returncode == 0 and "1x10" in done.stdout
+
+
+def test_run_compares_with_onnxruntime(artifact: Path, small_model: Path, mlcc: Mlcc) -> None:
+    done = mlcc("run", artifact, "--compare", "onnxruntime", "--model", small_model, "--json")
+    assert json.loads(done.stdout)["comparison"]["y"]["max_abs"] < 1e-5
+    assert mlcc("run", artifact, "--compare", "onnxruntime").returncode == 2
+
+
+def test_inspect_model_and_artifact(artifact: Path, small_model: Path, mlcc: Mlcc) -> None:
+    about = json.loads(mlcc("inspect", small_model, "--shape", SHAPE, "--json").stdout)
+    assert about["multiply_adds"] == 8 * 27 * 64 + 128 * 10 and about["arena_bytes"] >= about["arena_lower_bound_bytes"] > 0
+    assert json.loads(mlcc("inspect", artifact, "--json").stdout)["target"] == "x86_64-linux"
+    assert "relu" in mlcc("inspect", small_model, "--shape", SHAPE, "--graph").stdout
+
+
+def test_targets(mlcc: Mlcc) -> None:
+    names = [t["name"] for t in json.loads(mlcc("targets", "--json").stdout)]
+    assert {"x86_64-v2", "x86_64-v3", "x86_64-v4", "native", "x86_64-linux", "aarch64-linux", "riscv64-linux", "riscv64-v-linux", "armv7-linux", "s390x-linux", "ppc64le-linux", "wasm32-wasi"} <= set(names)
+    assert json.loads(mlcc("targets", "x86_64-v3", "--json").stdout)["instruction_sets"] == ["x86_64-v3"]
+
+
+def test_bench(artifact: Path, small_model: Path, mlcc: Mlcc) -> None:
+    done = json.loads(mlcc("bench", artifact, "--seconds", "0.1", "--against", "onnxruntime", "--model", small_model, "--json").stdout)
+    assert set(done["engines"]) == {"mlcc", "onnxruntime"} and done["engines"]["mlcc"]["runs"] >= 5
+
+
+def test_init_then_build_without_arguments(small_model: Path, tmp_path: Path, mlcc: Mlcc) -> None:
+    shutil.copy(small_model, tmp_path / "small.onnx")
+    assert mlcc("init", "small.onnx", cwd=tmp_path).returncode == 0
+    assert mlcc("init", "small.onnx", cwd=tmp_path).returncode == 2
+    done = mlcc("build", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "dist" / "small" / "native" / "manifest.json").exists()
+
+
+def test_depfile_escapes(small_model: Path, tmp_path: Path, mlcc: Mlcc) -> None:
+    odd = tmp_path / "a b$c" / "small.onnx"
+    odd.parent.mkdir()
+    shutil.copy(small_model, odd)
+    assert mlcc("build", odd, "-t", "x86_64-v3", "--shape", SHAPE, "-o", tmp_path / "o", "--depfile", tmp_path / "d").returncode == 0
+    text = (tmp_path / "d").read_text()
+    assert text.startswith(f"{tmp_path}/o/small/x86_64-v3/manifest.json: ") and "a\\ b$$c/small.onnx" in text
+
+
+def test_a_second_build_comes_from_the_cache(small_model: Path, tmp_path: Path, mlcc: Mlcc) -> None:
+    first = json.loads(mlcc("build", small_model, "-t", "x86_64-v3", "--shape", SHAPE, "-o", tmp_path / "1", "--json").stdout)
+    second = json.loads(mlcc("build", small_model, "-t", "x86_64-v3", "--shape", SHAPE, "-o", tmp_path / "2", "--json").stdout)
+    assert first["artifacts"][0]["digest"] == second["artifacts"][0]["digest"]
+
+
+def test_interrupt_leaves_nothing_behind(small_model: Path, tmp_path: Path) -> None:
+    run = subprocess.Popen([sys.executable, "-m", "mlcc.cli", "build", small_model, "-t", "x86_64-linux", "--shape", SHAPE, "-o", tmp_path / "o", "--no-cache"],
+                           stderr=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(1.2)
+    os.killpg(run.pid, signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    if run.returncode == 0:
+        pytest.skip("the build was done before the interrupt")
+    assert run.returncode == 130 and "interrupted" in errors and "Traceback" not in errors
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]

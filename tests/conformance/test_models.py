@@ -1,0 +1,88 @@
+"""Models × targets: one answer each. Emulated targets run where their emulator is installed (make test installs them where it can)."""
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlcc.target import load, names
+from mlcc_backends.cpu.run import command
+from tests.conftest import Mlcc
+
+ALL = [n for n in names() if n != "native"]
+
+
+def runnable() -> list[str]:
+    return [n for n in ALL if command(load(n)) is not None]
+
+
+def test_a_small_model_has_one_answer_on_every_target(small_model: Path, tmp_path: Path, mlcc: Mlcc) -> None:
+    targets = [x for n in ALL for x in ("-t", n)]
+    done = mlcc("build", small_model, *targets, "--shape", "x=1x3x8x8", "-o", tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert {a["target"]: a["conformance"] for a in summary["artifacts"]} == {n: "passed" if n in runnable() else "not-run" for n in ALL}
+    digests = set()
+    for a in summary["artifacts"]:
+        if a["conformance"] == "passed":
+            run = mlcc("run", a["path"], "--json")
+            assert run.returncode == 0, (a["target"], run.stderr)
+            digests.add(json.loads(run.stdout)["output_digest"])
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("name", ["kws_ref_model_float32", "ad01_int8", "pretrainedResnet", "vww_96_int8"])
+def test_mlperf_tiny(name: str, tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    import mlcc
+    chosen = [n for n in ("x86_64-linux", "aarch64-linux", "riscv64-linux") if n in runnable()]
+    result = mlcc.build(tiny(name), target=chosen, out=tmp_path)
+    assert all(a["class"] == "exact" and a["conformance"] == "passed" for a in result["artifacts"])
+    about = json.loads((Path(result["artifacts"][0]["path"]) / "manifest.json").read_text())
+    assert about["arena_bytes"] <= 1.1 * about["arena_lower_bound_bytes"]
+
+
+@pytest.mark.slow
+def test_magika_is_one_model_at_any_number_of_threads(magika: Path, tmp_path: Path) -> None:
+    import mlcc
+    result = mlcc.build(magika, target=["x86_64-linux", "aarch64-linux"], shapes={"bytes": (1, 2048)}, out=tmp_path)
+    assert all(a["class"] == "exact" for a in result["artifacts"])
+    place = Path(result["artifacts"][0]["path"])
+    about = json.loads((place / "manifest.json").read_text())
+    assert about["library_bytes"] - about["constant_bytes"] < 300_000 and about["arena_bytes"] <= 1.1 * about["arena_lower_bound_bytes"]
+    feed = {"bytes": np.random.default_rng(2).integers(0, 256, (1, 2048)).astype(np.int32)}
+    runs = [mlcc.load(place, threads=n, variant=v)(feed)["target_label"].tobytes() for n in (1, 2, 7) for v in mlcc.load(place).variants]
+    assert len(set(runs)) == 1
+    import onnxruntime
+    theirs = onnxruntime.InferenceSession(str(magika), providers=["CPUExecutionProvider"]).run(None, feed)[0]
+    np.testing.assert_allclose(mlcc.load(place)(feed)["target_label"], theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_many_instances_and_threads_at_once(small_model: Path, tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+    import mlcc
+    place = mlcc.build(small_model, target="native", shapes={"x": (1, 3, 8, 8)}, out=tmp_path)["artifacts"][0]["path"]
+    models = [mlcc.load(place, threads=n) for n in (1, 1, 2)]
+    feeds = [np.random.default_rng(i).standard_normal((1, 3, 8, 8)).astype(np.float32) for i in range(24)]
+    want = [models[0](x=x)["y"].tobytes() for x in feeds]
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(lambda i: models[i % 3](x=feeds[i])["y"].tobytes(), range(24)))
+    assert got == want
+
+
+def test_a_mismatch_names_the_first_operator(small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that computes something else (here: Relu as negation) is found, and the node that it belongs to is named."""
+    import mlcc
+    from mlcc.kernels import body
+    original = body.elementwise
+
+    def wrong(f, a, op, dtype, x):  # type: ignore[no-untyped-def]
+        return original(f, a, "Neg" if op == "Relu" else op, dtype, x)
+
+    monkeypatch.setattr(body, "elementwise", wrong)
+    with pytest.raises(mlcc.Error) as e:
+        mlcc.build(small_model, target="x86_64-v3", shapes={"x": (1, 3, 8, 8)}, out=tmp_path, cache=False, jobs=1)
+    assert e.value.exit_code == 7 and "first operator that differs is relu" in str(e.value)
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
