@@ -1,4 +1,5 @@
 """What a backend is: three functions over a Program. Registered in the entry-point group `mlcc.backends`."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -57,7 +58,7 @@ class Backend(Protocol):
 
     def compile(self, sources: Sources, target: Target, options: Any) -> Binaries: ...
 
-    def runner(self, binaries: Binaries, target: Target, program: Program) -> "Runner | None":
+    def runner(self, binaries: Binaries, target: Target, program: Program) -> Runner | None:
         """None where nothing here can run the target."""
 
 
@@ -66,6 +67,4 @@ def load(name: str) -> Backend:
     found = {e.name: e for e in entry_points(group="mlcc.backends")}
     if name not in found:
         raise Error("usage", f"no backend {name} is installed", hint=f"installed: {', '.join(sorted(found)) or 'none'}")
-    return found[name].load()  # type: ignore[no-any-return]
-
-
+    return found[name].load()

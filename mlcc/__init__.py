@@ -1,10 +1,11 @@
 """mlcc: deploying a trained model as cross-compilation. One model, one answer.
 
-    >>> import mlcc
-    >>> mlcc.build("model.onnx", target="native", out="dist")
-    >>> m = mlcc.load("dist/model/native", threads=2)
-    >>> m(x=array)
+>>> import mlcc
+>>> mlcc.build("model.onnx", target="native", out="dist")
+>>> m = mlcc.load("dist/model/native", threads=2)
+>>> m(x=array)
 """
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,10 @@ def __getattr__(name: str) -> Any:
     """Loaded on use: `load` needs neither TVM nor onnx, and `import mlcc` needs nothing."""
     if name in ("load", "Model"):
         import mlcc.runtime
+
         return getattr(mlcc.runtime, name)
     if name == "build":
         import importlib
+
         return importlib.import_module("mlcc.build")
     raise AttributeError(f"module 'mlcc' has no attribute '{name}'")

@@ -1,4 +1,5 @@
 """The pipeline, top to bottom: import → normalise → freeze → lower → package."""
+
 from __future__ import annotations
 
 import hashlib
@@ -50,7 +51,13 @@ class Built:
     layout: dict[str, bytes]
 
 
-def build(model: str | Path, target: str | Sequence[str] = "native", shapes: Mapping[str, Sequence[int]] | None = None, out: str | Path = "dist", **options: Any) -> dict[str, Any]:
+def build(
+    model: str | Path,
+    target: str | Sequence[str] = "native",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    out: str | Path = "dist",
+    **options: Any,
+) -> dict[str, Any]:
     """`mlcc build` from Python; returns what the command prints as JSON. Raises mlcc.Error."""
     targets = (target,) if isinstance(target, str) else tuple(target)
     return run(Request(Path(model), targets, Path(out), shapes={k: tuple(v) for k, v in (shapes or {}).items()}, **options))
@@ -90,13 +97,20 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
         _write_comparison(request.out / name, name, comparison, artifacts)
     first = results[0]
     assert first is not None
-    return {"model": name, "program_digest": first.summary["program_digest"], "output_digest": first.summary["output_digest"], "artifacts": artifacts,
-            "notes": first.summary["notes"], "seconds": round(time.monotonic() - start, 3)}
+    return {
+        "model": name,
+        "program_digest": first.summary["program_digest"],
+        "output_digest": first.summary["output_digest"],
+        "artifacts": artifacts,
+        "notes": first.summary["notes"],
+        "seconds": round(time.monotonic() - start, 3),
+    }
 
 
 def model_name(path: Path) -> str:
     """A C identifier from the file's name: what the library and its functions are called."""
     from mlcc_backends.cpu.emit import identifier
+
     return identifier(path.name.split(".onnx")[0] if path.name.endswith(".onnx") else path.stem)
 
 
@@ -113,8 +127,9 @@ def digest_model(path: Path) -> str:
         raise Error("usage", f"cannot read: {e.strerror}", str(path)) from None
 
 
-def _build(request: Request, targets: list[Target], name: str, model_digest: str, key: SigningKey, store: Store | None,
-           progress: Progress) -> tuple[dict[str, Built], dict[str, Any] | None]:
+def _build(
+    request: Request, targets: list[Target], name: str, model_digest: str, key: SigningKey, store: Store | None, progress: Progress
+) -> tuple[dict[str, Built], dict[str, Any] | None]:
     """The stages, for the targets that no cache holds."""
     from mlcc import importers
     from mlcc.graph import core, freeze
@@ -132,7 +147,12 @@ def _build(request: Request, targets: list[Target], name: str, model_digest: str
     except (Error, MemoryError, KeyboardInterrupt):
         raise
     except Exception as e:  # a hostile file can break any assumption of any library under us
-        raise Error("model", f"damaged or contradictory: {type(e).__name__}: {e}", str(request.model), "check the model with onnx.checker, or export it again") from e
+        raise Error(
+            "model",
+            f"damaged or contradictory: {type(e).__name__}: {e}",
+            str(request.model),
+            "check the model with onnx.checker, or export it again",
+        ) from e
     core.validate(graph)
 
     progress("freezing: golden vectors by the reference")
@@ -147,21 +167,39 @@ def _build(request: Request, targets: list[Target], name: str, model_digest: str
     notes = batch_notes(source, graph, request.shapes)
     found = {}
     for target in targets:
-        found[target.name] = _target(request, target, name, model_digest, identity, outputs, graph, program, vectors, key, store, notes, progress)
+        found[target.name] = _target(
+            request, target, name, model_digest, identity, outputs, graph, program, vectors, key, store, notes, progress
+        )
     return found, _compare(request.model, vectors, progress)
 
 
-def _target(request: Request, target: Target, name: str, model_digest: str, identity: str, outputs: str, graph: Any, program: Any, vectors: Any, key: SigningKey,
-            store: Store | None, notes: list[str], progress: Progress) -> Built:
+def _target(
+    request: Request,
+    target: Target,
+    name: str,
+    model_digest: str,
+    identity: str,
+    outputs: str,
+    graph: Any,
+    program: Any,
+    vectors: Any,
+    key: SigningKey,
+    store: Store | None,
+    notes: list[str],
+    progress: Progress,
+) -> Built:
     """emit → compile → conformance → package, for one target."""
-    from mlcc.artifact.package import package
-    from mlcc.conformance.check import Result, check
     from mlcc_backends import interface
     from mlcc_backends.cpu.compile import CompileOptions
 
+    from mlcc.artifact.package import package
+    from mlcc.conformance.check import Result, check
+
     backend = interface.load(target.backend)
     sources = backend.emit(program, target, vectors)
-    options = CompileOptions(store, request.compiler, request.jobs, lambda what, n, total: progress(f"{target.name}: compiling {what} {n}/{total}"))
+    options = CompileOptions(
+        store, request.compiler, request.jobs, lambda what, n, total: progress(f"{target.name}: compiling {what} {n}/{total}")
+    )
     progress(f"{target.name}: compiling")
     binaries = backend.compile(sources, target, options)
     if request.check:
@@ -170,12 +208,29 @@ def _target(request: Request, target: Target, name: str, model_digest: str, iden
     else:
         result = Result("not-run", "not run: --no-test", ())
     progress(f"{target.name}: packaging")
-    parameters = {"model": request.model.name, "shapes": {k: list(v) for k, v in sorted(request.shapes.items())}, "compiler": request.compiler}
-    files, layout, digest, about = package(name, request.model.name, model_digest, identity, outputs, target, graph, program, vectors, result, binaries.files, key, parameters)
+    parameters = {
+        "model": request.model.name,
+        "shapes": {k: list(v) for k, v in sorted(request.shapes.items())},
+        "compiler": request.compiler,
+    }
+    files, layout, digest, about = package(
+        name, request.model.name, model_digest, identity, outputs, target, graph, program, vectors, result, binaries.files, key, parameters
+    )
     summary = {
-        "program_digest": identity, "output_digest": outputs, "notes": notes,
-        "artifact": {"target": target.name, "digest": digest, "class": about["class"], "conformance": result.status, "arena_bytes": program.arena_bytes,
-                     "library_bytes": about["library_bytes"], "flash_bytes": about["library_bytes"], "environment": result.environment}}
+        "program_digest": identity,
+        "output_digest": outputs,
+        "notes": notes,
+        "artifact": {
+            "target": target.name,
+            "digest": digest,
+            "class": about["class"],
+            "conformance": result.status,
+            "arena_bytes": program.arena_bytes,
+            "library_bytes": about["library_bytes"],
+            "flash_bytes": about["library_bytes"],
+            "environment": result.environment,
+        },
+    }
     built = Built(summary, files, layout)
     if store:
         store.put(_key(request, model_digest, target, key, name), _freeze_built(built))
@@ -186,17 +241,27 @@ def batch_notes(source: Any, graph: Any, shapes: Mapping[str, tuple[int, ...]]) 
     """What was assumed: a batch of 1 where the model leaves its leading dimension open."""
     found = []
     for value in source.graph.inputs:
-        if value.name in graph.inputs and value.name not in shapes and value.shape is not None and len(value.shape) and not isinstance(value.shape[0], int):
-            found.append(f"input {value.name}: batch dimension {value.shape[0]} built as 1 (--shape {value.name}={'x'.join(map(str, graph.types[value.name].shape))} to choose)")
+        if (
+            value.name in graph.inputs
+            and value.name not in shapes
+            and value.shape is not None
+            and len(value.shape)
+            and not isinstance(value.shape[0], int)
+        ):
+            found.append(
+                f"input {value.name}: batch dimension {value.shape[0]} built as 1 (--shape {value.name}={'x'.join(map(str, graph.types[value.name].shape))} to choose)"
+            )
     return found
 
 
 def _compare(model: Path, vectors: Any, progress: Progress) -> dict[str, Any] | None:
     """Distance from ONNX Runtime, where it is installed and takes the model."""
     from importlib.util import find_spec
+
     if find_spec("onnxruntime") is None or model.suffix != ".onnx":
         return None
     from mlcc.conformance.compare import against_onnxruntime
+
     progress("comparing with ONNX Runtime")
     try:
         return against_onnxruntime(model, vectors)
@@ -207,17 +272,31 @@ def _compare(model: Path, vectors: Any, progress: Progress) -> dict[str, Any] | 
 def _write_comparison(folder: Path, name: str, comparison: dict[str, Any], artifacts: list[dict[str, Any]]) -> None:
     from mlcc.artifact.manifest import dumps
     from mlcc.conformance.page import comparison_page
+
     write.file(dumps(comparison), folder / "comparison.json")
     write.file(comparison_page(name, comparison, artifacts), folder / "comparison.html")
 
 
 def _key(request: Request, model_digest: str, target: Target, key: SigningKey, name: str) -> str:
-    from mlcc.target import cpu_flags
     from mlcc_backends.cpu.run import command
+
+    from mlcc.target import cpu_flags
+
     runs = command(target)
-    parts = {"code": code_digest(), "model": model_digest, "file": request.model.name, "name": name, "shapes": {k: list(v) for k, v in sorted(request.shapes.items())}, "target": repr(target), "text": target.source,
-             "compiler": request.compiler, "key": key.public_pem.decode(), "runs": runs[1] if runs else None, "check": request.check,
-             "cpu": sorted(cpu_flags()) if runs and runs[1] == "native" else None}
+    parts = {
+        "code": code_digest(),
+        "model": model_digest,
+        "file": request.model.name,
+        "name": name,
+        "shapes": {k: list(v) for k, v in sorted(request.shapes.items())},
+        "target": repr(target),
+        "text": target.source,
+        "compiler": request.compiler,
+        "key": key.public_pem.decode(),
+        "runs": runs[1] if runs else None,
+        "check": request.check,
+        "cpu": sorted(cpu_flags()) if runs and runs[1] == "native" else None,
+    }
     return key_of("artifact", json.dumps(parts, sort_keys=True))
 
 
@@ -229,7 +308,11 @@ def _cached(store: Store | None, request: Request, model_digest: str, target: Ta
 def _freeze_built(built: Built) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, body in {"summary": json.dumps(built.summary).encode(), **{f"f/{n}": b for n, b in built.files.items()}, **{f"l/{n}": b for n, b in built.layout.items()}}.items():
+        for name, body in {
+            "summary": json.dumps(built.summary).encode(),
+            **{f"f/{n}": b for n, b in built.files.items()},
+            **{f"l/{n}": b for n, b in built.layout.items()},
+        }.items():
             info = tarfile.TarInfo(name)
             info.size = len(body)
             archive.addfile(info, io.BytesIO(body))
@@ -243,7 +326,11 @@ def _thaw_built(body: bytes) -> Built:
             handle = archive.extractfile(member)
             assert handle is not None
             parts[member.name] = handle.read()
-    return Built(json.loads(parts["summary"]), {n[2:]: b for n, b in parts.items() if n.startswith("f/")}, {n[2:]: b for n, b in parts.items() if n.startswith("l/")})
+    return Built(
+        json.loads(parts["summary"]),
+        {n[2:]: b for n, b in parts.items() if n.startswith("f/")},
+        {n[2:]: b for n, b in parts.items() if n.startswith("l/")},
+    )
 
 
 class _CallableModule(types.ModuleType):

@@ -1,4 +1,5 @@
 """The one error type; its classes are the exit codes that scripts rely on."""
+
 from __future__ import annotations
 
 EXIT_CODES = {"usage": 2, "model": 3, "unsupported": 4, "verification": 5, "toolchain": 6, "conformance": 7}

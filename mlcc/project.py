@@ -1,4 +1,5 @@
 """mlcc.toml: what a folder builds when `mlcc build` is called without arguments."""
+
 from __future__ import annotations
 
 import tomllib
@@ -29,7 +30,9 @@ def load(path: Path) -> Project:
     try:
         text = path.read_text()
     except FileNotFoundError:
-        raise Error("usage", f"no model given, and no {FILE} in this folder", hint="mlcc build MODEL --target T, or write one with: mlcc init MODEL") from None
+        raise Error(
+            "usage", f"no model given, and no {FILE} in this folder", hint="mlcc build MODEL --target T, or write one with: mlcc init MODEL"
+        ) from None
     except (OSError, UnicodeDecodeError) as e:
         raise Error("usage", f"cannot read: {e}", str(path)) from None
     try:
@@ -46,8 +49,14 @@ def load(path: Path) -> Project:
         if key not in data:
             raise Error("usage", f"{key} is missing", str(path))
     root = path.parent
-    return Project(root / data["model"], tuple(_strings(data["targets"], path)), root / data.get("out", "dist"), data.get("name", ""), root / data["key"] if "key" in data else None,
-                   {k: _dims(v, f"{path}, shapes.{k}") for k, v in data.get("shapes", {}).items()})
+    return Project(
+        root / data["model"],
+        tuple(_strings(data["targets"], path)),
+        root / data.get("out", "dist"),
+        data.get("name", ""),
+        root / data["key"] if "key" in data else None,
+        {k: _dims(v, f"{path}, shapes.{k}") for k, v in data.get("shapes", {}).items()},
+    )
 
 
 def _strings(values: list[Any], path: Path) -> list[str]:
@@ -64,16 +73,25 @@ def _dims(value: Any, where: str) -> tuple[int, ...]:
 
 def render(model: str, inputs: list[tuple[str, str, list[int | str]]]) -> str:
     """A commented project file for a model."""
+
     def dims(shape: list[int | str]) -> str:
         return ", ".join(str(d) if isinstance(d, int) else "1" for d in shape)
 
     lines = [
-        "# What `mlcc build` builds here. Every key is listed; those behind # have the value shown.", "",
-        f'model = "{model}"', "",
-        "# Targets: `mlcc targets` lists them. \"native\" is this machine.", 'targets = ["native"]', "",
-        '# out = "dist"        # artifacts go to out/<name>/<target>/', '# name = "…"         # of the library and its functions; by default from the file\'s name',
-        '# key = "key.pem"     # Ed25519 key to sign with; by default your own, or $MLCC_SIGNING_KEY', "",
-        "# Shapes of the inputs. A dimension that the model fixes must have the model's value.", "[shapes]"]
+        "# What `mlcc build` builds here. Every key is listed; those behind # have the value shown.",
+        "",
+        f'model = "{model}"',
+        "",
+        '# Targets: `mlcc targets` lists them. "native" is this machine.',
+        'targets = ["native"]',
+        "",
+        '# out = "dist"        # artifacts go to out/<name>/<target>/',
+        '# name = "…"         # of the library and its functions; by default from the file\'s name',
+        '# key = "key.pem"     # Ed25519 key to sign with; by default your own, or $MLCC_SIGNING_KEY',
+        "",
+        "# Shapes of the inputs. A dimension that the model fixes must have the model's value.",
+        "[shapes]",
+    ]
     for name, dtype, shape in inputs:
         open_dims = [str(d) for d in shape if not isinstance(d, int)]
         note = f"  # {dtype}; the model leaves {', '.join(open_dims)} open: set what you need" if open_dims else f"  # {dtype}"

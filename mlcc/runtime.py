@@ -1,8 +1,9 @@
 """Running artifacts from Python: NumPy (or any DLPack tensor) in, NumPy out. Needs neither TVM nor onnx.
 
-    >>> m = load("dist/model/native", threads=2)
-    >>> outputs = m(x=array)          # by name; m({"input.1": array}) where the name is no identifier
+>>> m = load("dist/model/native", threads=2)
+>>> outputs = m(x=array)          # by name; m({"input.1": array}) where the name is no identifier
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -30,6 +31,7 @@ class Tensor:
     def numpy(self) -> np.dtype[Any]:
         if self.dtype == "bfloat16":
             import ml_dtypes
+
             return np.dtype(ml_dtypes.bfloat16)
         return np.dtype(self.dtype)
 
@@ -44,11 +46,21 @@ class Model:
         self.outputs = tuple(Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in data["outputs"])
         library = folder / "lib" / f"lib{self.name}.so"
         if not library.exists():
-            raise Error("unsupported", f"an artifact for {self.target} has no shared library to load", str(folder), "build for this machine: --target native")
+            raise Error(
+                "unsupported",
+                f"an artifact for {self.target} has no shared library to load",
+                str(folder),
+                "build for this machine: --target native",
+            )
         try:
             self._library = ctypes.CDLL(str(library.resolve()))
         except OSError as e:
-            raise Error("unsupported", f"this machine cannot load a library for {self.target}: {e}", str(folder), "`mlcc run` uses an emulator where there is one") from None
+            raise Error(
+                "unsupported",
+                f"this machine cannot load a library for {self.target}: {e}",
+                str(folder),
+                "`mlcc run` uses an emulator where there is one",
+            ) from None
         self._run = getattr(self._library, f"{self.name}_run_arrays")
         self._run.restype = ctypes.c_int
         self._variant = self._choose(variant)

@@ -1,4 +1,5 @@
 """Targets: what a TOML file in targets/ says, checked."""
+
 from __future__ import annotations
 
 import difflib
@@ -85,11 +86,18 @@ def read(name: str, text: str, where: str) -> Target:
     sections = {"": {k: v for k, v in data.items() if not isinstance(v, dict)}, **{k: v for k, v in data.items() if isinstance(v, dict)}}
     for section, values in sections.items():
         if section not in SECTIONS:
-            raise Error("usage", f"unknown section [{section}]", f"{where}, line {_line(text, '[' + section)}", f"sections: {', '.join(s for s in SECTIONS if s)}")
+            raise Error(
+                "usage",
+                f"unknown section [{section}]",
+                f"{where}, line {_line(text, '[' + section)}",
+                f"sections: {', '.join(s for s in SECTIONS if s)}",
+            )
         for key, value in values.items():
             wanted = SECTIONS[section].get(key)
             if wanted is None:
-                raise Error("usage", f"unknown key {key}", f"{where}, line {_line(text, key)}", f"keys here: {', '.join(SECTIONS[section])}")
+                raise Error(
+                    "usage", f"unknown key {key}", f"{where}, line {_line(text, key)}", f"keys here: {', '.join(SECTIONS[section])}"
+                )
             if not isinstance(value, wanted):
                 raise Error("usage", f"{key} must be a {wanted.__name__}", f"{where}, line {_line(text, key)}")
     top, kernel, link, run = (sections.get(s, {}) for s in ("", "kernel", "link", "run"))
@@ -102,12 +110,32 @@ def read(name: str, text: str, where: str) -> Target:
         if missing:
             raise Error("usage", f"[kernel] lacks {', '.join(missing)}", where)
         llvm = {("-".join(k.split("_"))): v for k, v in kernel.items() if k in LLVM_KEYS}
-        variants = (KernelTarget(name, tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in sorted(llvm.items())), Machine(**{k: kernel[k] for k in MACHINE_KEYS})),)
+        variants = (
+            KernelTarget(
+                name,
+                tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in sorted(llvm.items())),
+                Machine(**{k: kernel[k] for k in MACHINE_KEYS}),
+            ),
+        )
     if "zig" not in link:
         raise Error("usage", "[link] lacks zig", where)
     return Target(
-        name, top.get("description", ""), top.get("backend", "cpu"), variants, link["zig"], link.get("cpu", ""), link.get("shared", True), link.get("threads", True),
-        link.get("endianness", "little"), run.get("machine", ""), tuple(run.get("emulator", ())), run.get("emulated_only", False), tuple(run.get("requires", ())), "", text)
+        name,
+        top.get("description", ""),
+        top.get("backend", "cpu"),
+        variants,
+        link["zig"],
+        link.get("cpu", ""),
+        link.get("shared", True),
+        link.get("threads", True),
+        link.get("endianness", "little"),
+        run.get("machine", ""),
+        tuple(run.get("emulator", ())),
+        run.get("emulated_only", False),
+        tuple(run.get("requires", ())),
+        "",
+        text,
+    )
 
 
 def _line(text: str, word: str) -> int:
@@ -141,7 +169,13 @@ def native() -> str:
         for name in ("x86_64-v4", "x86_64-v3", "x86_64-v2"):
             if set(load(name).requires) <= cpu_flags():
                 return name
-    found = {"aarch64": "aarch64-linux", "riscv64": "riscv64-linux", "armv7l": "armv7-linux", "s390x": "s390x-linux", "ppc64le": "ppc64le-linux"}.get(machine)
+    found = {
+        "aarch64": "aarch64-linux",
+        "riscv64": "riscv64-linux",
+        "armv7l": "armv7-linux",
+        "s390x": "s390x-linux",
+        "ppc64le": "ppc64le-linux",
+    }.get(machine)
     if found is None:
         raise Error("unsupported", f"no target for this machine ({machine})", hint="name one of `mlcc targets`")
     return found

@@ -1,4 +1,5 @@
 """Fixtures: real models from wheels, an own signing key for the whole run, a command that works as a user types it."""
+
 from __future__ import annotations
 
 import os
@@ -16,6 +17,7 @@ TINY = Path(__file__).resolve().parents[2] / "shared" / "models" / "mlperf-tiny"
 def pytest_configure(config: pytest.Config) -> None:
     """Every worker signs with a key of its own, never with the user's."""
     import tempfile
+
     os.environ["MLCC_CONFIG"] = tempfile.mkdtemp(prefix="mlcc-config-")
     os.environ.pop("MLCC_SIGNING_KEY", None)
 
@@ -37,11 +39,13 @@ def magika() -> Path:
 @pytest.fixture(scope="session")
 def tiny() -> Callable[[str], Path]:
     """An MLPerf Tiny model; skips where the folder of models is not beside the project."""
+
     def find(name: str) -> Path:
         path = TINY / f"{name}.onnx"
         if not path.exists():
             pytest.skip(f"no {path}: the MLPerf Tiny models are not here")
         return path
+
     return find
 
 
@@ -50,13 +54,24 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network with a convolution, a pool, a normalisation and a product; no folder of models needed."""
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper, save
+
     r = np.random.default_rng(3)
     weights = {"w": r.standard_normal((8, 3, 3, 3)), "b": r.standard_normal(8), "m": r.standard_normal((8 * 4 * 4, 10)) * 0.1}
-    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], name="conv", pads=[1, 1, 1, 1]), helper.make_node("Relu", ["c"], ["r"], name="relu"),
-             helper.make_node("MaxPool", ["r"], ["p"], name="pool", kernel_shape=[2, 2], strides=[2, 2]), helper.make_node("Flatten", ["p"], ["f"], name="flat"),
-             helper.make_node("MatMul", ["f", "m"], ["l"], name="dense"), helper.make_node("Softmax", ["l"], ["y"], name="softmax", axis=-1)]
-    graph = helper.make_graph(nodes, "small", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 8, 8])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 10])],
-                              [numpy_helper.from_array(v.astype(np.float32), k) for k, v in weights.items()])
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], name="relu"),
+        helper.make_node("MaxPool", ["r"], ["p"], name="pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Flatten", ["p"], ["f"], name="flat"),
+        helper.make_node("MatMul", ["f", "m"], ["l"], name="dense"),
+        helper.make_node("Softmax", ["l"], ["y"], name="softmax", axis=-1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 10])],
+        [numpy_helper.from_array(v.astype(np.float32), k) for k, v in weights.items()],
+    )
     path = tmp_path_factory.mktemp("model") / "small.onnx"
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     return path
@@ -68,6 +83,14 @@ Mlcc = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture(scope="session")
 def mlcc() -> Mlcc:
     """The command, as a process."""
+
     def call(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "mlcc.cli", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment})
+        return subprocess.run(
+            [sys.executable, "-m", "mlcc.cli", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            env={**os.environ, **environment},
+        )
+
     return call

@@ -1,4 +1,5 @@
 """Helpers of the tests: run a program's kernels in this process, make small models."""
+
 from __future__ import annotations
 
 import ctypes
@@ -39,8 +40,15 @@ class Compiled:
                 self.library = None
                 return
             out = Path(d) / "kernels.so"
-            environment = {"ZIG_GLOBAL_CACHE_DIR": str(cache_folder() / "zig"), "ZIG_LOCAL_CACHE_DIR": d, "PATH": "/usr/bin:/bin", "HOME": d}
-            subprocess.run([sys.executable, "-m", "ziglang", "cc", "-shared", "-o", str(out), *objects, "-lm"], check=True, env=environment, cwd=d)
+            environment = {
+                "ZIG_GLOBAL_CACHE_DIR": str(cache_folder() / "zig"),
+                "ZIG_LOCAL_CACHE_DIR": d,
+                "PATH": "/usr/bin:/bin",
+                "HOME": d,
+            }
+            subprocess.run(
+                [sys.executable, "-m", "ziglang", "cc", "-shared", "-o", str(out), *objects, "-lm"], check=True, env=environment, cwd=d
+            )
             self.library = ctypes.CDLL(str(out))
 
     def __call__(self, inputs: Mapping[str, np.ndarray], split: int = 1) -> dict[str, np.ndarray]:
@@ -82,7 +90,9 @@ def graph_of(inputs: Mapping[str, tuple[str, tuple[int, ...]]], make: Callable[.
     return graph
 
 
-def assert_exact(graph: CoreGraph, feed: Mapping[str, np.ndarray], target: KernelTarget | None = None, split: int = 3) -> dict[str, np.ndarray]:
+def assert_exact(
+    graph: CoreGraph, feed: Mapping[str, np.ndarray], target: KernelTarget | None = None, split: int = 3
+) -> dict[str, np.ndarray]:
     """Kernels and reference agree bit for bit, whole and split; returns the outputs."""
     program = lower(graph)
     loop.validate(program)
@@ -95,11 +105,34 @@ def assert_exact(graph: CoreGraph, feed: Mapping[str, np.ndarray], target: Kerne
             if canonical_bytes(found[name]) != canonical_bytes(want):
                 wrong = np.argwhere(~((found[name] == want) | ((found[name] != found[name]) & (want != want))))
                 at = tuple(wrong[0]) if len(wrong) else ()
-                raise AssertionError(f"{name}{list(at)}: kernel {found[name][at]!r}, reference {want[at]!r}; {len(wrong)} differ; {[n.op for n in graph.nodes]}")
+                raise AssertionError(
+                    f"{name}{list(at)}: kernel {found[name][at]!r}, reference {want[at]!r}; {len(wrong)} differ; {[n.op for n in graph.nodes]}"
+                )
     return expected
 
 
-SPECIALS = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1.1754942e-38, 3.4028235e38, -3.4028235e38, 0.5, 2.5, 1e-20, 88.8, -104.5], np.float32)
+SPECIALS = np.array(
+    [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        np.inf,
+        -np.inf,
+        np.nan,
+        1e-45,
+        -1e-45,
+        1.1754942e-38,
+        3.4028235e38,
+        -3.4028235e38,
+        0.5,
+        2.5,
+        1e-20,
+        88.8,
+        -104.5,
+    ],
+    np.float32,
+)
 
 
 def numbers(seed: int, shape: tuple[int, ...], dtype: str, special: bool = False) -> np.ndarray:
@@ -110,7 +143,11 @@ def numbers(seed: int, shape: tuple[int, ...], dtype: str, special: bool = False
     if dtype.startswith(("int", "uint")):
         info = np.iinfo(dtype)
         small = r.integers(max(info.min, -100), min(info.max, 100), shape)
-        return np.where(r.random(shape) < 0.1, r.choice(np.array([info.min, info.max, 0, 1], dtype), shape), small).astype(dtype) if special else small.astype(dtype)
+        return (
+            np.where(r.random(shape) < 0.1, r.choice(np.array([info.min, info.max, 0, 1], dtype), shape), small).astype(dtype)
+            if special
+            else small.astype(dtype)
+        )
     x = r.standard_normal(shape)
     x = np.asarray(np.where(r.random(shape) < 0.25, r.choice(SPECIALS, shape), x) if special else x)
     with np.errstate(all="ignore"):

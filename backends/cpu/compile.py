@@ -1,4 +1,5 @@
 """Sources → libraries: kernels through TVM's LLVM, the C around them and the links through ziglang's clang and lld."""
+
 from __future__ import annotations
 
 import os
@@ -12,13 +13,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlcc_backends.interface import Binaries, Sources
+
 from mlcc.cache.store import Store, cache_folder
 from mlcc.error import Error
 from mlcc.target import Target
 from mlcc.tir.parallel import compile_all
-from mlcc_backends.interface import Binaries, Sources
 
-FLAGS = ("-O2", "-std=c2x", "-ffp-contract=off", "-fno-sanitize=all", "-ffunction-sections", "-fdata-sections", "-fvisibility=hidden", "-g0", "-Wno-pedantic")
+FLAGS = (
+    "-O2",
+    "-std=c2x",
+    "-ffp-contract=off",
+    "-fno-sanitize=all",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-fvisibility=hidden",
+    "-g0",
+    "-Wno-pedantic",
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,13 @@ def compiler(target: Target, options: CompileOptions, static: bool = False) -> l
 
 def run(command: list[str], folder: Path, what: str) -> None:
     """Run a tool in a folder. Raises Error(toolchain) with the last lines that it printed."""
-    environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache_folder() / "zig"), "ZIG_LOCAL_CACHE_DIR": str(folder / ".zig"), "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
+    environment = {
+        **os.environ,
+        "ZIG_GLOBAL_CACHE_DIR": str(cache_folder() / "zig"),
+        "ZIG_LOCAL_CACHE_DIR": str(folder / ".zig"),
+        "LC_ALL": "C",
+        "SOURCE_DATE_EPOCH": "0",
+    }
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
     except OSError as e:
@@ -81,12 +99,35 @@ def compile(sources: Sources, target: Target, options: CompileOptions = CompileO
         kernels = [f"k/{symbol}.o" for symbol in sorted(objects)]
         (folder / "objects.txt").write_text("\n".join([*compiled, *kernels]))
         files = {p: body for p, body in sources.files.items() if not p.startswith("src/")}
-        files.update({f"share/selftest/{p}": sources.files[f"src/{p}"].replace(b'"../include/', b'"../../include/') for p in ("main.c", "internal.h")})
+        files.update(
+            {
+                f"share/selftest/{p}": sources.files[f"src/{p}"].replace(b'"../include/', b'"../../include/')
+                for p in ("main.c", "internal.h")
+            }
+        )
         if target.shared:
-            (folder / "exports.map").write_text(f"{{ global: {name}_run; {name}_run_parallel; {name}_run_arrays; {name}_workspace_bytes; {name}_selftest; {name}_selftest_bytes; "
-                                                f"{name}_selftest_vector; {name}_variant_runs; {name}_variant_name; {name}_pool_create; {name}_pool_for; {name}_pool_destroy; local: *; }};\n")
-            run([*cc, "-shared", "-o", f"lib{name}.so", "@objects.txt", f"-Wl,-soname,lib{name}.so", "-Wl,--version-script=exports.map", "-Wl,--gc-sections", "-Wl,--build-id=none", "-s", "-lpthread", "-lm"],
-                folder, "linking the shared library")
+            (folder / "exports.map").write_text(
+                f"{{ global: {name}_run; {name}_run_parallel; {name}_run_arrays; {name}_workspace_bytes; {name}_selftest; {name}_selftest_bytes; "
+                f"{name}_selftest_vector; {name}_variant_runs; {name}_variant_name; {name}_pool_create; {name}_pool_for; {name}_pool_destroy; local: *; }};\n"
+            )
+            run(
+                [
+                    *cc,
+                    "-shared",
+                    "-o",
+                    f"lib{name}.so",
+                    "@objects.txt",
+                    f"-Wl,-soname,lib{name}.so",
+                    "-Wl,--version-script=exports.map",
+                    "-Wl,--gc-sections",
+                    "-Wl,--build-id=none",
+                    "-s",
+                    "-lpthread",
+                    "-lm",
+                ],
+                folder,
+                "linking the shared library",
+            )
             files[f"lib/lib{name}.so"] = (folder / f"lib{name}.so").read_bytes()
         run([sys.executable, "-m", "ziglang", "ar", "rcsD", f"lib{name}.a", "@objects.txt"], folder, "archiving the static library")
         files[f"lib/lib{name}.a"] = (folder / f"lib{name}.a").read_bytes()
@@ -101,5 +142,3 @@ def _test_program(folder: Path, name: str, target: Target, options: CompileOptio
     static = ["-static"] if "linux" in target.zig else []
     run([*cc, *FLAGS, *static, "-o", "test", "src/main.c", "@test.txt", "-s", "-lm"], folder, "linking the test program")
     return next(p for p in (folder / "test", folder / "test.wasm") if p.exists()).read_bytes()
-
-

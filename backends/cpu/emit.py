@@ -1,4 +1,5 @@
 """Program → C sources around the kernels, and the kernels to compile."""
+
 from __future__ import annotations
 
 import re
@@ -9,6 +10,7 @@ from typing import Any
 
 import jinja2
 import numpy as np
+from mlcc_backends.interface import KernelJob, Sources
 
 from mlcc.graph.core import DTYPES, TensorType
 from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden
@@ -16,10 +18,15 @@ from mlcc.program.memory import aligned
 from mlcc.program.program import Argument, Program
 from mlcc.schedule.tiles import tasks, work
 from mlcc.target import Target
-from mlcc_backends.interface import KernelJob, Sources
 
-C_TYPES = {"float32": "float", "float64": "double", "float16": "uint16_t", "bfloat16": "uint16_t", "bool": "uint8_t",
-           **{f"{u}int{n}": f"{u}int{n}_t" for u in ("", "u") for n in (8, 16, 32, 64)}}
+C_TYPES = {
+    "float32": "float",
+    "float64": "double",
+    "float16": "uint16_t",
+    "bfloat16": "uint16_t",
+    "bool": "uint8_t",
+    **{f"{u}int{n}": f"{u}int{n}_t" for u in ("", "u") for n in (8, 16, 32, 64)},
+}
 KINDS = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 3, "bool": 4}  # how the self-test makes and digests elements; 5: integers
 SERIAL_WORK = 40000  # operations below which waking threads costs more than it saves
 
@@ -45,7 +52,13 @@ def unique(names: Sequence[str]) -> list[str]:
 @cache
 def environment() -> jinja2.Environment:
     folder = str(files("mlcc_backends") / "cpu" / "templates")
-    return jinja2.Environment(loader=jinja2.FileSystemLoader(folder), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
 
 
 def render(template: str, **values: Any) -> bytes:
@@ -53,8 +66,18 @@ def render(template: str, **values: Any) -> bytes:
 
 
 def tensor(t: TensorType, public: str, name: str) -> dict[str, Any]:
-    return {"public": public, "name": name, "type": C_TYPES[t.dtype], "dtype": t.dtype, "shape": list(t.shape), "elements": t.size, "bytes": t.nbytes,
-            "size": DTYPES[t.dtype].itemsize, "kind": KINDS.get(t.dtype, 5), "signed": int(not t.dtype.startswith("u"))}
+    return {
+        "public": public,
+        "name": name,
+        "type": C_TYPES[t.dtype],
+        "dtype": t.dtype,
+        "shape": list(t.shape),
+        "elements": t.size,
+        "bytes": t.nbytes,
+        "size": DTYPES[t.dtype].itemsize,
+        "kind": KINDS.get(t.dtype, 5),
+        "signed": int(not t.dtype.startswith("u")),
+    }
 
 
 def weights_blob(program: Program, endianness: str) -> bytes:
@@ -63,7 +86,11 @@ def weights_blob(program: Program, endianness: str) -> bytes:
     blob = bytearray(max((b.offset + aligned(b.nbytes) for b in constants.values()), default=64))
     for n, b in constants.items():
         array = program.constants[n]
-        raw = array.astype(array.dtype.newbyteorder(">")).tobytes() if endianness == "big" and array.dtype.itemsize > 1 and b.dtype != "bfloat16" else array.tobytes()
+        raw = (
+            array.astype(array.dtype.newbyteorder(">")).tobytes()
+            if endianness == "big" and array.dtype.itemsize > 1 and b.dtype != "bfloat16"
+            else array.tobytes()
+        )
         if endianness == "big" and b.dtype == "bfloat16":
             raw = array.view(np.uint16).astype(">u2").tobytes()
         blob[b.offset : b.offset + b.nbytes] = raw
@@ -92,19 +119,54 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
         suffix = identifier(v.name)
         symbols = {k: f"{name}_{k}_{suffix}" for k in program.kernels}
         jobs += [KernelJob(symbols[k], spec, v) for k, spec in program.kernels.items()]
-        calls = [{"symbol": symbols[c.kernel], "arguments": [pointer(program, a) for a in c.arguments], "tasks": tasks(program.kernels[c.kernel], v.machine),
-                  "parallel": int(work(program.kernels[c.kernel]) >= SERIAL_WORK), "origin": c.origin.replace("*/", "").replace("\\", "/")} for c in program.calls]
-        variants.append({"name": v.name, "suffix": suffix, "calls": calls, "kernels": [(symbols[k], len(spec.arguments)) for k, spec in program.kernels.items()]})
+        calls = [
+            {
+                "symbol": symbols[c.kernel],
+                "arguments": [pointer(program, a) for a in c.arguments],
+                "tasks": tasks(program.kernels[c.kernel], v.machine),
+                "parallel": int(work(program.kernels[c.kernel]) >= SERIAL_WORK),
+                "origin": c.origin.replace("*/", "").replace("\\", "/"),
+            }
+            for c in program.calls
+        ]
+        variants.append(
+            {
+                "name": v.name,
+                "suffix": suffix,
+                "calls": calls,
+                "kernels": [(symbols[k], len(spec.arguments)) for k, spec in program.kernels.items()],
+            }
+        )
     values = {
-        "name": name, "NAME": name.upper(), "model": program.name, "target": target.name, "inputs": inputs, "outputs": outputs, "arena_bytes": program.arena_bytes,
-        "variants": variants, "vectors": [{"seed": g.seed, "edge": int(g.kind == "edge"), "digest": ", ".join(f"0x{b:02x}" for b in bytes.fromhex(g.digest))} for g in vectors],
-        "edges_f32": ", ".join(f"0x{e:08x}u" for e in EDGES_F32), "edges_int": ", ".join(f"{e}LL" for e in EDGES_INT), "threads": target.threads,
+        "name": name,
+        "NAME": name.upper(),
+        "model": program.name,
+        "target": target.name,
+        "inputs": inputs,
+        "outputs": outputs,
+        "arena_bytes": program.arena_bytes,
+        "variants": variants,
+        "vectors": [
+            {"seed": g.seed, "edge": int(g.kind == "edge"), "digest": ", ".join(f"0x{b:02x}" for b in bytes.fromhex(g.digest))}
+            for g in vectors
+        ],
+        "edges_f32": ", ".join(f"0x{e:08x}u" for e in EDGES_F32),
+        "edges_int": ", ".join(f"{e}LL" for e in EDGES_INT),
+        "threads": target.threads,
         "selftest_bytes": sum(aligned(t["bytes"]) for t in (*inputs, *outputs)) + program.arena_bytes + 128,
     }
-    rendered = {f"include/{name}.h": render("model.h.j2", **values), "src/model.c": render("model.c.j2", **values), "src/selftest.c": render("selftest.c.j2", **values),
-                "src/pool.c": render("pool.c.j2", **values), "src/weights.c": render("weights.c.j2", **values), "src/internal.h": render("internal.h.j2", **values),
-                "src/main.c": render("main.c.j2", **values), f"lib/pkgconfig/{name}.pc": render("model.pc.j2", **values),
-                f"lib/cmake/{name}/{name}Config.cmake": render("Config.cmake.j2", **values), "src/weights.bin": weights_blob(program, target.endianness)}
-    for v in variants:
-        rendered[f"src/steps_{v['suffix']}.c"] = render("steps.c.j2", **values, variant=v)
+    rendered = {
+        f"include/{name}.h": render("model.h.j2", **values),
+        "src/model.c": render("model.c.j2", **values),
+        "src/selftest.c": render("selftest.c.j2", **values),
+        "src/pool.c": render("pool.c.j2", **values),
+        "src/weights.c": render("weights.c.j2", **values),
+        "src/internal.h": render("internal.h.j2", **values),
+        "src/main.c": render("main.c.j2", **values),
+        f"lib/pkgconfig/{name}.pc": render("model.pc.j2", **values),
+        f"lib/cmake/{name}/{name}Config.cmake": render("Config.cmake.j2", **values),
+        "src/weights.bin": weights_blob(program, target.endianness),
+    }
+    for variant in variants:
+        rendered[f"src/steps_{variant['suffix']}.c"] = render("steps.c.j2", **values, variant=variant)
     return Sources(name, rendered, tuple(jobs))

@@ -1,4 +1,5 @@
 """Run a built library where it can be run: in this machine's CPU, or under a user-mode emulator."""
+
 from __future__ import annotations
 
 import re
@@ -9,10 +10,11 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from mlcc_backends.interface import Binaries
+
 from mlcc.error import Error
 from mlcc.program.program import Program
 from mlcc.target import Target, cpu_flags, host_machine
-from mlcc_backends.interface import Binaries
 
 WASI = """
 const { WASI } = require('node:wasi'); const fs = require('node:fs');

@@ -5,6 +5,7 @@ with the rest refitted each time. A *pair* (high, low) is an unevaluated sum tha
 Muller and Popescu, "Tight and rigorous error bounds for basic building blocks of double-word arithmetic", 2017).
 Trigonometric reduction is Payne and Hanek's with integers. The measured maximum over all 2^32 inputs is in docs/arithmetic.md.
 """
+
 from __future__ import annotations
 
 from mlcc.arithmetic.sequence import Sequence, Term, fma, select, sequence
@@ -29,14 +30,25 @@ EXP = _hex("0x1p-1", "0x1.555556p-3", "0x1.5554ep-5", "0x1.110ffp-7", "0x1.6d56f
 LOG_ATANH = _hex("0x1.999998p-2", "0x1.2493acp-2", "0x1.c644a2p-3", "0x1.8fee66p-3")
 TANH = _hex("-0x1.555548p-2", "0x1.110c7p-3", "-0x1.b90a7cp-5", "0x1.584296p-6", "-0x1.958f42p-8")
 ERF = _hex("0x1.06eba8p-3", "-0x1.812742p-2", "0x1.ce2deep-4", "-0x1.b80d1ap-6", "0x1.54be04p-8", "-0x1.a9fdb8p-11", "0x1.5c2d7cp-14")
-LOG_ERFC = _hex("0x1.6dd80ap-13", "-0x1.2127e6p+0", "-0x1.4445aap-1", "-0x1.bb8a78p-4", "0x1.9ba816p-6", "-0x1.118f1ap-8", "0x1.c86b3ap-12", "-0x1.635864p-16")
+LOG_ERFC = _hex(
+    "0x1.6dd80ap-13",
+    "-0x1.2127e6p+0",
+    "-0x1.4445aap-1",
+    "-0x1.bb8a78p-4",
+    "0x1.9ba816p-6",
+    "-0x1.118f1ap-8",
+    "0x1.c86b3ap-12",
+    "-0x1.635864p-16",
+)
 SIN = _hex("-0x1.555556p-3", "0x1.111166p-7", "-0x1.a04a8p-13", "0x1.7869fep-19")
 COS = _hex("0x1.555556p-5", "-0x1.6c1754p-10", "0x1.a067fcp-16", "-0x1.33c3b8p-22")
 ATAN = _hex("-0x1.555554p-2", "0x1.9998b2p-3", "-0x1.247588p-3", "0x1.c39ec6p-4", "-0x1.5764bcp-4", "0x1.767da4p-5")
 ASIN = _hex("0x1.55554cp-3", "0x1.33389ap-4", "0x1.6cabap-5", "0x1.04a60cp-5", "0x1.d82adcp-7", "0x1.339b94p-5")
 SINH = _hex("0x1.555556p-3", "0x1.1110ecp-7", "0x1.a01adp-13", "0x1.76ac86p-19")
 ASINH = _hex("-0x1.555556p-3", "0x1.333376p-4", "-0x1.6dbf18p-5", "0x1.f212bap-6", "-0x1.6ca7b6p-6", "0x1.02b1dap-6", "-0x1.ef1d36p-8")
-ATANH = _hex("0x1.555556p-2", "0x1.999946p-3", "0x1.2498cep-3", "0x1.c6ca7ep-4", "0x1.72977ep-4", "0x1.5e67d2p-4", "0x1.50cc9ep-6", "0x1.46eb8ap-3")
+ATANH = _hex(
+    "0x1.555556p-2", "0x1.999946p-3", "0x1.2498cep-3", "0x1.c6ca7ep-4", "0x1.72977ep-4", "0x1.5e67d2p-4", "0x1.50cc9ep-6", "0x1.46eb8ap-3"
+)
 
 
 def horner(x: Term, coefficients: tuple[float, ...]) -> Term:
@@ -458,6 +470,22 @@ def power(x: Term, y: Term) -> Term:
     return select(x.equals(1.0) | y.equals(0.0), y.lift(1.0), value)
 
 
-UNARY = {"Exp": exp, "Log": log, "Tanh": tanh, "Erf": erf, "Sigmoid": sigmoid, "Sin": sin, "Cos": cos, "Tan": tan, "Asin": asin, "Acos": acos,
-         "Atan": atan, "Sinh": sinh, "Cosh": cosh, "Asinh": asinh, "Acosh": acosh, "Atanh": atanh}
+UNARY = {
+    "Exp": exp,
+    "Log": log,
+    "Tanh": tanh,
+    "Erf": erf,
+    "Sigmoid": sigmoid,
+    "Sin": sin,
+    "Cos": cos,
+    "Tan": tan,
+    "Asin": asin,
+    "Acos": acos,
+    "Atan": atan,
+    "Sinh": sinh,
+    "Cosh": cosh,
+    "Asinh": asinh,
+    "Acosh": acosh,
+    "Atanh": atanh,
+}
 SEQUENCES: dict[str, Sequence] = {**{n: sequence(n, 1, f) for n, f in UNARY.items()}, "Pow": sequence("Pow", 2, power)}

@@ -8,6 +8,7 @@ instruction is one IEEE 754 operation or one wrapping integer operation.
     >>> half.instructions
     (Instruction(op='arg', dtype='f32', operands=(), value=0), Instruction(op='const', dtype='f32', operands=(), value=0.5), Instruction(op='mul', dtype='f32', operands=(0, 1), value=None))
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -19,11 +20,33 @@ Scalar = float | int
 
 # op → result dtype ("same" is that of the first operand)
 OPERATIONS = {
-    "arg": "f32", "const": "same",
-    "add": "same", "sub": "same", "mul": "same", "div": "f32", "fma": "f32", "sqrt": "f32", "neg": "same", "abs": "f32",
-    "and": "same", "or": "same", "xor": "same", "not": "b", "shl": "same", "sar": "same", "shr": "same",
-    "lt": "b", "le": "b", "eq": "b", "select": "second",
-    "bits": "i32", "float_of_bits": "f32", "to_float": "f32", "to_int64": "i64", "zero_extend": "i64", "narrow": "i32",
+    "arg": "f32",
+    "const": "same",
+    "add": "same",
+    "sub": "same",
+    "mul": "same",
+    "div": "f32",
+    "fma": "f32",
+    "sqrt": "f32",
+    "neg": "same",
+    "abs": "f32",
+    "and": "same",
+    "or": "same",
+    "xor": "same",
+    "not": "b",
+    "shl": "same",
+    "sar": "same",
+    "shr": "same",
+    "lt": "b",
+    "le": "b",
+    "eq": "b",
+    "select": "second",
+    "bits": "i32",
+    "float_of_bits": "f32",
+    "to_float": "f32",
+    "to_int64": "i64",
+    "zero_extend": "i64",
+    "narrow": "i32",
 }
 
 
@@ -53,7 +76,7 @@ class Tracer:
         self.instructions: list[Instruction] = []
         self._known: dict[tuple[str, str, tuple[int, ...], str], int] = {}
 
-    def emit(self, op: str, operands: tuple[int, ...] = (), dtype: str | None = None, value: Scalar | None = None) -> "Term":
+    def emit(self, op: str, operands: tuple[int, ...] = (), dtype: str | None = None, value: Scalar | None = None) -> Term:
         if dtype is None:
             rule = OPERATIONS[op]
             source = {"same": 0, "second": 1}.get(rule)
@@ -73,7 +96,7 @@ class Term:
     index: int
     dtype: str
 
-    def lift(self, other: "Term | Scalar") -> "Term":
+    def lift(self, other: Term | Scalar) -> Term:
         if isinstance(other, Term):
             return other
         if self.dtype == "f32":
@@ -83,38 +106,95 @@ class Term:
             return self.tracer.emit("const", (), "f32", value)
         return self.tracer.emit("const", (), self.dtype, int(other))
 
-    def apply(self, op: str, *others: "Term | Scalar") -> "Term":
+    def apply(self, op: str, *others: Term | Scalar) -> Term:
         return self.tracer.emit(op, (self.index, *(self.lift(o).index for o in others)))
 
-    def __add__(self, o: "Term | Scalar") -> "Term": return self.apply("add", o)
-    def __radd__(self, o: Scalar) -> "Term": return self.lift(o).apply("add", self)
-    def __sub__(self, o: "Term | Scalar") -> "Term": return self.apply("sub", o)
-    def __rsub__(self, o: Scalar) -> "Term": return self.lift(o).apply("sub", self)
-    def __mul__(self, o: "Term | Scalar") -> "Term": return self.apply("mul", o)
-    def __rmul__(self, o: Scalar) -> "Term": return self.lift(o).apply("mul", self)
-    def __truediv__(self, o: "Term | Scalar") -> "Term": return self.apply("div", o)
-    def __rtruediv__(self, o: Scalar) -> "Term": return self.lift(o).apply("div", self)
-    def __neg__(self) -> "Term": return self.apply("neg")
-    def __and__(self, o: "Term | Scalar") -> "Term": return self.apply("and", o)
-    def __or__(self, o: "Term | Scalar") -> "Term": return self.apply("or", o)
-    def __xor__(self, o: "Term | Scalar") -> "Term": return self.apply("xor", o)
-    def __invert__(self) -> "Term": return self.apply("not")
-    def __lshift__(self, o: "Term | Scalar") -> "Term": return self.apply("shl", o)
-    def __rshift__(self, o: "Term | Scalar") -> "Term": return self.apply("sar", o)
-    def __lt__(self, o: "Term | Scalar") -> "Term": return self.apply("lt", o)
-    def __le__(self, o: "Term | Scalar") -> "Term": return self.apply("le", o)
-    def __gt__(self, o: "Term | Scalar") -> "Term": return self.lift(o).apply("lt", self)
-    def __ge__(self, o: "Term | Scalar") -> "Term": return self.lift(o).apply("le", self)
-    def equals(self, o: "Term | Scalar") -> "Term": return self.apply("eq", o)
-    def shift_right_logical(self, o: "Term | Scalar") -> "Term": return self.apply("shr", o)
-    def sqrt(self) -> "Term": return self.apply("sqrt")
-    def __abs__(self) -> "Term": return self.apply("abs")
-    def bits(self) -> "Term": return self.apply("bits")
-    def float_of_bits(self) -> "Term": return self.apply("float_of_bits")
-    def to_float(self) -> "Term": return self.apply("to_float")
-    def to_int64(self) -> "Term": return self.apply("to_int64")
-    def zero_extend(self) -> "Term": return self.apply("zero_extend")
-    def narrow(self) -> "Term": return self.apply("narrow")
+    def __add__(self, o: Term | Scalar) -> Term:
+        return self.apply("add", o)
+
+    def __radd__(self, o: Scalar) -> Term:
+        return self.lift(o).apply("add", self)
+
+    def __sub__(self, o: Term | Scalar) -> Term:
+        return self.apply("sub", o)
+
+    def __rsub__(self, o: Scalar) -> Term:
+        return self.lift(o).apply("sub", self)
+
+    def __mul__(self, o: Term | Scalar) -> Term:
+        return self.apply("mul", o)
+
+    def __rmul__(self, o: Scalar) -> Term:
+        return self.lift(o).apply("mul", self)
+
+    def __truediv__(self, o: Term | Scalar) -> Term:
+        return self.apply("div", o)
+
+    def __rtruediv__(self, o: Scalar) -> Term:
+        return self.lift(o).apply("div", self)
+
+    def __neg__(self) -> Term:
+        return self.apply("neg")
+
+    def __and__(self, o: Term | Scalar) -> Term:
+        return self.apply("and", o)
+
+    def __or__(self, o: Term | Scalar) -> Term:
+        return self.apply("or", o)
+
+    def __xor__(self, o: Term | Scalar) -> Term:
+        return self.apply("xor", o)
+
+    def __invert__(self) -> Term:
+        return self.apply("not")
+
+    def __lshift__(self, o: Term | Scalar) -> Term:
+        return self.apply("shl", o)
+
+    def __rshift__(self, o: Term | Scalar) -> Term:
+        return self.apply("sar", o)
+
+    def __lt__(self, o: Term | Scalar) -> Term:
+        return self.apply("lt", o)
+
+    def __le__(self, o: Term | Scalar) -> Term:
+        return self.apply("le", o)
+
+    def __gt__(self, o: Term | Scalar) -> Term:
+        return self.lift(o).apply("lt", self)
+
+    def __ge__(self, o: Term | Scalar) -> Term:
+        return self.lift(o).apply("le", self)
+
+    def equals(self, o: Term | Scalar) -> Term:
+        return self.apply("eq", o)
+
+    def shift_right_logical(self, o: Term | Scalar) -> Term:
+        return self.apply("shr", o)
+
+    def sqrt(self) -> Term:
+        return self.apply("sqrt")
+
+    def __abs__(self) -> Term:
+        return self.apply("abs")
+
+    def bits(self) -> Term:
+        return self.apply("bits")
+
+    def float_of_bits(self) -> Term:
+        return self.apply("float_of_bits")
+
+    def to_float(self) -> Term:
+        return self.apply("to_float")
+
+    def to_int64(self) -> Term:
+        return self.apply("to_int64")
+
+    def zero_extend(self) -> Term:
+        return self.apply("zero_extend")
+
+    def narrow(self) -> Term:
+        return self.apply("narrow")
 
 
 def fma(a: Term, b: Term | Scalar, c: Term | Scalar) -> Term:

@@ -1,4 +1,5 @@
 """The SBOM (CycloneDX 1.6, an ML-BOM) and the SLSA provenance of an artifact: no times, no machine."""
+
 from __future__ import annotations
 
 import json
@@ -26,13 +27,25 @@ def sbom(model: str, model_digest: str, target: str, operators: Mapping[str, int
     bom.metadata.timestamp = None  # type: ignore[assignment]
     bom.metadata.tools.tools.clear()
     bom.metadata.tools.components.clear()
-    main = Component(name=model, type=ComponentType.LIBRARY, bom_ref=f"{model}-{target}", properties=[Property(name="mlcc:target", value=target)])
+    main = Component(
+        name=model, type=ComponentType.LIBRARY, bom_ref=f"{model}-{target}", properties=[Property(name="mlcc:target", value=target)]
+    )
     bom.metadata.component = main
-    parts = [Component(name=model, type=ComponentType.MACHINE_LEARNING_MODEL, bom_ref="model", hashes=[HashType(alg=HashAlgorithm.SHA_256, content=model_digest)],
-                       properties=[Property(name=f"mlcc:operator:{op}", value=str(n)) for op, n in sorted(operators.items())]),
-             Component(name="mlcc", version=mlcc.__version__, type=ComponentType.APPLICATION, bom_ref="mlcc"),
-             *(Component(name=t, version=version(t), type=ComponentType.APPLICATION, bom_ref=t) for t in BUILD_TOOLS),
-             *(Component(name=n, type=ComponentType.FILE, bom_ref=n, hashes=[HashType(alg=HashAlgorithm.SHA_256, content=h)]) for n, h in sorted(libraries.items()))]
+    parts = [
+        Component(
+            name=model,
+            type=ComponentType.MACHINE_LEARNING_MODEL,
+            bom_ref="model",
+            hashes=[HashType(alg=HashAlgorithm.SHA_256, content=model_digest)],
+            properties=[Property(name=f"mlcc:operator:{op}", value=str(n)) for op, n in sorted(operators.items())],
+        ),
+        Component(name="mlcc", version=mlcc.__version__, type=ComponentType.APPLICATION, bom_ref="mlcc"),
+        *(Component(name=t, version=version(t), type=ComponentType.APPLICATION, bom_ref=t) for t in BUILD_TOOLS),
+        *(
+            Component(name=n, type=ComponentType.FILE, bom_ref=n, hashes=[HashType(alg=HashAlgorithm.SHA_256, content=h)])
+            for n, h in sorted(libraries.items())
+        ),
+    ]
     for part in parts:
         bom.components.add(part)
     bom.register_dependency(main, parts)
@@ -45,7 +58,13 @@ def provenance(model_digest: str, model: str, parameters: Mapping[str, Any]) -> 
     """A SLSA Provenance v1 predicate; reproducible, so it names no builder instance and no times."""
     return {
         "buildDefinition": {
-            "buildType": BUILD_TYPE, "externalParameters": dict(parameters), "internalParameters": {},
-            "resolvedDependencies": [{"name": model, "digest": {"sha256": model_digest}}, *({"name": t, "annotations": {"version": version(t)}} for t in BUILD_TOOLS)]},
+            "buildType": BUILD_TYPE,
+            "externalParameters": dict(parameters),
+            "internalParameters": {},
+            "resolvedDependencies": [
+                {"name": model, "digest": {"sha256": model_digest}},
+                *({"name": t, "annotations": {"version": version(t)}} for t in BUILD_TOOLS),
+            ],
+        },
         "runDetails": {"builder": {"id": f"https://mlcc.dev/mlcc/{mlcc.__version__}"}},
     }

@@ -1,4 +1,5 @@
 """Signing keys: Ed25519. One is made on first use; CI brings its own."""
+
 from __future__ import annotations
 
 import os
@@ -52,7 +53,9 @@ def load_public(path: Path) -> Ed25519PublicKey:
     except OSError as e:
         raise Error("usage", f"cannot read the key: {e.strerror}", str(path)) from None
     except ValueError:
-        raise Error("usage", "not a PEM public key", str(path), "the signer's public key is in their configuration folder: key.pub") from None
+        raise Error(
+            "usage", "not a PEM public key", str(path), "the signer's public key is in their configuration folder: key.pub"
+        ) from None
     if not isinstance(key, Ed25519PublicKey):
         raise Error("usage", "not an Ed25519 key", str(path))
     return key

@@ -1,4 +1,5 @@
 """manifest.json: what an artifact is, for people and programs."""
+
 from __future__ import annotations
 
 import json
@@ -24,7 +25,9 @@ def read(folder: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_bytes())
     except (OSError, ValueError):
-        raise Error("verification", f"no readable {FILE}", str(folder), "give a folder that `mlcc build` wrote: DIR/<model>/<target>") from None
+        raise Error(
+            "verification", f"no readable {FILE}", str(folder), "give a folder that `mlcc build` wrote: DIR/<model>/<target>"
+        ) from None
     if not isinstance(data, dict) or data.get("mlcc") != VERSION:
         raise Error("verification", f"{FILE} is of another version", str(folder))
     return data

@@ -1,4 +1,5 @@
 """The artifact as an OCI image layout (image-spec v1.1): one layer a file group, so that every registry stores it."""
+
 from __future__ import annotations
 
 import gzip
@@ -35,11 +36,23 @@ def _descriptor(media_type: str, body: bytes, **more: Any) -> dict[str, Any]:
 def layout(files: Mapping[str, bytes], annotations: Mapping[str, str]) -> tuple[dict[str, bytes], str]:
     """(layout files by path, the image manifest's digest)."""
     layer = tar(files)
-    manifest = json.dumps({
-        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "artifactType": ARTIFACT_TYPE,
-        "config": _descriptor("application/vnd.oci.empty.v1+json", EMPTY), "layers": [_descriptor(LAYER_TYPE, layer)], "annotations": dict(annotations)},
-        sort_keys=True, separators=(",", ":")).encode()
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "artifactType": ARTIFACT_TYPE,
+            "config": _descriptor("application/vnd.oci.empty.v1+json", EMPTY),
+            "layers": [_descriptor(LAYER_TYPE, layer)],
+            "annotations": dict(annotations),
+        },
+        sort_keys=True,
+        separators=(",", ":"),
+    ).encode()
     top = _descriptor("application/vnd.oci.image.manifest.v1+json", manifest, artifactType=ARTIFACT_TYPE)
-    index = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [top]}, sort_keys=True, separators=(",", ":")).encode()
+    index = json.dumps(
+        {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [top]},
+        sort_keys=True,
+        separators=(",", ":"),
+    ).encode()
     blobs = {f"blobs/sha256/{hashlib.sha256(b).hexdigest()}": b for b in (EMPTY, layer, manifest)}
     return {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": index, **blobs}, str(top["digest"])

@@ -1,4 +1,5 @@
 """Binaries and proofs → the artifact's files."""
+
 from __future__ import annotations
 
 import hashlib
@@ -31,24 +32,65 @@ def library_bytes(files: Mapping[str, bytes]) -> int:
     return next((n for p, n in sizes.items() if p.endswith(".so")), next((n for p, n in sizes.items() if p.endswith(".a")), 0))
 
 
-def describe(name: str, source: str, model_digest: str, program_digest: str, output_digest: str, target: Target, graph: CoreGraph, program: Program, result: Result,
-             files: Mapping[str, bytes]) -> dict[str, Any]:
+def describe(
+    name: str,
+    source: str,
+    model_digest: str,
+    program_digest: str,
+    output_digest: str,
+    target: Target,
+    graph: CoreGraph,
+    program: Program,
+    result: Result,
+    files: Mapping[str, bytes],
+) -> dict[str, Any]:
     """The manifest."""
     rewrites = Counter(r.rule for r in graph.rewrites)
     tensors = [[{"name": n, "dtype": t.dtype, "shape": list(t.shape)} for n, t in group] for group in (program.inputs, program.outputs)]
     constants = sum(b.nbytes for b in program.buffers.values() if b.place == "constant")
     return {
-        "mlcc": manifest.VERSION, "model": source, "name": name, "model_digest": model_digest, "program_digest": program_digest, "output_digest": output_digest,
-        "target": target.name, "resolved_target": target.resolved or target.name, "instruction_sets": [v.name for v in target.variants], "class": "exact",
-        "conformance": result.status, "inputs": tensors[0], "outputs": tensors[1], "arena_bytes": program.arena_bytes, "arena_lower_bound_bytes": program.arena_lower_bound,
-        "workspace_bytes": program.arena_bytes + 64, "constant_bytes": constants, "library_bytes": library_bytes(files), "parameters": graph.parameters,
-        "operators": dict(sorted(Counter(n.op for n in graph.nodes).items())), "kernels": len(program.kernels), "kernel_calls": len(program.calls), "rewrites": dict(sorted(rewrites.items())),
+        "mlcc": manifest.VERSION,
+        "model": source,
+        "name": name,
+        "model_digest": model_digest,
+        "program_digest": program_digest,
+        "output_digest": output_digest,
+        "target": target.name,
+        "resolved_target": target.resolved or target.name,
+        "instruction_sets": [v.name for v in target.variants],
+        "class": "exact",
+        "conformance": result.status,
+        "inputs": tensors[0],
+        "outputs": tensors[1],
+        "arena_bytes": program.arena_bytes,
+        "arena_lower_bound_bytes": program.arena_lower_bound,
+        "workspace_bytes": program.arena_bytes + 64,
+        "constant_bytes": constants,
+        "library_bytes": library_bytes(files),
+        "parameters": graph.parameters,
+        "operators": dict(sorted(Counter(n.op for n in graph.nodes).items())),
+        "kernels": len(program.kernels),
+        "kernel_calls": len(program.calls),
+        "rewrites": dict(sorted(rewrites.items())),
         "licences": {"model": "see the model's own", "libraries": "none linked"},
     }
 
 
-def package(name: str, source: str, model_digest: str, program_digest: str, output_digest: str, target: Target, graph: CoreGraph, program: Program, vectors: Sequence[Golden],
-            result: Result, binaries: Mapping[str, bytes], key: SigningKey, parameters: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, bytes], str, dict[str, Any]]:
+def package(
+    name: str,
+    source: str,
+    model_digest: str,
+    program_digest: str,
+    output_digest: str,
+    target: Target,
+    graph: CoreGraph,
+    program: Program,
+    vectors: Sequence[Golden],
+    result: Result,
+    binaries: Mapping[str, bytes],
+    key: SigningKey,
+    parameters: Mapping[str, Any],
+) -> tuple[dict[str, bytes], dict[str, bytes], str, dict[str, Any]]:
     """(artifact files, OCI layout files, OCI digest, manifest). Pure: equal inputs give equal bytes."""
     files = dict(binaries)
     about = describe(name, source, model_digest, program_digest, output_digest, target, graph, program, result, files)

@@ -3,6 +3,7 @@
 The statement names each file and its SHA-256, so one signature covers the whole folder; the envelope itself is checked to be in its
 one canonical form, so that no byte of it can change either.
 """
+
 from __future__ import annotations
 
 import base64
@@ -28,10 +29,14 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 def statement(files: Mapping[str, bytes], provenance: Mapping[str, Any]) -> bytes:
     """An in-toto Statement v1 with SLSA Provenance v1."""
-    return dumps({
-        "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"name": n, "digest": {"sha256": hashlib.sha256(files[n]).hexdigest()}} for n in sorted(files)],
-        "predicateType": "https://slsa.dev/provenance/v1", "predicate": dict(provenance)})
+    return dumps(
+        {
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"name": n, "digest": {"sha256": hashlib.sha256(files[n]).hexdigest()}} for n in sorted(files)],
+            "predicateType": "https://slsa.dev/provenance/v1",
+            "predicate": dict(provenance),
+        }
+    )
 
 
 def sign(payload: bytes, key: SigningKey) -> bytes:
@@ -44,6 +49,7 @@ def sign(payload: bytes, key: SigningKey) -> bytes:
 
 def check_envelope(raw: bytes, trusted: list[Ed25519PublicKey], where: str) -> dict[str, Any]:
     """The signed statement. Raises Error(verification) unless a trusted key signed exactly these bytes."""
+
     def bad(what: str, hint: str = "") -> Error:
         return Error("verification", what, where, hint)
 
@@ -51,8 +57,15 @@ def check_envelope(raw: bytes, trusted: list[Ed25519PublicKey], where: str) -> d
         data = json.loads(raw)
         payload, signatures = data["payload"], data["signatures"]
         decoded = base64.b64decode(payload, validate=True)
-        canonical = dumps(data) == raw and set(data) == {"payload", "payloadType", "signatures"} and base64.b64encode(decoded).decode() == payload
-        canonical = canonical and len(signatures) == 1 and set(signatures[0]) == {"keyid", "sig"} and base64.b64encode(base64.b64decode(signatures[0]["sig"], validate=True)).decode() == signatures[0]["sig"]
+        canonical = (
+            dumps(data) == raw and set(data) == {"payload", "payloadType", "signatures"} and base64.b64encode(decoded).decode() == payload
+        )
+        canonical = (
+            canonical
+            and len(signatures) == 1
+            and set(signatures[0]) == {"keyid", "sig"}
+            and base64.b64encode(base64.b64decode(signatures[0]["sig"], validate=True)).decode() == signatures[0]["sig"]
+        )
     except (ValueError, KeyError, TypeError, binascii.Error, RecursionError):
         raise bad(f"{FILE} is damaged") from None
     if not canonical or data["payloadType"] != PAYLOAD_TYPE:
@@ -66,7 +79,10 @@ def check_envelope(raw: bytes, trusted: list[Ed25519PublicKey], where: str) -> d
         known = signatures[0]["keyid"] in [k.keyid for k in keys]
         if known:
             raise bad("the signature does not fit the contents: the artifact was changed after signing") from None
-        raise bad(f"signed by an unknown key ({str(signatures[0]['keyid'])[:16]}…)", "if you trust it, pass the signer's public key: --trust KEY.pub") from None
+        raise bad(
+            f"signed by an unknown key ({str(signatures[0]['keyid'])[:16]}…)",
+            "if you trust it, pass the signer's public key: --trust KEY.pub",
+        ) from None
     statement_: dict[str, Any] = json.loads(decoded)
     return statement_
 
@@ -93,8 +109,11 @@ def verify(folder: Path, trusted: list[Ed25519PublicKey]) -> dict[str, Any]:
             continue
         if name != FILE:
             present[name] = hashlib.sha256(p.read_bytes()).hexdigest()
-    for problem, names in (("is missing", sorted(set(listed) - set(present))), ("is not part of the signed artifact", sorted(set(present) - set(listed))),
-                           ("was changed", sorted(n for n in set(listed) & set(present) if listed[n] != present[n]))):
+    for problem, names in (
+        ("is missing", sorted(set(listed) - set(present))),
+        ("is not part of the signed artifact", sorted(set(present) - set(listed))),
+        ("was changed", sorted(n for n in set(listed) & set(present) if listed[n] != present[n])),
+    ):
         if names:
             more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
             raise Error("verification", f"{names[0]} {problem}{more}", str(folder))

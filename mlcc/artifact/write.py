@@ -1,4 +1,5 @@
 """Writing folders so that nothing half-made is ever seen: to a temporary name, then rename."""
+
 from __future__ import annotations
 
 import errno

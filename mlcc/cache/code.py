@@ -1,4 +1,5 @@
 """The identity of mlcc's own code and tools, part of every cache key."""
+
 from __future__ import annotations
 
 import hashlib

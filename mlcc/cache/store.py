@@ -5,6 +5,7 @@
 
 Entries carry their own digest, so that a damaged or foreign file is a miss, never a wrong result.
 """
+
 from __future__ import annotations
 
 import hashlib

@@ -1,4 +1,5 @@
 """The command line. Commands are loaded when called, so that `mlcc --help` answers at once."""
+
 from __future__ import annotations
 
 import importlib
@@ -30,7 +31,7 @@ class Lazy(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        found: click.Command = getattr(importlib.import_module(f"mlcc.cli.{name}"), "command")
+        found: click.Command = importlib.import_module(f"mlcc.cli.{name}").command
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -38,7 +39,11 @@ class Lazy(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]}, epilog="Example:  mlcc build model.onnx --target x86_64-linux --target aarch64-linux")
+@click.group(
+    cls=Lazy,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example:  mlcc build model.onnx --target x86_64-linux --target aarch64-linux",
+)
 @click.version_option(__version__, prog_name="mlcc")
 def group() -> None:
     """mlcc deploys trained models by cross-compilation: one model, one answer, bit for bit, on every target."""
@@ -68,5 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as e:
         if os.environ.get("MLCC_DEBUG"):
             raise
-        print(f"mlcc: error: internal: {type(e).__name__}: {' '.join(str(e).split())[:300]}\n  this is a bug in mlcc; MLCC_DEBUG=1 shows where", file=sys.stderr)
+        print(
+            f"mlcc: error: internal: {type(e).__name__}: {' '.join(str(e).split())[:300]}\n  this is a bug in mlcc; MLCC_DEBUG=1 shows where",
+            file=sys.stderr,
+        )
         sys.exit(1)

@@ -1,4 +1,5 @@
 """`python -m mlcc.cli`."""
+
 from mlcc.cli import main
 
 main()

@@ -1,4 +1,5 @@
 """mlcc bench"""
+
 from __future__ import annotations
 
 import time
@@ -28,6 +29,7 @@ def command(artifact: Path, threads: int, against: str, model: Path | None, seco
     import mlcc
     from mlcc.artifact import manifest
     from mlcc.cli.run import read_inputs
+
     about = manifest.read(artifact)
     feed = read_inputs(about["inputs"], ())
     m = mlcc.load(artifact, threads=threads, variant=variant)
@@ -47,17 +49,26 @@ def command(artifact: Path, threads: int, against: str, model: Path | None, seco
             start = time.perf_counter()
             f()
             times[n].append((time.perf_counter() - start) * 1e3)
-    result = {"model": about["model"], "target": about["target"], "variant": variant or m.variants[-1], "threads": threads,
-              "engines": {n: {"median_ms": round(median(t), 4), "min_ms": round(min(t), 4), "runs": len(t)} for n, t in times.items()}}
+    result = {
+        "model": about["model"],
+        "target": about["target"],
+        "variant": variant or m.variants[-1],
+        "threads": threads,
+        "engines": {n: {"median_ms": round(median(t), 4), "min_ms": round(min(t), 4), "runs": len(t)} for n, t in times.items()},
+    }
     if as_json:
         print_json(result)
         return
     own = median(times["mlcc"])
-    table([[n, f"{median(t):.3f}", f"{min(t):.3f}", len(t), f"{median(t) / own:.2f}"] for n, t in times.items()], ["engine", "median ms", "min ms", "runs", "time / mlcc"])
+    table(
+        [[n, f"{median(t):.3f}", f"{min(t):.3f}", len(t), f"{median(t) / own:.2f}"] for n, t in times.items()],
+        ["engine", "median ms", "min ms", "runs", "time / mlcc"],
+    )
 
 
 def _onnxruntime(model: Path, feed: dict[str, Any], threads: int) -> Callable[[], Any]:
     from mlcc.conformance.compare import session
+
     s = session(model, threads)
     return lambda: s.run(None, feed)
 
@@ -70,5 +81,7 @@ def _openvino(model: Path, feed: dict[str, Any], threads: int) -> Callable[[], A
     core = openvino.Core()
     source = core.read_model(str(model))
     source.reshape({k: list(v.shape) for k, v in feed.items()})
-    request = core.compile_model(source, "CPU", {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+    request = core.compile_model(
+        source, "CPU", {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    ).create_infer_request()
     return lambda: request.infer(feed)

@@ -1,4 +1,5 @@
 """mlcc build"""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -26,22 +27,39 @@ def parse_shapes(values: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
 
 @click.command(epilog="Example:  mlcc build model.onnx --target x86_64-linux --target aarch64-linux --shape input=1x3x224x224 -o dist")
 @click.argument("model", type=click.Path(path_type=Path), required=False)
-@click.option("--target", "-t", "targets", multiple=True, metavar="T", help="A target's name (`mlcc targets`), or a TOML file; may be given again.")
+@click.option(
+    "--target", "-t", "targets", multiple=True, metavar="T", help="A target's name (`mlcc targets`), or a TOML file; may be given again."
+)
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=DIMS", help="Shape of an input, such as x=1x3x320x320; may be given again.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for artifacts [default: dist].")
 @click.option("--name", default="", help="Name of the library and its functions [default: from the file's name].")
-@click.option("--key", type=click.Path(path_type=Path), help="Ed25519 private key (PEM) to sign with [default: $MLCC_SIGNING_KEY, else your own].")
+@click.option(
+    "--key", type=click.Path(path_type=Path), help="Ed25519 private key (PEM) to sign with [default: $MLCC_SIGNING_KEY, else your own]."
+)
 @click.option("--compiler", default="zig", metavar="CC", help="C compiler and linker: the built-in one, or a system compiler's command.")
 @click.option("--depfile", type=click.Path(path_type=Path), help="Write the files that were read, for Make and Ninja.")
 @click.option("--jobs", "-j", type=int, default=0, help="Processes [default: one a core].")
 @click.option("--no-cache", is_flag=True, help="Ignore every cache.")
 @click.option("--no-test", is_flag=True, help="Do not run the golden vectors (the artifact then says so).")
 @json_option
-def command(model: Path | None, targets: tuple[str, ...], shapes: tuple[str, ...], out: Path | None, name: str, key: Path | None, compiler: str, depfile: Path | None, jobs: int,
-            no_cache: bool, no_test: bool, as_json: bool) -> None:
+def command(
+    model: Path | None,
+    targets: tuple[str, ...],
+    shapes: tuple[str, ...],
+    out: Path | None,
+    name: str,
+    key: Path | None,
+    compiler: str,
+    depfile: Path | None,
+    jobs: int,
+    no_cache: bool,
+    no_test: bool,
+    as_json: bool,
+) -> None:
     """Build MODEL for one or more targets: signed, tested and reproducible. Without MODEL, build what mlcc.toml says."""
     from mlcc import project
     from mlcc.build import Request, model_name, run
+
     given = parse_shapes(shapes)
     files = [project.FILE] if model is None else []
     if model is None:
@@ -62,9 +80,16 @@ def command(model: Path | None, targets: tuple[str, ...], shapes: tuple[str, ...
         return
     for note in result["notes"]:
         click.echo(f"note: {note}")
-    table([[a["target"], a["class"], a["conformance"], human(a["library_bytes"]), human(a["arena_bytes"]), a["path"]] for a in result["artifacts"]],
-          ["target", "class", "conformance", "library", "arena", "artifact"])
-    click.echo(f"{model_name(model)}: program {result['program_digest'][:16]}, outputs {result['output_digest'][:16]}, {result['seconds']:.1f} s")
+    table(
+        [
+            [a["target"], a["class"], a["conformance"], human(a["library_bytes"]), human(a["arena_bytes"]), a["path"]]
+            for a in result["artifacts"]
+        ],
+        ["target", "class", "conformance", "library", "arena", "artifact"],
+    )
+    click.echo(
+        f"{model_name(model)}: program {result['program_digest'][:16]}, outputs {result['output_digest'][:16]}, {result['seconds']:.1f} s"
+    )
 
 
 def _external(model: Path) -> list[str]:

@@ -1,4 +1,5 @@
 """mlcc init"""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -16,11 +17,20 @@ def command(model: Path, force: bool) -> None:
     from mlcc import importers, project
     from mlcc.artifact.write import file
     from mlcc.graph.rules.elementwise import ONNX_DTYPES
+
     place = Path(project.FILE)
     if place.exists() and not force:
         raise Error("usage", "it exists already", str(place), "--force overwrites it")
     graph = importers.load(model).graph
     initial = {v.name for v in graph.initializers.values()}
-    inputs = [(str(v.name), ONNX_DTYPES.get(int(v.dtype), "?") if v.dtype is not None else "?", [d if isinstance(d, int) else str(d) for d in (v.shape or [])]) for v in graph.inputs if v.name not in initial]
+    inputs = [
+        (
+            str(v.name),
+            ONNX_DTYPES.get(int(v.dtype), "?") if v.dtype is not None else "?",
+            [d if isinstance(d, int) else str(d) for d in (v.shape or [])],
+        )
+        for v in graph.inputs
+        if v.name not in initial
+    ]
     file(project.render(model.as_posix(), inputs).encode(), place)
     click.echo(f"wrote {place}: `mlcc build` builds it")

@@ -1,4 +1,5 @@
 """mlcc inspect"""
+
 from __future__ import annotations
 
 from collections import Counter
@@ -26,7 +27,10 @@ def command(what: Path, shapes: tuple[str, ...], graph: bool, as_json: bool) -> 
     for key, value in about.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             click.echo(f"{key}:")
-            table([[str(v) if not isinstance(v, list) else "x".join(map(str, v)) or "scalar" for v in row.values()] for row in value], list(value[0]))
+            table(
+                [[str(v) if not isinstance(v, list) else "x".join(map(str, v)) or "scalar" for v in row.values()] for row in value],
+                list(value[0]),
+            )
         elif isinstance(value, dict):
             click.echo(f"{key:18} {', '.join(f'{k} {v}' for k, v in value.items())}")
         else:
@@ -35,8 +39,11 @@ def command(what: Path, shapes: tuple[str, ...], graph: bool, as_json: bool) -> 
 
 def artifact(folder: Path) -> dict[str, Any]:
     from mlcc.artifact import manifest
+
     about = manifest.read(folder)
-    about["files"] = [{"file": p.relative_to(folder).as_posix(), "bytes": p.stat().st_size} for p in sorted(folder.rglob("*")) if p.is_file()]
+    about["files"] = [
+        {"file": p.relative_to(folder).as_posix(), "bytes": p.stat().st_size} for p in sorted(folder.rglob("*")) if p.is_file()
+    ]
     return about
 
 
@@ -48,26 +55,49 @@ def model(path: Path, shapes: dict[str, tuple[int, ...]], list_nodes: bool) -> d
     from mlcc.graph.passes import optimise
     from mlcc.program.lower import lower
     from mlcc.program.statistics import multiply_adds
+
     source = importers.load(path)
     about: dict[str, Any] = {
-        "file": str(path), "opset": source.opset_imports.get("", 0), "producer": f"{source.producer_name or '?'} {source.producer_version or ''}".strip(),
-        "source_operators": dict(sorted(Counter(n.op_type for n in source.graph).items()))}
+        "file": str(path),
+        "opset": source.opset_imports.get("", 0),
+        "producer": f"{source.producer_name or '?'} {source.producer_version or ''}".strip(),
+        "source_operators": dict(sorted(Counter(n.op_type for n in source.graph).items())),
+    }
     try:
         graph = optimise(normalise(source, model_name(path), shapes, str(path)))
     except Error as e:
         if e.code != "usage":
             raise
-        about["inputs"] = [{"name": str(v.name), "type": str(v.dtype), "shape": [str(d) for d in (v.shape or [])]} for v in source.graph.inputs]
+        about["inputs"] = [
+            {"name": str(v.name), "type": str(v.dtype), "shape": [str(d) for d in (v.shape or [])]} for v in source.graph.inputs
+        ]
         about["note"] = f"{e.what}; {e.hint}"
         return about
     program = lower(graph)
     t = graph.types
     about |= {
-        "inputs": [{"name": n, "dtype": t[n].dtype, "shape": list(t[n].shape)} for n in graph.inputs], "outputs": [{"name": n, "dtype": t[n].dtype, "shape": list(t[n].shape)} for n in graph.outputs],
-        "operators": dict(sorted(Counter(n.op for n in graph.nodes).items())), "parameters": graph.parameters, "multiply_adds": multiply_adds(program),
-        "constant_bytes": sum(b.nbytes for b in program.buffers.values() if b.place == "constant"), "arena_bytes": program.arena_bytes,
-        "arena_lower_bound_bytes": program.arena_lower_bound, "kernels": len(program.kernels), "kernel_calls": len(program.calls),
-        "rewrites": dict(sorted(Counter(r.rule for r in graph.rewrites).items())), "program_digest": digest(graph)}
+        "inputs": [{"name": n, "dtype": t[n].dtype, "shape": list(t[n].shape)} for n in graph.inputs],
+        "outputs": [{"name": n, "dtype": t[n].dtype, "shape": list(t[n].shape)} for n in graph.outputs],
+        "operators": dict(sorted(Counter(n.op for n in graph.nodes).items())),
+        "parameters": graph.parameters,
+        "multiply_adds": multiply_adds(program),
+        "constant_bytes": sum(b.nbytes for b in program.buffers.values() if b.place == "constant"),
+        "arena_bytes": program.arena_bytes,
+        "arena_lower_bound_bytes": program.arena_lower_bound,
+        "kernels": len(program.kernels),
+        "kernel_calls": len(program.calls),
+        "rewrites": dict(sorted(Counter(r.rule for r in graph.rewrites).items())),
+        "program_digest": digest(graph),
+    }
     if list_nodes:
-        about["nodes"] = [{"operator": n.op, "origin": n.origin, "output": n.outputs[0], "dtype": t[n.outputs[0]].dtype, "shape": list(t[n.outputs[0]].shape)} for n in graph.nodes]
+        about["nodes"] = [
+            {
+                "operator": n.op,
+                "origin": n.origin,
+                "output": n.outputs[0],
+                "dtype": t[n.outputs[0]].dtype,
+                "shape": list(t[n.outputs[0]].shape),
+            }
+            for n in graph.nodes
+        ]
     return about

@@ -1,4 +1,5 @@
 """What commands print: JSON or tables on stdout, progress on stderr only where it is a terminal."""
+
 from __future__ import annotations
 
 import json
@@ -20,19 +21,24 @@ def print_json(value: Any) -> None:
 def progress(quiet: bool = False) -> Iterator[Callable[[str], None]]:
     """A one-line status on a terminal; elsewhere nothing but lines that announce a new key."""
     if quiet or not sys.stderr.isatty():
+
         def plain(text: str) -> None:
             if text.startswith("made a signing key"):
                 print(f"mlcc: {text}", file=sys.stderr)
+
         yield plain
         return
     from rich.console import Console
+
     console = Console(stderr=True)
     with console.status("starting") as status:
+
         def show(text: str) -> None:
             if text.startswith("made a signing key"):
                 console.print(text)
             else:
                 status.update(text)
+
         yield show
 
 

@@ -1,4 +1,5 @@
 """mlcc run"""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -13,25 +14,48 @@ from mlcc.error import Error
 
 @click.command(epilog="Example:  mlcc run dist/model/native --input x=image.npy --output results")
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.option("--input", "inputs", multiple=True, metavar="NAME=FILE", help="An input: a .npy file, a .png or .jpg image, or the word random; may be given again. Inputs not given are random.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="An input: a .npy file, a .png or .jpg image, or the word random; may be given again. Inputs not given are random.",
+)
 @click.option("--threads", type=int, default=1, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to write the outputs to, as .npy files.")
 @click.option("--compare", type=click.Choice(["onnxruntime"]), help="Compare the outputs with another engine's; needs --model.")
 @click.option("--model", type=click.Path(path_type=Path), help="The ONNX file that the artifact was built from, for --compare.")
 @click.option("--variant", help="Instruction set to use, where the library has several.")
 @json_option
-def command(artifact: Path, inputs: tuple[str, ...], threads: int, output: Path | None, compare: str | None, model: Path | None, variant: str | None, as_json: bool) -> None:
+def command(
+    artifact: Path,
+    inputs: tuple[str, ...],
+    threads: int,
+    output: Path | None,
+    compare: str | None,
+    model: Path | None,
+    variant: str | None,
+    as_json: bool,
+) -> None:
     """Run ARTIFACT once and print its outputs' digests. Foreign targets run under an emulator where one is installed."""
     from mlcc.artifact import manifest
     from mlcc.conformance.execute import execute
     from mlcc.graph.freeze import outputs_digest
+
     about = manifest.read(artifact)
     feed = read_inputs(about["inputs"], inputs)
     outputs, where = execute(artifact, about, feed, threads, variant)
-    result: dict[str, Any] = {"model": about["model"], "target": about["target"], "environment": where, "output_digest": outputs_digest(outputs), "outputs": {}}
+    result: dict[str, Any] = {
+        "model": about["model"],
+        "target": about["target"],
+        "environment": where,
+        "output_digest": outputs_digest(outputs),
+        "outputs": {},
+    }
     if output:
         from mlcc.artifact.package import npy
         from mlcc.artifact.write import file
+
         for i, (name, array) in enumerate(outputs.items()):
             path = output / f"{_file_name(name, i)}.npy"
             file(npy(array), path)
@@ -41,10 +65,17 @@ def command(artifact: Path, inputs: tuple[str, ...], threads: int, output: Path 
     if as_json:
         print_json(result)
         return
-    table([[n, str(a.dtype), "x".join(map(str, a.shape)) or "scalar", _preview(a)] for n, a in outputs.items()], ["output", "type", "shape", "first values"])
+    table(
+        [[n, str(a.dtype), "x".join(map(str, a.shape)) or "scalar", _preview(a)] for n, a in outputs.items()],
+        ["output", "type", "shape", "first values"],
+    )
     click.echo(f"outputs {result['output_digest']} ({where})")
     for name, d in result.get("comparison", {}).items():
-        click.echo(f"{name}: at most {d.get('max_ulp', '?')} ulp, {d.get('max_abs', 0):.3g} absolute from {compare}" if "max_ulp" in d else f"{name}: {d}")
+        click.echo(
+            f"{name}: at most {d.get('max_ulp', '?')} ulp, {d.get('max_abs', 0):.3g} absolute from {compare}"
+            if "max_ulp" in d
+            else f"{name}: {d}"
+        )
 
 
 def _file_name(name: str, index: int) -> str:
@@ -59,6 +90,7 @@ def read_inputs(declared: list[dict[str, Any]], given: tuple[str, ...]) -> dict[
     """Arrays for all inputs; those not given are random, the same each time."""
     from mlcc.graph.core import TensorType
     from mlcc.graph.freeze import golden_input
+
     sources = {}
     for text in given:
         name, separator, source = text.partition("=")
@@ -80,6 +112,7 @@ def read_inputs(declared: list[dict[str, Any]], given: tuple[str, ...]) -> dict[
 
 def read_npy(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     from mlcc.graph.core import DTYPES
+
     try:
         array = np.load(path, allow_pickle=False)
     except OSError as e:
@@ -98,6 +131,7 @@ def read_image(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     except ImportError:
         raise Error("usage", "reading images needs Pillow", str(path), "pip install 'mlcc[image]'") from None
     from mlcc.graph.core import DTYPES
+
     if len(shape) != 4 or shape[0] != 1 or not ({shape[1], shape[3]} & {1, 3}):
         raise Error("usage", f"the input {list(shape)} is no single image", str(path))
     first = shape[1] in (1, 3)
@@ -114,6 +148,7 @@ def read_image(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 def comparison(model: Path | None, about: dict[str, Any], feed: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> dict[str, Any]:
     from mlcc.build import digest_model
     from mlcc.conformance.compare import difference, session
+
     if model is None:
         raise Error("usage", "--compare needs the model", hint=f"pass --model {about['model']}")
     if digest_model(model) != about["model_digest"]:

@@ -1,9 +1,10 @@
 """Golden vectors on a built artifact, and the search for the first operator that differs."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,8 +29,13 @@ class Result:
 
     def report(self, vectors: Sequence[Golden]) -> dict[str, Any]:
         return {
-            "status": self.status, "environment": self.environment,
-            "vectors": [{"seed": g.seed, "kind": g.kind, "outputs_sha256": g.digest, "ran": [v for v, i in self.ran if i == n]} for n, g in enumerate(vectors)]}
+            "status": self.status,
+            "environment": self.environment,
+            "vectors": [
+                {"seed": g.seed, "kind": g.kind, "outputs_sha256": g.digest, "ran": [v for v, i in self.ran if i == n]}
+                for n, g in enumerate(vectors)
+            ],
+        }
 
 
 def check(runner: Any, target: Target, program: Program, graph: CoreGraph, vectors: Sequence[Golden]) -> Result:
@@ -46,8 +52,12 @@ def check(runner: Any, target: Target, program: Program, graph: CoreGraph, vecto
                 break
             if found != vectors[i].digest:
                 where = first_difference(runner, program, graph, vectors[i])
-                raise Error("conformance", f"outputs differ from the reference on vector {i} ({vectors[i].kind}): {where}", f"{program.name} for {variant.name} under {runner.environment}",
-                            "this is a bug in mlcc; please report it with the model")
+                raise Error(
+                    "conformance",
+                    f"outputs differ from the reference on vector {i} ({vectors[i].kind}): {where}",
+                    f"{program.name} for {variant.name} under {runner.environment}",
+                    "this is a bug in mlcc; please report it with the model",
+                )
             ran.append((variant.name, i))
     return Result("passed", runner.environment, tuple(ran))
 
@@ -60,8 +70,11 @@ def first_difference(runner: Any, program: Program, graph: CoreGraph, vector: Go
         expected.update({v: r for v, r in zip(node.outputs, results) if v in program.layouts})
 
     execute(graph, vector.inputs, watch)
-    order = ">" if runner.big_endian else "<"
-    raw = [np.ascontiguousarray(a).astype(a.dtype.newbyteorder(order) if a.dtype.kind != "V" else a.dtype).tobytes() for a in (vector.inputs[n] for n, _ in program.inputs)]
+    order: Literal["<", ">"] = ">" if runner.big_endian else "<"
+    raw = [
+        np.ascontiguousarray(a).astype(a.dtype.newbyteorder(order) if a.dtype.kind != "V" else a.dtype).tobytes()
+        for a in (vector.inputs[n] for n, _ in program.inputs)
+    ]
     last = {c.value: i for i, c in enumerate(program.calls)}
     for value, i in sorted(last.items(), key=lambda p: p[1]):
         layout = program.layouts.get(value)
@@ -84,4 +97,3 @@ def first_difference(runner: Any, program: Program, graph: CoreGraph, vector: Go
             at = wrong[0].tolist() if len(wrong) else []
             return f"the first operator that differs is {call.origin} ({call.kernel.split('_')[0]} kernel), at {at}: {got[tuple(at)]!r} instead of {expected[value][tuple(at)]!r}"
     return "every operator by itself agrees, only the outputs differ"
-

@@ -1,4 +1,5 @@
 """Distance from ONNX Runtime, an outside judge: ULP histogram and absolute differences."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -15,9 +16,11 @@ BINS = (0, 1, 2, 4, 16, 256, 65536, 2**24)
 
 def ulps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Distance in units in the last place between float32 arrays; NaN against NaN is 0, against a number the largest distance."""
+
     def key(x: np.ndarray) -> np.ndarray:
         i = np.ascontiguousarray(x, np.float32).view(np.int32).astype(np.int64)
         return np.where(i < 0, -(i & 0x7FFFFFFF), i)
+
     d = np.abs(key(a) - key(b))
     nan_a, nan_b = np.isnan(a), np.isnan(b)
     return np.where(nan_a & nan_b, 0, np.where(nan_a | nan_b, 2**31, d))
@@ -46,16 +49,23 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
     with np.errstate(all="ignore"):
         d, gap = ulps(ours, theirs), np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
         relative = gap / (1e-3 + np.abs(theirs.astype(np.float64)))
-    histogram = {f"<= {b}": int(np.sum(d <= b) - (np.sum(d <= BINS[i - 1]) if i else 0)) for i, b in enumerate(BINS)}
+    histogram = {f"<= {b}": int(np.sum(d <= b)) - (int(np.sum(d <= BINS[i - 1])) if i else 0) for i, b in enumerate(BINS)}
     histogram[f"> {BINS[-1]}"] = int(np.sum(d > BINS[-1]))
     finite = np.isfinite(gap)
-    return {"elements": int(ours.size), "max_ulp": int(d.max(initial=0)), "median_ulp": float(np.median(d)) if d.size else 0.0,
-            "max_abs": float(gap[finite].max(initial=0.0)), "max_relative": float(relative[finite].max(initial=0.0)), "histogram": histogram}
+    return {
+        "elements": int(ours.size),
+        "max_ulp": int(d.max(initial=0)),
+        "median_ulp": float(np.median(d)) if d.size else 0.0,
+        "max_abs": float(gap[finite].max(initial=0.0)),
+        "max_relative": float(relative[finite].max(initial=0.0)),
+        "histogram": histogram,
+    }
 
 
 def against_onnxruntime(model: Path, vectors: Sequence[Golden]) -> dict[str, Any]:
     """Per vector and output, how far the golden outputs are from ONNX Runtime's. Raises Error where it cannot run the model."""
     import onnxruntime
+
     s = session(model)
     result: dict[str, Any] = {"engine": f"onnxruntime {onnxruntime.__version__}", "vectors": []}
     for g in vectors:

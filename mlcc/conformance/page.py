@@ -1,7 +1,8 @@
 """The report as a page."""
+
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -32,21 +33,48 @@ def render(title: str, tables: list[tuple[str, list[list[Any]]]]) -> bytes:
 
 
 def conformance_page(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> bytes:
-    facts = [["model", manifest["model"]], ["target", manifest["target"]], ["arithmetic class", manifest["class"]], ["conformance", report["status"]], ["ran on", report["environment"]],
-             ["program digest", manifest["program_digest"]], ["output digest", manifest["output_digest"]], ["arena bytes", manifest["arena_bytes"]]]
-    vectors = [["vector", "kind", "outputs SHA-256", "compared on"], *([str(v["seed"]), v["kind"], v["outputs_sha256"], ", ".join(v["ran"]) or "not run here"] for v in report["vectors"])]
-    rewrites = [["rule", "places"], *([r, n] for r, n in sorted(manifest["rewrites"].items()))] if manifest["rewrites"] else [["none", "no rewrite changed a rounding"]]
-    return render(f"{manifest['model']} for {manifest['target']}: conformance", [("Result", facts), ("Golden vectors", vectors), ("Rewrites that may have changed a rounding", rewrites)])
+    facts = [
+        ["model", manifest["model"]],
+        ["target", manifest["target"]],
+        ["arithmetic class", manifest["class"]],
+        ["conformance", report["status"]],
+        ["ran on", report["environment"]],
+        ["program digest", manifest["program_digest"]],
+        ["output digest", manifest["output_digest"]],
+        ["arena bytes", manifest["arena_bytes"]],
+    ]
+    vectors = [
+        ["vector", "kind", "outputs SHA-256", "compared on"],
+        *([str(v["seed"]), v["kind"], v["outputs_sha256"], ", ".join(v["ran"]) or "not run here"] for v in report["vectors"]),
+    ]
+    rewrites = (
+        [["rule", "places"], *([r, n] for r, n in sorted(manifest["rewrites"].items()))]
+        if manifest["rewrites"]
+        else [["none", "no rewrite changed a rounding"]]
+    )
+    return render(
+        f"{manifest['model']} for {manifest['target']}: conformance",
+        [("Result", facts), ("Golden vectors", vectors), ("Rewrites that may have changed a rounding", rewrites)],
+    )
 
 
-def comparison_page(model: str, comparison: Mapping[str, Any], artifacts: list[Mapping[str, Any]]) -> bytes:
-    tables: list[tuple[str, list[list[Any]]]] = [("Targets", [["target", "class", "conformance", "library bytes", "arena bytes"],
-                                                             *([a["target"], a["class"], a["conformance"], a["library_bytes"], a["arena_bytes"]] for a in artifacts)])]
+def comparison_page(model: str, comparison: Mapping[str, Any], artifacts: Sequence[Mapping[str, Any]]) -> bytes:
+    tables: list[tuple[str, list[list[Any]]]] = [
+        (
+            "Targets",
+            [
+                ["target", "class", "conformance", "library bytes", "arena bytes"],
+                *([a["target"], a["class"], a["conformance"], a["library_bytes"], a["arena_bytes"]] for a in artifacts),
+            ],
+        )
+    ]
     for v in comparison.get("vectors", []):
         if "error" in v:
             tables.append((f"Vector {v['seed']} ({v['kind']})", [["error", v["error"]]]))
         for name, d in v.get("outputs", {}).items():
-            rows: list[list[Any]] = [[k, d[k]] for k in ("elements", "max_ulp", "median_ulp", "max_abs", "max_relative", "unequal") if k in d]
+            rows: list[list[Any]] = [
+                [k, d[k]] for k in ("elements", "max_ulp", "median_ulp", "max_abs", "max_relative", "unequal") if k in d
+            ]
             top = max(d.get("histogram", {"": 1}).values()) or 1
             rows += [[f"{k} ulp", {"width": round(300 * n / top), "text": n}] for k, n in d.get("histogram", {}).items()]
             tables.append((f"Vector {v['seed']} ({v['kind']}), output {name}, against {comparison['engine']}", rows))

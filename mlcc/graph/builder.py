@@ -2,6 +2,7 @@
 
 Because shapes are static, the whole shape calculus of ONNX (Shape → Gather → Concat → Reshape) folds away here.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -112,12 +113,17 @@ class Builder:
             return self._known[key]
         types = infer(node, [v.type for v in operands])
         same = len(types) == 1 and operands and types[0] == operands[0].type
-        if same and (op in ("Identity", "Reshape", "Expand", "Cast") or (op == "Transpose" and node["perm"] == tuple(range(len(types[0].shape))))
-                     or (op == "Concat" and len(operands) == 1)):
+        if same and (
+            op in ("Identity", "Reshape", "Expand", "Cast")
+            or (op == "Transpose" and node["perm"] == tuple(range(len(types[0].shape))))
+            or (op == "Concat" and len(operands) == 1)
+        ):
             return (operands[0],)
         for t in types:
             if t.size > MAX_ELEMENTS:
-                raise Error("unsupported", f"{op} makes a tensor of {t.size} elements", self.origin, "tensors have at most 2^31 − 1 elements")
+                raise Error(
+                    "unsupported", f"{op} makes a tensor of {t.size} elements", self.origin, "tensors have at most 2^31 − 1 elements"
+                )
         arrays = [self.array(v) for v in operands]
         if operands and all(a is not None for a in arrays) and sum(t.size for t in types) <= FOLD_LIMIT:
             results = tuple(self.constant(np.asarray(r, order="C")) for r in evaluate(node, [a for a in arrays if a is not None]))
@@ -163,5 +169,7 @@ class Builder:
                 raise Error("model", f"the name {public} is both an input and an output, or an output twice", hint="rename one of them")
             self.types[public] = value.type
             self.nodes.append(Node("Identity", (value.name,), (public,), (), public))
-        graph = CoreGraph(name, tuple(self.inputs), tuple(p for p, _ in outputs), tuple(self.nodes), self.types, self.constants, tuple(self.rewrites))
+        graph = CoreGraph(
+            name, tuple(self.inputs), tuple(p for p, _ in outputs), tuple(self.nodes), self.types, self.constants, tuple(self.rewrites)
+        )
         return graph.with_nodes(graph.nodes)

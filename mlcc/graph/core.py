@@ -1,4 +1,5 @@
 """The core graph, what every model becomes before the target is known. Frozen; `validate` states what a legal one is."""
+
 from __future__ import annotations
 
 import hashlib
@@ -17,7 +18,10 @@ from mlcc.graph.operators import OPERATORS
 Attribute = Any  # int, float, str or tuples of these
 
 DTYPES: dict[str, np.dtype] = {
-    **{n: np.dtype(n) for n in ("float32", "float64", "float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")},
+    **{
+        n: np.dtype(n)
+        for n in ("float32", "float64", "float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
+    },
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
 MAX_ELEMENTS = 2**31 - 1  # kernels index one tensor with 32 bits
@@ -76,7 +80,7 @@ class CoreGraph:
     constants: Mapping[str, np.ndarray]
     rewrites: tuple[Rewrite, ...] = ()
 
-    def with_nodes(self, nodes: Iterable[Node], **changes: Any) -> "CoreGraph":
+    def with_nodes(self, nodes: Iterable[Node], **changes: Any) -> CoreGraph:
         """The same graph with other nodes; values and constants that nothing refers to are dropped."""
         kept = tuple(nodes)
         used = {v for n in kept for v in (*n.inputs, *n.outputs)} | set(self.inputs) | set(changes.get("outputs", self.outputs))
@@ -114,7 +118,7 @@ def digest(graph: CoreGraph) -> str:
     names: dict[str, str] = {}
     for v in (*graph.inputs, *(o for n in graph.nodes for o in n.outputs)):
         names[v] = f"%{len(names)}"
-    constants = {}
+    constants: dict[str, str] = {}
     for n in graph.nodes:
         for v in n.inputs:
             if v in graph.constants and v not in names:
@@ -132,7 +136,10 @@ def digest(graph: CoreGraph) -> str:
         "version": 1,
         "inputs": [[v, *type_of(v)] for v in graph.inputs],
         "outputs": [[public_name(v), names[v]] for v in graph.outputs],
-        "nodes": [[n.op, [names[v] for v in n.inputs], [[names[v], *type_of(v)] for v in n.outputs], [[k, repr(a)] for k, a in n.attributes]] for n in graph.nodes],
+        "nodes": [
+            [n.op, [names[v] for v in n.inputs], [[names[v], *type_of(v)] for v in n.outputs], [[k, repr(a)] for k, a in n.attributes]]
+            for n in graph.nodes
+        ],
         "constants": [[k, *type_of(v), hashlib.sha256(canonical_bytes(graph.constants[v])).hexdigest()] for k, v in constants.items()],
     }
     return hashlib.sha256(json.dumps(form, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -145,6 +152,7 @@ def public_name(value: str) -> str:
 
 def validate(graph: CoreGraph) -> None:
     """Raise where the graph breaks its own rules: order, single definition, types, arity."""
+
     def broken(what: str, node: Node | None = None) -> Error:
         return Error("model", f"invalid core graph: {what}", f"{node.op} ({node.origin})" if node else graph.name)
 

@@ -3,6 +3,7 @@
 Inputs come from Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), so that a device can make them
 by itself: counter (element, input, 0, 0), key (seed, "mlcc").
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -15,7 +16,20 @@ from mlcc.reference.execute import execute
 
 KEY = 0x6D6C6363
 SEEDS = ((1, "uniform"), (2, "uniform"), (3, "edge"))
-EDGES_F32 = (0x00000000, 0x80000000, 0x00000001, 0x807FFFFF, 0x00800000, 0x3F800000, 0xBF800000, 0x477FE000, 0x2EDBE6FF, 0x3F000000, 0xC0600000, 0x7F7FFFFF)
+EDGES_F32 = (
+    0x00000000,
+    0x80000000,
+    0x00000001,
+    0x807FFFFF,
+    0x00800000,
+    0x3F800000,
+    0xBF800000,
+    0x477FE000,
+    0x2EDBE6FF,
+    0x3F000000,
+    0xC0600000,
+    0x7F7FFFFF,
+)
 EDGES_INT = (-1, 0, 1, 1000, -(1 << 31), (1 << 31) - 1)
 
 

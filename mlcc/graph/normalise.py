@@ -3,10 +3,11 @@
 With static shapes this one walk is shape inference, constant folding, dead-branch removal and decomposition together.
 Unsupported operators are collected, so that one run lists them all.
 """
+
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,13 +73,17 @@ def input_types(inputs: list[ir.Value], shapes: Shapes, where: str) -> list[Tens
     for value in inputs:
         name = str(value.name)
         if not isinstance(value.type, ir.TensorType) or value.dtype is None or int(value.dtype) not in ONNX_DTYPES:
-            raise Error("unsupported", f"input {name} is no tensor of a supported type ({value.type})", where, f"types: {', '.join(DTYPES)}")
+            raise Error(
+                "unsupported", f"input {name} is no tensor of a supported type ({value.type})", where, f"types: {', '.join(DTYPES)}"
+            )
         declared = list(value.shape) if value.shape is not None else None
         dims = [int(d) if isinstance(d, int) else None for d in declared] if declared is not None else None
         if name in shapes:
             wanted = shapes[name]
             if dims is not None and (len(dims) != len(wanted) or any(d is not None and d >= 0 and d != w for d, w in zip(dims, wanted))):
-                raise Error("usage", f"--shape gives {'x'.join(map(str, wanted))}, the model declares {describe(declared)}", f"input {name}")
+                raise Error(
+                    "usage", f"--shape gives {'x'.join(map(str, wanted))}, the model declares {describe(declared)}", f"input {name}"
+                )
             final = list(wanted)
         elif dims is None:
             missing.append(f"--shape {name}=…")
@@ -129,10 +134,14 @@ class Walk:
 
     def report(self, where: str) -> None:
         if self.unsupported:
-            raise Error("unsupported", "operators not supported: " + "; ".join(f"{op} ({reason})" for op, reason in sorted(self.unsupported.items())), where,
-                        "docs/operators.md lists what is; see whether the exporter can avoid these")
+            raise Error(
+                "unsupported",
+                "operators not supported: " + "; ".join(f"{op} ({reason})" for op, reason in sorted(self.unsupported.items())),
+                where,
+                "docs/operators.md lists what is; see whether the exporter can avoid these",
+            )
 
-    def run(self, graph: ir.Graph | ir.Function, scope: Scope) -> None:
+    def run(self, graph: Iterable[ir.Node], scope: Scope) -> None:
         for node in graph:
             try:
                 results = self.node(node, scope)
@@ -151,7 +160,12 @@ class Walk:
             return None
         name = str(value.name)
         if name not in scope:
-            raise Error("model", f"{name} is used but neither computed, given nor stored", f"{node.op_type} ({node.name or '?'})", "an initializer is missing; export the model again")
+            raise Error(
+                "model",
+                f"{name} is used but neither computed, given nor stored",
+                f"{node.op_type} ({node.name or '?'})",
+                "an initializer is missing; export the model again",
+            )
         found = scope[name]
         if found is POISON:
             raise Unsupported
@@ -162,7 +176,11 @@ class Walk:
         self.b.origin = origin
         domain = "" if node.domain in ("", "ai.onnx") else node.domain
         key = (node.domain, node.op_type, node.overload)
-        if key not in self.functions and not (domain == "" and (node.op_type in RULES or node.op_type in ("If", "Loop"))) and not self.has_definition(node, domain):
+        if (
+            key not in self.functions
+            and not (domain == "" and (node.op_type in RULES or node.op_type in ("If", "Loop")))
+            and not self.has_definition(node, domain)
+        ):
             self.refuse(node, domain)  # before its operands are looked up: those of unsupported producers are missing
             raise Unsupported
         inputs = tuple(self.lookup(v, scope, node) for v in node.inputs)
@@ -184,7 +202,9 @@ class Walk:
         try:
             result = rule(source)
         except (KeyError, IndexError, TypeError, ValueError, AssertionError, ZeroDivisionError, OverflowError, AttributeError) as e:
-            raise Error("model", f"attributes or operands do not fit the operator: {type(e).__name__}: {e}", f"{node.op_type} ({origin})") from e
+            raise Error(
+                "model", f"attributes or operands do not fit the operator: {type(e).__name__}: {e}", f"{node.op_type} ({origin})"
+            ) from e
         return result if isinstance(result, tuple) else (result,)
 
     def refuse(self, node: ir.Node, domain: str) -> None:
@@ -193,7 +213,9 @@ class Walk:
         reason = f"at {self.b.origin}" + (f", the nearest supported is {near[0]}" if near else "")
         self.unsupported.setdefault(full, reason)
 
-    def call(self, function: ir.Function, inputs: tuple[Value | None, ...], attributes: Mapping[str, Any], outer: Scope) -> tuple[Value | None, ...]:
+    def call(
+        self, function: ir.Function, inputs: tuple[Value | None, ...], attributes: Mapping[str, Any], outer: Scope
+    ) -> tuple[Value | None, ...]:
         """Inline a function body."""
         scope: Scope = {str(v.name): (inputs[i] if i < len(inputs) else None) for i, v in enumerate(function.inputs)}
         bound = {**{k: a for k, a in function.attributes.items() if a.value is not None}, **attributes}
@@ -201,7 +223,7 @@ class Walk:
         self.opset = function.opset_imports.get("", before)
         try:
             for node in function:
-                self.run([bind(node, bound)], scope)  # type: ignore[arg-type]
+                self.run([bind(node, bound)], scope)
         finally:
             self.opset = before
         results = []
@@ -285,7 +307,12 @@ class Walk:
         self.b.origin = node.name or "If"
         for a, c in zip(yes, no):
             if a.type != c.type:
-                raise Error("unsupported", f"the branches of If give {list(a.shape)} and {list(c.shape)}", self.b.origin, "make the condition known at build time")
+                raise Error(
+                    "unsupported",
+                    f"the branches of If give {list(a.shape)} and {list(c.shape)}",
+                    self.b.origin,
+                    "make the condition known at build time",
+                )
         flag = self.b.reshape(condition, ())
         return tuple(self.b("Where", flag, a, c) for a, c in zip(yes, no))
 
@@ -340,7 +367,9 @@ def bind(node: ir.Node, bound: Mapping[str, Any]) -> ir.Node:
         elif a.ref_attr_name in bound:
             value = bound[a.ref_attr_name]
             attributes.append(ir.Attr(a.name, value.type, value.value))
-    return ir.Node(node.domain, node.op_type, node.inputs, attributes, outputs=[ir.Value(name=v.name) for v in node.outputs], name=node.name)
+    return ir.Node(
+        node.domain, node.op_type, node.inputs, attributes, outputs=[ir.Value(name=v.name) for v in node.outputs], name=node.name
+    )
 
 
 def plain(attribute: ir.Attr, where: str) -> Any:

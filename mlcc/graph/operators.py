@@ -1,4 +1,5 @@
 """The core operators: their families and arities. Everything ONNX says is written in these."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -19,22 +20,63 @@ def _family(name: str, arities: dict[str, int | tuple[int, int]]) -> dict[str, O
 
 OPERATORS: dict[str, Operator] = {
     # elementwise with NumPy broadcasting; the result has the first operand's dtype unless said otherwise
-    **_family("elementwise", {
-        "Add": 2, "Sub": 2, "Mul": 2, "Div": 2, "Min": 2, "Max": 2, "Mod": 2, "Fmod": 2,
-        "Neg": 1, "Abs": 1, "Sqrt": 1, "Floor": 1, "Ceil": 1, "Round": 1, "Relu": 1, "Identity": 1,
-        **{name: s.arity for name, s in SEQUENCES.items()},
-        "Equal": 2, "Less": 2, "LessOrEqual": 2,  # → bool
-        "And": 2, "Or": 2, "Xor": 2, "Not": 1,
-        "BitwiseAnd": 2, "BitwiseOr": 2, "BitwiseXor": 2, "BitwiseNot": 1, "ShiftLeft": 2, "ShiftRight": 2,
-        "IsNaN": 1,  # → bool
-        "Where": 3,  # (bool, a, b) → a's dtype
-        "Cast": 1,  # attribute `to`
-    }),
-    **_family("move", {
-        "Reshape": 1, "Transpose": 1, "Expand": 1, "Slice": 1, "Pad": 1, "Concat": (1, 1 << 16),
-        "Gather": 2, "GatherElements": 2, "GatherND": 2, "ScatterElements": 3, "ScatterND": 3,
-    }),
-    **_family("reduce", {"ReduceSum": 1, "ReduceProd": 1, "ReduceMax": 1, "ReduceMin": 1, "ArgMax": 1, "ArgMin": 1, "CumSum": 1, "TopK": 1}),
+    **_family(
+        "elementwise",
+        {
+            "Add": 2,
+            "Sub": 2,
+            "Mul": 2,
+            "Div": 2,
+            "Min": 2,
+            "Max": 2,
+            "Mod": 2,
+            "Fmod": 2,
+            "Neg": 1,
+            "Abs": 1,
+            "Sqrt": 1,
+            "Floor": 1,
+            "Ceil": 1,
+            "Round": 1,
+            "Relu": 1,
+            "Identity": 1,
+            **{name: s.arity for name, s in SEQUENCES.items()},
+            "Equal": 2,
+            "Less": 2,
+            "LessOrEqual": 2,  # → bool
+            "And": 2,
+            "Or": 2,
+            "Xor": 2,
+            "Not": 1,
+            "BitwiseAnd": 2,
+            "BitwiseOr": 2,
+            "BitwiseXor": 2,
+            "BitwiseNot": 1,
+            "ShiftLeft": 2,
+            "ShiftRight": 2,
+            "IsNaN": 1,  # → bool
+            "Where": 3,  # (bool, a, b) → a's dtype
+            "Cast": 1,  # attribute `to`
+        },
+    ),
+    **_family(
+        "move",
+        {
+            "Reshape": 1,
+            "Transpose": 1,
+            "Expand": 1,
+            "Slice": 1,
+            "Pad": 1,
+            "Concat": (1, 1 << 16),
+            "Gather": 2,
+            "GatherElements": 2,
+            "GatherND": 2,
+            "ScatterElements": 3,
+            "ScatterND": 3,
+        },
+    ),
+    **_family(
+        "reduce", {"ReduceSum": 1, "ReduceProd": 1, "ReduceMax": 1, "ReduceMin": 1, "ArgMax": 1, "ArgMin": 1, "CumSum": 1, "TopK": 1}
+    ),
     **_family("pool", {"PoolMax": 1, "PoolSum": 1}),
     **_family("matmul", {"MatMul": (2, 3)}),  # third: the chains' start
     **_family("conv", {"Conv": (2, 3), "ConvTranspose": (2, 3)}),

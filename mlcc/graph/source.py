@@ -1,4 +1,5 @@
 """An ONNX node as the decomposition rules see it."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

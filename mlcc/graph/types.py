@@ -1,4 +1,5 @@
 """Type inference of the core operators."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -44,6 +45,7 @@ def _elementwise(node: Node, t: Types) -> list[TensorType]:
     if node.op == "Cast":
         dtype = node["to"]
     from mlcc.arithmetic.elementary import SEQUENCES
+
     if node.op in SEQUENCES and dtype != "float32":
         raise Error("unsupported", f"{node.op} of {dtype}", node.origin, "convert the model to float32")
     return [TensorType("bool" if node.op in PREDICATES else dtype, shape)]
@@ -98,7 +100,15 @@ def _conv(node: Node, t: Types) -> list[TensorType]:
     x, w, group = t[0].shape, t[1].shape, node["group"]
     rank = len(x) - 2
     lists = [node[k] for k in ("strides", "dilations", "before", "after")]
-    if rank < 1 or len(w) != len(x) or any(len(v) != rank for v in lists) or group < 1 or x[1] != w[1] * group or w[0] % group or t[0].dtype != t[1].dtype:
+    if (
+        rank < 1
+        or len(w) != len(x)
+        or any(len(v) != rank for v in lists)
+        or group < 1
+        or x[1] != w[1] * group
+        or w[0] % group
+        or t[0].dtype != t[1].dtype
+    ):
         raise wrong(node, f"input {list(x)}, weights {list(w)}, group {group} do not fit")
     if len(t) > 2 and t[2].shape != (w[0],):
         raise wrong(node, f"bias {list(t[2].shape)} for {w[0]} channels")
@@ -108,7 +118,10 @@ def _conv(node: Node, t: Types) -> list[TensorType]:
 def _window_counts(node: Node, spatial: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
     if any(v < 1 for v in (*node["strides"], *node["dilations"], *kernel)) or any(v < 0 for v in (*node["before"], *node["after"])):
         raise wrong(node, "strides, dilations and kernel must be positive, pads not negative")
-    counts = tuple((n + b + a - d * (k - 1) - 1) // s + 1 for n, b, a, d, k, s in zip(spatial, node["before"], node["after"], node["dilations"], kernel, node["strides"]))
+    counts = tuple(
+        (n + b + a - d * (k - 1) - 1) // s + 1
+        for n, b, a, d, k, s in zip(spatial, node["before"], node["after"], node["dilations"], kernel, node["strides"])
+    )
     if any(c < 1 for c in counts):
         raise wrong(node, f"a window {list(kernel)} does not fit {list(spatial)}")
     return counts
@@ -116,7 +129,15 @@ def _window_counts(node: Node, spatial: tuple[int, ...], kernel: tuple[int, ...]
 
 def _conv_transpose(node: Node, t: Types) -> list[TensorType]:
     x, w, group = t[0].shape, t[1].shape, node["group"]
-    if len(x) < 3 or len(w) != len(x) or group < 1 or x[1] != w[0] or x[1] % group or len(node["shape"]) != len(x) - 2 or t[0].dtype != t[1].dtype:
+    if (
+        len(x) < 3
+        or len(w) != len(x)
+        or group < 1
+        or x[1] != w[0]
+        or x[1] % group
+        or len(node["shape"]) != len(x) - 2
+        or t[0].dtype != t[1].dtype
+    ):
         raise wrong(node, f"input {list(x)}, weights {list(w)}, group {group} do not fit")
     if any(n < 1 for n in (*node["shape"], *node["strides"], *node["dilations"])) or any(b < 0 for b in node["before"]):
         raise wrong(node, f"an output of {list(node['shape'])}")
@@ -158,14 +179,27 @@ def _top_k(node: Node, t: Types) -> list[TensorType]:
 
 
 _TABLE: dict[str, Callable[[Node, Types], list[TensorType]]] = {
-    "Reshape": _reshape, "Transpose": _transpose, "Expand": _expand, "Slice": _slice, "Concat": _concat, "Gather": _gather, "GatherND": _gather_nd,
+    "Reshape": _reshape,
+    "Transpose": _transpose,
+    "Expand": _expand,
+    "Slice": _slice,
+    "Concat": _concat,
+    "Gather": _gather,
+    "GatherND": _gather_nd,
     "Pad": lambda n, t: [TensorType(t[0].dtype, tuple(b + s + a for b, s, a in zip(n["before"], t[0].shape, n["after"])))],
     "GatherElements": lambda n, t: [TensorType(t[0].dtype, t[1].shape)],
-    "ScatterElements": lambda n, t: [t[0]], "ScatterND": lambda n, t: [t[0]],
+    "ScatterElements": lambda n, t: [t[0]],
+    "ScatterND": lambda n, t: [t[0]],
     **{op: _reduced for op in ("ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin")},
-    "ArgMax": lambda n, t: _reduced(n, t, "int64"), "ArgMin": lambda n, t: _reduced(n, t, "int64"),
-    "CumSum": lambda n, t: [t[0]], "TopK": _top_k,
-    "PoolMax": _pool, "PoolSum": _pool, "MatMul": _matmul, "Conv": _conv, "ConvTranspose": _conv_transpose,
+    "ArgMax": lambda n, t: _reduced(n, t, "int64"),
+    "ArgMin": lambda n, t: _reduced(n, t, "int64"),
+    "CumSum": lambda n, t: [t[0]],
+    "TopK": _top_k,
+    "PoolMax": _pool,
+    "PoolSum": _pool,
+    "MatMul": _matmul,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
 }
 
 

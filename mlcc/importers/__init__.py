@@ -1,4 +1,5 @@
 """Framework files → ONNX models, one file a framework; heavy frameworks are imported on use."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -11,20 +12,22 @@ if TYPE_CHECKING:
     import onnx_ir
 
 
-def _onnx(path: Path) -> "onnx_ir.Model":
+def _onnx(path: Path) -> onnx_ir.Model:
     from mlcc.importers.onnx import load
+
     return load(path)
 
 
-def _torch(path: Path) -> "onnx_ir.Model":
+def _torch(path: Path) -> onnx_ir.Model:
     from mlcc.importers.torch import load
+
     return load(path)
 
 
-BY_SUFFIX: dict[str, Callable[[Path], "onnx_ir.Model"]] = {".onnx": _onnx, ".pt2": _torch}
+BY_SUFFIX: dict[str, Callable[[Path], onnx_ir.Model]] = {".onnx": _onnx, ".pt2": _torch}
 
 
-def load(path: Path) -> "onnx_ir.Model":
+def load(path: Path) -> onnx_ir.Model:
     """Read a model by its suffix. Raises Error(model) where the file is not what it claims to be."""
     if not path.exists():
         raise Error("usage", "no such file", str(path), "give the path of a model file")

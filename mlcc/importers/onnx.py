@@ -1,4 +1,5 @@
 """ONNX files, with external data kept where it may lie: inside the model's own folder."""
+
 from __future__ import annotations
 
 import logging
@@ -19,9 +20,13 @@ def load(path: Path) -> ir.Model:
     except Error:
         raise
     except Exception as e:  # protobuf and the deserialiser raise many types
-        raise Error("model", f"not an ONNX model: {e or type(e).__name__}", str(path), "check that the file is complete, or export it again") from None
+        raise Error(
+            "model", f"not an ONNX model: {e or type(e).__name__}", str(path), "check that the file is complete, or export it again"
+        ) from None
     if not model.opset_imports:
-        raise Error("model", "not an ONNX model: it imports no operator set", str(path), "check that the file is complete, or export it again")
+        raise Error(
+            "model", "not an ONNX model: it imports no operator set", str(path), "check that the file is complete, or export it again"
+        )
     check_external(model, path)
     return model
 
@@ -36,8 +41,20 @@ def check_external(model: ir.Model, path: Path) -> None:
                 continue
             place = (root / tensor.location).resolve()
             if not place.is_relative_to(root):
-                raise Error("model", f"external data of {value.name} lies outside the model's folder: {tensor.location}", str(path), "move the file beside the model and export again")
+                raise Error(
+                    "model",
+                    f"external data of {value.name} lies outside the model's folder: {tensor.location}",
+                    str(path),
+                    "move the file beside the model and export again",
+                )
             if not place.is_file():
-                raise Error("model", f"external data of {value.name} is missing: {tensor.location}", str(path), "copy the data file beside the model")
+                raise Error(
+                    "model",
+                    f"external data of {value.name} is missing: {tensor.location}",
+                    str(path),
+                    "copy the data file beside the model",
+                )
             if place.stat().st_size < (tensor.offset or 0) + (tensor.length or tensor.nbytes):
-                raise Error("model", f"external data of {value.name} is cut short: {tensor.location}", str(path), "copy the whole data file")
+                raise Error(
+                    "model", f"external data of {value.name} is cut short: {tensor.location}", str(path), "copy the whole data file"
+                )

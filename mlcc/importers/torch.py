@@ -1,4 +1,5 @@
 """PyTorch exported programs (`torch.export.save`, .pt2), through torch's own ONNX exporter. Extra: mlcc[torch]."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -19,13 +20,19 @@ def load(path: Path) -> ir.Model:
     try:
         program = torch.export.load(str(path))
     except Exception as e:
-        raise Error("model", f"not a PyTorch exported program: {str(e).splitlines()[0] if str(e) else type(e).__name__}", str(path), "write it with torch.export.save") from None
+        raise Error(
+            "model",
+            f"not a PyTorch exported program: {str(e).splitlines()[0] if str(e) else type(e).__name__}",
+            str(path),
+            "write it with torch.export.save",
+        ) from None
     return convert(program, str(path))
 
 
-def convert(program: "torch.export.ExportedProgram", where: str) -> ir.Model:  # type: ignore[name-defined]  # noqa: F821
+def convert(program: torch.export.ExportedProgram, where: str) -> ir.Model:  # type: ignore[name-defined]  # noqa: F821
     """An ExportedProgram as an ONNX model."""
     import torch
+
     try:
         onnx_program = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False)
     except Exception as e:

@@ -1,4 +1,5 @@
 """Kernel specifications → TIR functions, one file a family."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,5 @@
 """Bodies: straight-line elementwise code at one point of an iteration, scalar or vector."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -11,9 +12,16 @@ from mlcc.program.kernel import Access, Body, Step, storage
 from mlcc.tir.arithmetic import Arithmetic, differ
 from mlcc.tir.builder import Expr, Function, affine, int32
 
-FLOAT_RANGE = {"int8": (-128.0, 127.0), "uint8": (0.0, 255.0), "int16": (-32768.0, 32767.0), "uint16": (0.0, 65535.0),
-               "int32": (-2147483648.0, 2147483520.0), "uint32": (0.0, 4294967040.0),
-               "int64": (-9223372036854775808.0, 9223371487098961920.0), "uint64": (0.0, 18446742974197923840.0)}
+FLOAT_RANGE = {
+    "int8": (-128.0, 127.0),
+    "uint8": (0.0, 255.0),
+    "int16": (-32768.0, 32767.0),
+    "uint16": (0.0, 65535.0),
+    "int32": (-2147483648.0, 2147483520.0),
+    "uint32": (0.0, 4294967040.0),
+    "int64": (-9223372036854775808.0, 9223371487098961920.0),
+    "uint64": (0.0, 18446742974197923840.0),
+}
 
 
 def register(dtype: str) -> str:
@@ -42,7 +50,9 @@ def load(f: Function, a: Arithmetic, access: Access, dtype: str, point: Sequence
 def store(f: Function, a: Arithmetic, access: Access, dtype: str, point: Sequence[Expr], value: Expr) -> None:
     if dtype == "bool":
         value = t.Select(value, a.const(1, "uint8"), a.const(0, "uint8"))
-    f.store(f.buffers[access.arg], affine(point, access.strides, access.offset), value, a.lanes, access.strides[-1] if access.strides else 0)
+    f.store(
+        f.buffers[access.arg], affine(point, access.strides, access.offset), value, a.lanes, access.strides[-1] if access.strides else 0
+    )
 
 
 def run(f: Function, a: Arithmetic, body: Body, point: Sequence[Expr], entry: Expr = None) -> Expr:
@@ -98,7 +108,11 @@ def _gather(f: Function, a: Arithmetic, step: Step, indices: list[Expr], sources
         address = t.Add(address, t.Mul(in_range(f, one, index, source.dtype, extent), int32(stride)))
     address = f.let(address, "int32")
     last = step.access.strides[-1] if step.access.strides else 0
-    value = f.load(f.buffers[step.access.arg], address, a.lanes, last) if last or a.lanes == 1 else a.wide(f.load(f.buffers[step.access.arg], address))
+    value = (
+        f.load(f.buffers[step.access.arg], address, a.lanes, last)
+        if last or a.lanes == 1
+        else a.wide(f.load(f.buffers[step.access.arg], address))
+    )
     return t.NE(value, a.const(0, "uint8")) if step.dtype == "bool" else value
 
 
@@ -133,14 +147,19 @@ def elementwise(f: Function, a: Arithmetic, op: str, dtype: str, x: list[Expr]) 
     """A core elementwise operator on operands of `dtype`."""
     lane = a.v(register(dtype))
     match op:
-        case "Add": return t.Add(x[0], x[1])
-        case "Sub": return t.Sub(x[0], x[1])
-        case "Mul": return a.mul(dtype, x[0], x[1])
-        case "Div": return _divide(f, a, dtype, x[0], x[1])
+        case "Add":
+            return t.Add(x[0], x[1])
+        case "Sub":
+            return t.Sub(x[0], x[1])
+        case "Mul":
+            return a.mul(dtype, x[0], x[1])
+        case "Div":
+            return _divide(f, a, dtype, x[0], x[1])
         case "Min" | "Max":
             first = t.LT(x[0], x[1]) if op == "Min" else t.LT(x[1], x[0])
             return t.Select(t.Or(first, is_nan(a, dtype, x[0])) if dtype.startswith("float") else first, x[0], x[1])
-        case "Fmod": return _remainder(f, a, dtype, x[0], x[1])
+        case "Fmod":
+            return _remainder(f, a, dtype, x[0], x[1])
         case "Mod":
             rest, zero = f.let(_remainder(f, a, dtype, x[0], x[1]), lane), a.const(0, dtype)
             if dtype.startswith("u"):
@@ -157,38 +176,54 @@ def elementwise(f: Function, a: Arithmetic, op: str, dtype: str, x: list[Expr]) 
             if dtype.startswith("float"):
                 return a.intrinsic("llvm.fabs", dtype, x[0])
             return t.Select(t.LT(x[0], a.const(0, dtype)), t.Sub(a.const(0, dtype), x[0]), x[0])
-        case "Sqrt": return a.sqrt(dtype, x[0])
-        case "Floor": return a.intrinsic("llvm.floor", dtype, x[0])
-        case "Ceil": return a.intrinsic("llvm.ceil", dtype, x[0])
-        case "Round": return a.intrinsic("llvm.rint", dtype, x[0])
+        case "Sqrt":
+            return a.sqrt(dtype, x[0])
+        case "Floor":
+            return a.intrinsic("llvm.floor", dtype, x[0])
+        case "Ceil":
+            return a.intrinsic("llvm.ceil", dtype, x[0])
+        case "Round":
+            return a.intrinsic("llvm.rint", dtype, x[0])
         case "Relu":
             zero = a.const(0, dtype)
             return t.Select(t.LT(x[0], zero), zero, x[0])
-        case "Identity": return x[0]
+        case "Identity":
+            return x[0]
         case "Equal":
             if dtype in ("float16", "bfloat16"):
                 x = [cast(f, a, v, dtype, "float32") for v in x]
             return t.Not(differ(x[0], x[1])) if dtype == "bool" else t.EQ(x[0], x[1])
-        case "Less": return t.LT(x[0], x[1])
-        case "LessOrEqual": return t.LE(x[0], x[1])
+        case "Less":
+            return t.LT(x[0], x[1])
+        case "LessOrEqual":
+            return t.LE(x[0], x[1])
         case "IsNaN":
             if dtype in ("float16", "bfloat16"):
                 return is_nan(a, "float32", f.let(cast(f, a, x[0], dtype, "float32"), a.v("float32")))
             return is_nan(a, dtype, x[0])
-        case "And": return t.And(x[0], x[1])
-        case "Or": return t.Or(x[0], x[1])
-        case "Xor": return differ(x[0], x[1])
-        case "Not": return t.Not(x[0])
-        case "BitwiseAnd": return a.int_op("bitwise_and", dtype, x[0], x[1])
-        case "BitwiseOr": return a.int_op("bitwise_or", dtype, x[0], x[1])
-        case "BitwiseXor": return a.int_op("bitwise_xor", dtype, x[0], x[1])
-        case "BitwiseNot": return a.int_op("bitwise_not", dtype, x[0])
+        case "And":
+            return t.And(x[0], x[1])
+        case "Or":
+            return t.Or(x[0], x[1])
+        case "Xor":
+            return differ(x[0], x[1])
+        case "Not":
+            return t.Not(x[0])
+        case "BitwiseAnd":
+            return a.int_op("bitwise_and", dtype, x[0], x[1])
+        case "BitwiseOr":
+            return a.int_op("bitwise_or", dtype, x[0], x[1])
+        case "BitwiseXor":
+            return a.int_op("bitwise_xor", dtype, x[0], x[1])
+        case "BitwiseNot":
+            return a.int_op("bitwise_not", dtype, x[0])
         case "ShiftLeft" | "ShiftRight":
             width = a.const(int(dtype[4:]), dtype)
             amount = t.Select(t.LT(x[1], width), x[1], a.const(0, dtype))
             shifted = a.int_op("shift_left" if op == "ShiftLeft" else "shift_right", dtype, x[0], amount)
             return t.Select(t.LT(x[1], width), shifted, a.const(0, dtype))
-        case "Where": return t.Select(x[0], x[1], x[2])
+        case "Where":
+            return t.Select(x[0], x[1], x[2])
     raise AssertionError(op)
 
 
@@ -231,7 +266,9 @@ def _to_integer(f: Function, a: Arithmetic, x: Expr, source: str, to: str) -> Ex
         high = float(info.max) if info.bits < 64 else float(np.nextafter(np.float64(info.max), 0))
     lane = a.v(source)
     v = f.let(t.Select(is_nan(a, source, x), a.const(0, source), x), lane)
-    clamped = t.Select(t.LT(v, a.const(low, source)), a.const(low, source), t.Select(t.LT(a.const(high, source), v), a.const(high, source), v))
+    clamped = t.Select(
+        t.LT(v, a.const(low, source)), a.const(low, source), t.Select(t.LT(a.const(high, source), v), a.const(high, source), v)
+    )
     converted = a.cast(to, f.let(clamped, lane))
     info = np.iinfo(to)
     return t.Select(t.LE(a.const(float(info.max), source), v), a.const(int(info.max), to), converted)
@@ -243,5 +280,6 @@ def gather_is_uniform(body: Body, step: Step) -> bool:
 
 
 def vectorisable(body: Body) -> bool:
-    return all(s.op != "gather" or gather_is_uniform(body, s) for s in body) and all(not (s.op in ("Fmod",) and s.dtype.startswith("float")) for s in body)
-
+    return all(s.op != "gather" or gather_is_uniform(body, s) for s in body) and all(
+        not (s.op in ("Fmod",) and s.dtype.startswith("float")) for s in body
+    )

@@ -1,4 +1,5 @@
 """Fma chains over operands as they lie: depthwise convolutions, and dots whose shape suits no panel."""
+
 from __future__ import annotations
 
 from contextlib import ExitStack

@@ -3,6 +3,7 @@
 A tile of rows × panels stays in registers over the whole chain, so the contract's order costs nothing. Rows are output pixels or
 matrix rows; their addresses are affine, so a convolution needs no im2col.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -39,12 +40,15 @@ class Block:
 def emit(spec: Dot, machine: Machine) -> Any:
     f = Function(spec.arguments)
     tile = dot_tile(spec, machine)
-    widths = panels(spec.columns)
     with f.loop(f.begin, t.Sub(f.end, f.begin)) as task:
         *batch, column_tile, row_tile = split_index(f, task, (*spec.batch, tile.column_tiles, tile.row_tiles))
         row = f.index(t.Mul(row_tile, int32(tile.rows)))
         column = f.index(t.Mul(column_tile, int32(16 * tile.panels)))
-        cuts = [(tile.rows, None)] if not tile.rest else [(tile.rows, t.LT(row_tile, int32(tile.row_tiles - 1))), (tile.rest, t.EQ(row_tile, int32(tile.row_tiles - 1)))]
+        cuts = (
+            [(tile.rows, None)]
+            if not tile.rest
+            else [(tile.rows, t.LT(row_tile, int32(tile.row_tiles - 1))), (tile.rest, t.EQ(row_tile, int32(tile.row_tiles - 1)))]
+        )
         if tile.rest and tile.row_tiles == 1:
             cuts = [(tile.rest, None)]
         for rows, row_condition in cuts:
@@ -74,7 +78,9 @@ def _column_cuts(columns: int, per_tile: int, tiles: int, column_tile: Expr) -> 
 def _row_points(f: Function, spec: Dot, block: Block) -> list[list[Expr]]:
     """Batch and row indices of each row of the tile."""
     if len(spec.rows) <= 1:
-        return [[*block.batch, *([f.index(t.Add(block.row, int32(r))) if r else block.row] if spec.rows else [])] for r in range(block.rows)]
+        return [
+            [*block.batch, *([f.index(t.Add(block.row, int32(r))) if r else block.row] if spec.rows else [])] for r in range(block.rows)
+        ]
     if spec.rows[-1] % block.rows == 0:
         first = split_index(f, block.row, spec.rows)
         return [[*block.batch, *first[:-1], t.Add(first[-1], int32(r)) if r else first[-1]] for r in range(block.rows)]
@@ -98,7 +104,9 @@ def _block(f: Function, spec: Dot, machine: Machine, block: Block) -> None:
     makers = [Arithmetic(f, w, machine.fma) for w in block.widths]
     acc = [[f.local(a.v(spec.dtype), 1) for a in makers] for _ in range(block.rows)]
     per_batch = depth * sum(panels(spec.columns))
-    b_base = f.index(t.Add(affine(list(block.batch), [s * per_batch for s in spec.b.strides], spec.b.offset), t.Mul(block.column, int32(depth))))
+    b_base = f.index(
+        t.Add(affine(list(block.batch), [s * per_batch for s in spec.b.strides], spec.b.offset), t.Mul(block.column, int32(depth)))
+    )
     for r, point in enumerate(points):
         for p, a in enumerate(makers):
             f.store(acc[r][p], 0, _start(f, a, spec, block, point, p))
@@ -121,7 +129,16 @@ def _start(f: Function, a: Arithmetic, spec: Dot, block: Block, point: list[Expr
     return f.load(scratch, 0, a.lanes)
 
 
-def _chains(f: Function, spec: Dot, block: Block, bases: Sequence[tuple[Expr, int]], makers: list[Arithmetic], acc: list[list[Any]], b_base: Expr, depth: int) -> None:
+def _chains(
+    f: Function,
+    spec: Dot,
+    block: Block,
+    bases: Sequence[tuple[Expr, int]],
+    makers: list[Arithmetic],
+    acc: list[list[Any]],
+    b_base: Expr,
+    depth: int,
+) -> None:
     k_strides = spec.a.strides[len(spec.batch) + len(spec.rows) :]
     *outer, inner = spec.k
     unroll = max(u for u in range(1, UNROLL + 1) if inner % u == 0) if inner > 8 else inner
@@ -131,7 +148,10 @@ def _chains(f: Function, spec: Dot, block: Block, bases: Sequence[tuple[Expr, in
 
     def step(a_offset: Expr, k: Expr, u: int) -> None:
         """Chain step k + u; a_offset is the address of step k relative to the rows' bases."""
-        columns = [f.let(f.load(f.buffers[spec.b.arg], t.Add(t.Add(panel_bases[p], t.Mul(k, int32(w))), int32(u * w)), w), makers[p].v(spec.dtype)) for p, w in enumerate(block.widths)]
+        columns = [
+            f.let(f.load(f.buffers[spec.b.arg], t.Add(t.Add(panel_bases[p], t.Mul(k, int32(w))), int32(u * w)), w), makers[p].v(spec.dtype))
+            for p, w in enumerate(block.widths)
+        ]
         for r, (base, constant) in enumerate(bases):
             scalar = f.let(f.load(f.buffers[spec.a.arg], t.Add(t.Add(base, a_offset), int32(constant + u * k_strides[-1]))), spec.dtype)
             for p, a in enumerate(makers):
@@ -163,7 +183,9 @@ def _chains(f: Function, spec: Dot, block: Block, bases: Sequence[tuple[Expr, in
     nest(0, [])
 
 
-def _finish(f: Function, spec: Dot, machine: Machine, block: Block, points: list[list[Expr]], makers: list[Arithmetic], acc: list[list[Any]]) -> None:
+def _finish(
+    f: Function, spec: Dot, machine: Machine, block: Block, points: list[list[Expr]], makers: list[Arithmetic], acc: list[list[Any]]
+) -> None:
     """+ 0, the body, the store."""
     result = spec.body[-1].dtype if spec.body else spec.dtype
     heavy = bodies.weight(spec.body) > INLINE_BODY
@@ -201,4 +223,3 @@ def _canonical(f: Function, a: Arithmetic, spec: Dot, value: Expr) -> Expr:
     if not spec.dtype.startswith("float"):
         return f.let(value, a.v(spec.dtype))
     return f.let(t.Add(value, a.const(0.0, spec.dtype)), a.v(spec.dtype))
-

@@ -1,4 +1,5 @@
 """Elementwise and movement kernels: one loop nest, the innermost dimension in vectors."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

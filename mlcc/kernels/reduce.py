@@ -1,4 +1,5 @@
 """Reductions in the contract's 16 lanes, vectors along the reduced axis or across outputs."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -131,11 +132,13 @@ def _across(f: Function, spec: Reduce, machine: Machine, point: list[Expr]) -> N
             acc = f.local(a.v(spec.dtype), width)
             for j in range(width):
                 f.store(acc, j, a.const(start_value(spec.kind, spec.dtype), spec.dtype))
+
             def add(flat: Expr, lane: Expr, a: Arithmetic = a, acc: Any = acc, column: Expr = column) -> None:
                 indices = split_index(f, flat, spec.reduced)
                 address = [*point, column, *indices]
                 x = _column_load(f, a, spec, address, len(spec.dims) - 1)
                 f.store(acc, lane, combine(a, spec.kind, spec.dtype, f.load(acc, lane), x))
+
             if total <= 64:
                 for k in range(total):
                     add(int32(k), int32(k % width))
@@ -156,4 +159,3 @@ def _column_load(f: Function, a: Arithmetic, spec: Reduce, address: list[Expr], 
     if a.lanes > 1 and stride == 0:
         return a.wide(f.load(buffer, base))
     return f.load(buffer, base, a.lanes, stride)
-

@@ -1,4 +1,5 @@
 """Sequential kernels: argmax and argmin, cumulative sums, top-k, scatter."""
+
 from __future__ import annotations
 
 from contextlib import ExitStack
@@ -89,7 +90,9 @@ def _top_k(f: Function, a: Arithmetic, spec: Scan, point: list[Expr]) -> None:
         f.store(best, 0, a.const(0, spec.dtype))
         with f.loop(int32(0), spec.extent) as i:
             x = f.let(bodies.load(f, a, spec.source, spec.dtype, [*point, i]), spec.dtype)
-            last, last_at, top, top_at = (f.let(f.load(b, 0), d) for b, d in ((previous, spec.dtype), (previous_at, "int32"), (best, spec.dtype), (where, "int32")))
+            last, last_at, top, top_at = (
+                f.let(f.load(b, 0), d) for b, d in ((previous, spec.dtype), (previous_at, "int32"), (best, spec.dtype), (where, "int32"))
+            )
             fresh = t.Or(t.LT(last_at, int32(0)), before(last, last_at, x, i))
             with f.when(t.And(fresh, t.Or(t.LT(top_at, int32(0)), before(x, i, top, top_at)))):
                 f.store(best, 0, x)
@@ -117,7 +120,11 @@ def emit_scatter(spec: Scatter, machine: Machine) -> Any:
         if spec.reduction != "none":
             old = f.let(f.load(buffer, address), register)
             kind = {"add": "ReduceSum", "mul": "ReduceProd"}.get(spec.reduction)
-            new = combine(a, kind, spec.dtype, old, new) if kind else bodies.elementwise(f, a, {"max": "Max", "min": "Min"}[spec.reduction], spec.dtype, [old, new])
+            new = (
+                combine(a, kind, spec.dtype, old, new)
+                if kind
+                else bodies.elementwise(f, a, {"max": "Max", "min": "Min"}[spec.reduction], spec.dtype, [old, new])
+            )
         if spec.dtype == "bool":
             new = t.Select(new, a.const(1, "uint8"), a.const(0, "uint8"))
         f.store(buffer, address, new)

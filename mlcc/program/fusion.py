@@ -3,6 +3,7 @@
 Groups grow upwards from a sink: a producer joins when all its readers are inside, so that nothing else needs its result; the group
 is then convex and has one output.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -63,14 +64,22 @@ def fuse(graph: CoreGraph) -> list[Group]:
             while frontier:
                 frontier = False
                 inside = {id(m) for m in members}
-                candidates = {id(p): p for m in members if m is not anchor for v in m.inputs if (p := producer.get(v)) is not None and id(p) not in taken}
+                candidates = {
+                    id(p): p
+                    for m in members
+                    if m is not anchor
+                    for v in m.inputs
+                    if (p := producer.get(v)) is not None and id(p) not in taken
+                }
                 for p in sorted(candidates.values(), key=lambda n: -position[id(n)]):
                     if not (is_elementwise(p) or (anchor is None and takes_followers(p, graph))):
                         continue
                     v = p.outputs[0]
                     if v in outputs or graph.types[v].shape != shape or any(id(r) not in inside or r is anchor for r in readers.get(v, [])):
                         continue
-                    if len({u for m in (*members, p) for u in m.inputs if u not in graph.constants or graph.constants[u].size > 1}) > MAX_OPERANDS + len(members):
+                    if len(
+                        {u for m in (*members, p) for u in m.inputs if u not in graph.constants or graph.constants[u].size > 1}
+                    ) > MAX_OPERANDS + len(members):
                         continue
                     members.append(p)
                     taken.add(id(p))
@@ -80,4 +89,3 @@ def fuse(graph: CoreGraph) -> list[Group]:
         members.sort(key=lambda n: position[id(n)])
         groups.append(Group(tuple(members), anchor))
     return sorted(groups, key=lambda g: position[id(g.sink)])
-

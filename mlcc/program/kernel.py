@@ -3,6 +3,7 @@
 A kernel iterates over dimensions; an `Access` says where an operand's element lies: argument `arg`, at Σ index·stride + offset
 elements. What happens to each element is a straight-line `Body`.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass

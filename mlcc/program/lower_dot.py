@@ -1,4 +1,5 @@
 """Matrix products and convolutions → Dot and Chain kernels."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -32,8 +33,20 @@ def known(s: Lowering, value: str) -> np.ndarray | None:
     return s.graph.constants.get(value)
 
 
-def dot(s: Lowering, group: Group, origin: str, out: View, rows: Sequence[int], batch: Sequence[int], column: int, k: Sequence[tuple[int, int]], a: View,
-        packed: str, batch_advance: Sequence[int], init: View | None) -> None:
+def dot(
+    s: Lowering,
+    group: Group,
+    origin: str,
+    out: View,
+    rows: Sequence[int],
+    batch: Sequence[int],
+    column: int,
+    k: Sequence[tuple[int, int]],
+    a: View,
+    packed: str,
+    batch_advance: Sequence[int],
+    init: View | None,
+) -> None:
     """One Dot call. `rows`, `batch`, `column` are axes of `out`; `a`'s strides lie over out's axes (0 for the column); k: (extent, stride of a)."""
     assert group.anchor is not None
     value = group.sink.outputs[0]
@@ -58,9 +71,18 @@ def dot(s: Lowering, group: Group, origin: str, out: View, rows: Sequence[int], 
     index = iter(range(2 if init is None else 3, len(tables)))
     body = finish_body(steps, lambda st: place(next(index), st[column]))
     spec = Dot(
-        tuple(arguments.types), a.dtype, tuple(out.shape[i] for i in batch), row_dims, k_dims, out.shape[column],
-        Access(a_arg, (*(a.strides[x] for x in batch), *row_strides[0], *k_strides)), Access(b_arg, tuple(batch_advance)),
-        Access(init_arg, place(2, init.strides[column])) if init is not None else None, body, Access(target, place(1, out.strides[column])))
+        tuple(arguments.types),
+        a.dtype,
+        tuple(out.shape[i] for i in batch),
+        row_dims,
+        k_dims,
+        out.shape[column],
+        Access(a_arg, (*(a.strides[x] for x in batch), *row_strides[0], *k_strides)),
+        Access(b_arg, tuple(batch_advance)),
+        Access(init_arg, place(2, init.strides[column])) if init is not None else None,
+        body,
+        Access(target, place(1, out.strides[column])),
+    )
     s.call(spec, arguments, value, origin, [target])
 
 
@@ -77,7 +99,13 @@ def pack_dynamic(s: Lowering, b: View, value: str, origin: str) -> str:
     if rest:
         pieces.append((1, rest, panels(n)[-1], full))
     for number, valid, panel_width, first in pieces:
-        source = View(b.buffer, b.dtype, (*lead, number, k, valid), (*lead_strides, PANEL * b.strides[-1], b.strides[-2], b.strides[-1]), b.offset + first * PANEL * b.strides[-1])
+        source = View(
+            b.buffer,
+            b.dtype,
+            (*lead, number, k, valid),
+            (*lead_strides, PANEL * b.strides[-1], b.strides[-2], b.strides[-1]),
+            b.offset + first * PANEL * b.strides[-1],
+        )
         target = View(name, b.dtype, source.shape, (*lead_out, k * panel_width, panel_width, 1), first * PANEL * k)
         s.copy(source, target, value, origin)
     return name
@@ -160,7 +188,11 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
         part = out.slice((0, g * per_out, *(0,) * rank), (1,) * len(shape), (shape[0], per_out, *shape[2:]))
         operand = View(x.buffer, x.dtype, part.shape, (x.strides[0], 0, *spatial), x.offset + g * per_in * x.strides[1])
         packed = _packed_kernel(s, node, g, per_out, order, origin)
-        start = View(bias.buffer, bias.dtype, part.shape, (0, bias.strides[0], *(0,) * rank), bias.offset + g * per_out * bias.strides[0]) if bias is not None else None
+        start = (
+            View(bias.buffer, bias.dtype, part.shape, (0, bias.strides[0], *(0,) * rank), bias.offset + g * per_out * bias.strides[0])
+            if bias is not None
+            else None
+        )
         dot(s, group, origin, part, [0, *range(2, 2 + rank)], [], 1, [*taps, (per_in, x.strides[1])], operand, packed, (), start)
 
 
@@ -184,7 +216,17 @@ def _packed_kernel(s: Lowering, node: Node, g: int, per_out: int, order: tuple[i
     return pack_dynamic(s, flat, f"{node.outputs[0]}.weights", origin)
 
 
-def _depthwise(s: Lowering, group: Group, origin: str, out: View, x: View, spatial: tuple[int, ...], taps: list[tuple[int, int]], bias: View | None, per_out: int) -> None:
+def _depthwise(
+    s: Lowering,
+    group: Group,
+    origin: str,
+    out: View,
+    x: View,
+    spatial: tuple[int, ...],
+    taps: list[tuple[int, int]],
+    bias: View | None,
+    per_out: int,
+) -> None:
     """One input channel a group: Chain over (n, spatial…, group, output within the group); weights as [kernel…, channel]."""
     node, value = group.anchor, group.sink.outputs[0]
     assert node is not None
@@ -210,8 +252,13 @@ def _depthwise(s: Lowering, group: Group, origin: str, out: View, x: View, spati
         return (strides[0], *strides[2:], strides[1] * per_out, strides[1])
 
     loads = [over(st) for _, st in steps if st is not None]
-    tables = [(x.strides[0], *spatial, x.strides[1], 0), (0,) * (1 + rank) + (per_out, 1), over(out.strides),
-              *([(0,) * (1 + rank) + (bias.strides[0] * per_out, bias.strides[0])] if bias is not None else []), *loads]
+    tables = [
+        (x.strides[0], *spatial, x.strides[1], 0),
+        (0,) * (1 + rank) + (per_out, 1),
+        over(out.strides),
+        *([(0,) * (1 + rank) + (bias.strides[0] * per_out, bias.strides[0])] if bias is not None else []),
+        *loads,
+    ]
     merged, strides = collapse(dims, tables)
     if not merged:
         merged, strides = (1,), [(0,) for _ in tables]
@@ -222,8 +269,17 @@ def _depthwise(s: Lowering, group: Group, origin: str, out: View, x: View, spati
         reduced, x_taps, w_taps = (1,), (0,), (0,)
     rest = iter(strides[3 + (bias is not None) :])
     body = finish_body(steps, lambda _: next(rest))
-    spec = Chain(tuple(a.types), x.dtype, merged, reduced, Access(x_arg, (*strides[0], *x_taps)), Access(w_arg, (*strides[1], *w_taps)),
-                 Access(bias_arg, strides[3]) if bias is not None else None, body, Access(target, strides[2]))
+    spec = Chain(
+        tuple(a.types),
+        x.dtype,
+        merged,
+        reduced,
+        Access(x_arg, (*strides[0], *x_taps)),
+        Access(w_arg, (*strides[1], *w_taps)),
+        Access(bias_arg, strides[3]) if bias is not None else None,
+        body,
+        Access(target, strides[2]),
+    )
     s.call(spec, a, value, origin, [target])
 
 
@@ -240,10 +296,13 @@ def conv_transpose(s: Lowering, group: Group, origin: str) -> None:
     s.views[value] = out
     x_shape = s.graph.types[node.inputs[0]].shape
     bias = s.view(node.inputs[2]) if len(node.inputs) > 2 else None
-    phases = [[_phase(r, node["before"][i], strides[i], dilations[i], w_shape[2 + i]) for r in range(min(strides[i], shape[2 + i]))] for i in range(rank)]
+    phases = [
+        [_phase(r, node["before"][i], strides[i], dilations[i], w_shape[2 + i]) for r in range(min(strides[i], shape[2 + i]))]
+        for i in range(rank)
+    ]
     reach_low, reach_high = [0] * rank, [0] * rank
     for i in range(rank):
-        for r, (first, count, _, start, step) in enumerate(phases[i]):
+        for r, (_, count, _, start, step) in enumerate(phases[i]):
             outputs = -(-(shape[2 + i] - r) // strides[i])
             if count and outputs:
                 ends = [start, start + step * (count - 1)]
@@ -257,25 +316,33 @@ def conv_transpose(s: Lowering, group: Group, origin: str) -> None:
             counts = [-(-(shape[2 + i] - r) // strides[i]) for i, r in enumerate(position)]
             cut_start, cut_steps = (0, g * per_out, *position), (1, 1, *strides)
             part = out.slice(cut_start, cut_steps, (shape[0], per_out, *counts))
-            start = View(bias.buffer, bias.dtype, part.shape, (0, bias.strides[0], *(0,) * rank), bias.offset + g * per_out * bias.strides[0]) if bias is not None else None
+            first: View | None = (
+                View(bias.buffer, bias.dtype, part.shape, (0, bias.strides[0], *(0,) * rank), bias.offset + g * per_out * bias.strides[0])
+                if bias is not None
+                else None
+            )
             if any(c[1] == 0 for c in chosen):
-                _no_taps(s, part, start, value, origin)
+                _no_taps(s, part, first, value, origin)
                 continue
             packed = _packed_taps(s, node, weights, g * per_in, per_in, [(c[0], c[1], c[2]) for c in chosen], origin)
             offset = x.offset + g * per_in * x.strides[1] + sum((reach_low[i] + c[3]) * x.strides[2 + i] for i, c in enumerate(chosen))
             operand = View(x.buffer, x.dtype, part.shape, (x.strides[0], 0, *x.strides[2:]), offset)
             k = [*((c[1], c[4] * x.strides[2 + i]) for i, c in enumerate(chosen)), (per_in, x.strides[1])]
-            dot(s, group, origin, part, [0, *range(2, 2 + rank)], [], 1, k, operand, packed, (), start)
+            dot(s, group, origin, part, [0, *range(2, 2 + rank)], [], 1, k, operand, packed, (), first)
 
 
-def _packed_taps(s: Lowering, node: Node, weights: np.ndarray | None, first: int, per_in: int, chosen: Sequence[tuple[int, int, int]], origin: str) -> str:
+def _packed_taps(
+    s: Lowering, node: Node, weights: np.ndarray | None, first: int, per_in: int, chosen: Sequence[tuple[int, int, int]], origin: str
+) -> str:
     """Panels of the kernel positions (start, count, step along each axis) that one phase sees: [kernel…, in, out]."""
     perm = (*range(2, 2 + len(chosen)), 0, 1)
     if weights is not None:
         taps = weights[(slice(first, first + per_in), slice(None), *(slice(a, a + n * step, step) for a, n, step in chosen))]
         return s.constant(pack(np.transpose(taps, perm).reshape(1, -1, taps.shape[1])), s.graph.types[node.inputs[1]].dtype)
     w = s.view(node.inputs[1])
-    part = w.slice((first, 0, *(a for a, _, _ in chosen)), (1, 1, *(step for _, _, step in chosen)), (per_in, w.shape[1], *(n for _, n, _ in chosen))).transpose(perm)
+    part = w.slice(
+        (first, 0, *(a for a, _, _ in chosen)), (1, 1, *(step for _, _, step in chosen)), (per_in, w.shape[1], *(n for _, n, _ in chosen))
+    ).transpose(perm)
     flat = s.materialise(part, range(len(part.shape)), f"{node.outputs[0]}.weights", origin).reshape((prod(part.shape[:-1]), w.shape[1]))
     assert flat is not None
     return pack_dynamic(s, flat, f"{node.outputs[0]}.weights", origin)
@@ -297,7 +364,16 @@ def _no_taps(s: Lowering, part: View, bias: View | None, value: str, origin: str
         s.fill(part, 0 if not part.dtype.startswith("float") else 0.0, value, origin)
         return
     zero = Step("const", part.dtype, value=0.0 if part.dtype.startswith("float") else 0)
-    s.map(part, lambda a: [(Step("load", part.dtype, access=Access(a.view(bias), ())), bias.strides), (zero, None), (Step("Add", part.dtype, (0, 1)), None)], value, origin)
+    s.map(
+        part,
+        lambda a: [
+            (Step("load", part.dtype, access=Access(a.view(bias), ())), bias.strides),
+            (zero, None),
+            (Step("Add", part.dtype, (0, 1)), None),
+        ],
+        value,
+        origin,
+    )
 
 
 TABLE: dict[str, Callable[[Lowering, Group, str], None]] = {"MatMul": matmul, "Conv": conv, "ConvTranspose": conv_transpose}

@@ -1,4 +1,5 @@
 """Reductions and pools → Reduce kernels; a pool is a reduction over a view whose windows overlap."""
+
 from __future__ import annotations
 
 from mlcc.graph.operators import family
@@ -33,7 +34,11 @@ def reduce(s: Lowering, group: Group, origin: str) -> None:
     steps = steps or []
     source_arg, target = a.view(kept), a.view(out)
     order = order_of(out)
-    tables = [tuple(kept.strides[i] for i in order), tuple(out.strides[i] for i in order), *(tuple(st[i] for i in order) for _, st in steps if st is not None)]
+    tables = [
+        tuple(kept.strides[i] for i in order),
+        tuple(out.strides[i] for i in order),
+        *(tuple(st[i] for i in order) for _, st in steps if st is not None),
+    ]
     dims, merged = collapse([out.shape[i] for i in order], tables)
     if not dims:
         dims, merged = (1,), [(0,) for _ in tables]
@@ -42,7 +47,16 @@ def reduce(s: Lowering, group: Group, origin: str) -> None:
         reduced, inner = (1,), (0,)
     rest = iter(merged[2:])
     body = finish_body(steps, lambda _: next(rest))
-    spec = Reduce(tuple(a.types), kind, s.graph.types[node.inputs[0]].dtype, dims, reduced, Access(source_arg, (*merged[0], *inner)), body, Access(target, merged[1]))
+    spec = Reduce(
+        tuple(a.types),
+        kind,
+        s.graph.types[node.inputs[0]].dtype,
+        dims,
+        reduced,
+        Access(source_arg, (*merged[0], *inner)),
+        body,
+        Access(target, merged[1]),
+    )
     s.call(spec, a, value, origin, [target])
 
 
@@ -63,5 +77,3 @@ def _lowest(dtype: str) -> float | int:
     if dtype.startswith("float"):
         return float("-inf")
     return 0 if dtype.startswith("u") else -(1 << (int(dtype[3:]) - 1))
-
-

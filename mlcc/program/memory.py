@@ -1,4 +1,5 @@
 """The memory plan: offsets in one arena from lifetimes."""
+
 from __future__ import annotations
 
 import random

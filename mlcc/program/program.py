@@ -1,4 +1,5 @@
 """The loop program and its rules."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -82,6 +83,7 @@ def lifetimes(calls: tuple[KernelCall, ...]) -> dict[str, tuple[int, int]]:
 
 def validate(program: Program) -> None:
     """Raise where the program breaks its rules: known kernels and buffers, arena bounds, no overlap of live buffers, nothing read before it is written."""
+
     def broken(what: str) -> Error:
         return Error("model", f"invalid program: {what}", program.name)
 
@@ -112,6 +114,6 @@ def validate(program: Program) -> None:
         for y in arena[i + 1 :]:
             if y.offset >= x.offset + x.nbytes:
                 break
-            (a, b), (c, d) = alive[x.name], alive[y.name]
-            if a <= d and c <= b:
+            (first, last), (start, end) = alive[x.name], alive[y.name]
+            if first <= end and start <= last:
                 raise broken(f"{x.name} and {y.name} overlap while both live")

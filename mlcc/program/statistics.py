@@ -1,4 +1,5 @@
 """Figures about a program."""
+
 from __future__ import annotations
 
 from math import prod

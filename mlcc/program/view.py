@@ -1,4 +1,5 @@
 """Strided views: most data movement is a change of strides, not a copy."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -22,20 +23,27 @@ class View:
 
     @property
     def row_major(self) -> bool:
-        return self.strides == row_major(self.shape) or all(s == t or n == 1 for n, s, t in zip(self.shape, self.strides, row_major(self.shape)))
+        return self.strides == row_major(self.shape) or all(
+            s == t or n == 1 for n, s, t in zip(self.shape, self.strides, row_major(self.shape))
+        )
 
-    def transpose(self, perm: Sequence[int]) -> "View":
+    def transpose(self, perm: Sequence[int]) -> View:
         return replace(self, shape=tuple(self.shape[p] for p in perm), strides=tuple(self.strides[p] for p in perm))
 
-    def slice(self, starts: Sequence[int], steps: Sequence[int], shape: Sequence[int]) -> "View":
-        return replace(self, shape=tuple(shape), strides=tuple(s * t for s, t in zip(self.strides, steps)), offset=self.offset + sum(a * s for a, s in zip(starts, self.strides)))
+    def slice(self, starts: Sequence[int], steps: Sequence[int], shape: Sequence[int]) -> View:
+        return replace(
+            self,
+            shape=tuple(shape),
+            strides=tuple(s * t for s, t in zip(self.strides, steps)),
+            offset=self.offset + sum(a * s for a, s in zip(starts, self.strides)),
+        )
 
-    def expand(self, shape: Sequence[int]) -> "View":
+    def expand(self, shape: Sequence[int]) -> View:
         lead = len(shape) - len(self.shape)
         strides = (0,) * lead + tuple(0 if n == 1 else s for n, s in zip(self.shape, self.strides))
         return replace(self, shape=tuple(shape), strides=strides)
 
-    def reshape(self, shape: Sequence[int]) -> "View | None":
+    def reshape(self, shape: Sequence[int]) -> View | None:
         """The same elements in row-major order under another shape, or None where strides cannot say that."""
         if prod(shape) == 0:
             return replace(self, shape=tuple(shape), strides=row_major(shape))
@@ -64,7 +72,7 @@ class View:
                         return None
                     wanted *= new[k]
                     k += 1
-            for (n, s), (m, t) in zip(old[at : j - 1], old[at + 1 : j]):
+            for (_, s), (m, t) in zip(old[at : j - 1], old[at + 1 : j]):
                 if s != t * m:
                     return None
             step = old[j - 1][1]
@@ -92,7 +100,7 @@ def ordered(shape: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
 
 def order_of(view: View) -> tuple[int, ...]:
     """Axes from the largest stride to the smallest; extents of 1 keep their place as well as they can."""
-    keyed = []
+    keyed: list[tuple[int, int]] = []
     for axis, (n, s) in enumerate(zip(view.shape, view.strides)):
         if n == 1:
             s = keyed[-1][0] if keyed else 1 << 62

@@ -1,5 +1,9 @@
 """Dot-like operators of the reference (matmul, conv, pool windows): gather the operands into rows, then one chain per output."""
+
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +47,11 @@ def windows(x: Array, kernel: tuple[int, ...], strides: tuple[int, ...], dilatio
     out = [(s - d * (k - 1) - 1) // st + 1 for s, k, st, d in zip(spatial, kernel, strides, dilations)]
     step = x.strides[2:]
     return np.lib.stride_tricks.as_strided(
-        x, (*x.shape[:2], *out, *kernel), (*x.strides[:2], *(b * s for b, s in zip(step, strides)), *(b * d for b, d in zip(step, dilations))), writeable=False)
+        x,
+        (*x.shape[:2], *out, *kernel),
+        (*x.strides[:2], *(b * s for b, s in zip(step, strides)), *(b * d for b, d in zip(step, dilations))),
+        writeable=False,
+    )
 
 
 def padded(x: Array, before: tuple[int, ...], after: tuple[int, ...], value: float = 0) -> Array:
@@ -86,7 +94,7 @@ def _depthwise(view: Array, w: Array, bias: Array | None, out: Array, per_out: i
 def conv_transpose(node: Node, x: Array, w: Array, bias: Array | None = None) -> Array:
     """Each output sums over the kernel positions that reach it, row-major, then input channel; others are skipped."""
     group, strides, dilations = node["group"], node["strides"], node["dilations"]
-    kernel, rank = w.shape[2:], x.ndim - 2
+    kernel = w.shape[2:]
     per_in, per_out = x.shape[1] // group, w.shape[1]
     full = [(s - 1) * st + (k - 1) * d + 1 for s, st, k, d in zip(x.shape[2:], strides, kernel, dilations)]
     extended = [max(f, b + o) for f, b, o in zip(full, node["before"], node["shape"])]
@@ -98,7 +106,11 @@ def conv_transpose(node: Node, x: Array, w: Array, bias: Array | None = None) ->
         rows = np.moveaxis(x[:, g * per_in : (g + 1) * per_in], 1, -1)
         flat = rows.reshape(-1, per_in)
         for position in np.ndindex(*kernel):
-            place = (slice(None), *(slice(p * d, p * d + (s - 1) * st + 1, st) for p, d, s, st in zip(position, dilations, x.shape[2:], strides)), slice(None))
+            place = (
+                slice(None),
+                *(slice(p * d, p * d + (s - 1) * st + 1, st) for p, d, s, st in zip(position, dilations, x.shape[2:], strides)),
+                slice(None),
+            )
             matrix = w[(slice(g * per_in, (g + 1) * per_in), slice(None), *position)]
             acc[place] = chain(flat, matrix, acc[place].reshape(-1, per_out)).reshape(*rows.shape[:-1], per_out)
         pieces.append(acc + np.zeros((), x.dtype))
@@ -112,6 +124,7 @@ def pool(kind: str):  # type: ignore[no-untyped-def]
         view = windows(padded(x, node["before"], node["after"], value), node["kernel"], node["strides"], node["dilations"])
         rank = x.ndim - 2
         return reduce_rows(kind, view.reshape(*view.shape[: 2 + rank], -1))
+
     return run
 
 
@@ -119,4 +132,10 @@ def lowest(dtype: np.dtype) -> float | int:
     return int(np.iinfo(dtype).min) if dtype.kind in "iu" else float("-inf")
 
 
-TABLE = {"MatMul": matmul, "Conv": conv, "ConvTranspose": conv_transpose, "PoolMax": pool("ReduceMax"), "PoolSum": pool("ReduceSum")}
+TABLE: dict[str, Callable[..., Any]] = {
+    "MatMul": matmul,
+    "Conv": conv,
+    "ConvTranspose": conv_transpose,
+    "PoolMax": pool("ReduceMax"),
+    "PoolSum": pool("ReduceSum"),
+}

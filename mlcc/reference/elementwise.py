@@ -1,7 +1,9 @@
 """Elementwise operators of the reference."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +17,13 @@ Array = np.ndarray
 
 def storage(function: Callable[..., Array]) -> Callable[..., Array]:
     """float16 and bfloat16 are storage: compute in float32, round once."""
+
     def wrapped(*args: Array) -> Array:
         dtype = args[0].dtype
         if dtype.itemsize == 2 and dtype.kind not in "iu":
             return function(*(a.astype(np.float32) for a in args)).astype(dtype)
         return function(*args)
+
     return wrapped
 
 
@@ -79,6 +83,7 @@ def elementary(name: str) -> Callable[..., Array]:
         if args[0].dtype != np.float32:
             raise Error("unsupported", f"{name} of {args[0].dtype}", hint="cast to float32")
         return native.elementary(name, *args)
+
     return run
 
 
@@ -86,16 +91,37 @@ def where(c: Array, a: Array, b: Array) -> Array:
     return np.where(c, a, b)
 
 
-TABLE: dict[str, Callable[..., Array]] = {
-    "Add": storage(np.add), "Sub": storage(np.subtract), "Mul": storage(np.multiply), "Div": storage(divide),
-    "Min": lambda a, b: np.where((a < b) | (a != a), a, b), "Max": lambda a, b: np.where((b < a) | (a != a), a, b),
-    "Mod": modulo, "Fmod": storage(fmod),
-    "Neg": lambda a: np.negative(a), "Abs": np.abs, "Sqrt": storage(np.sqrt), "Floor": np.floor, "Ceil": np.ceil, "Round": np.rint,
-    "Relu": lambda a: np.where(a < 0, np.zeros((), a.dtype), a), "Identity": lambda a: a,
+TABLE: dict[str, Callable[..., Any]] = {
+    "Add": storage(np.add),
+    "Sub": storage(np.subtract),
+    "Mul": storage(np.multiply),
+    "Div": storage(divide),
+    "Min": lambda a, b: np.where((a < b) | (a != a), a, b),
+    "Max": lambda a, b: np.where((b < a) | (a != a), a, b),
+    "Mod": modulo,
+    "Fmod": storage(fmod),
+    "Neg": lambda a: np.negative(a),
+    "Abs": np.abs,
+    "Sqrt": storage(np.sqrt),
+    "Floor": np.floor,
+    "Ceil": np.ceil,
+    "Round": np.rint,
+    "Relu": lambda a: np.where(a < 0, np.zeros((), a.dtype), a),
+    "Identity": lambda a: a,
     **{name: elementary(name) for name in SEQUENCES},
-    "Equal": np.equal, "Less": np.less, "LessOrEqual": np.less_equal,
-    "And": np.logical_and, "Or": np.logical_or, "Xor": np.logical_xor, "Not": np.logical_not,
-    "BitwiseAnd": np.bitwise_and, "BitwiseOr": np.bitwise_or, "BitwiseXor": np.bitwise_xor, "BitwiseNot": np.invert,
-    "ShiftLeft": lambda a, b: shift(a, b, True), "ShiftRight": lambda a, b: shift(a, b, False),
-    "IsNaN": np.isnan, "Where": where,
+    "Equal": np.equal,
+    "Less": np.less,
+    "LessOrEqual": np.less_equal,
+    "And": np.logical_and,
+    "Or": np.logical_or,
+    "Xor": np.logical_xor,
+    "Not": np.logical_not,
+    "BitwiseAnd": np.bitwise_and,
+    "BitwiseOr": np.bitwise_or,
+    "BitwiseXor": np.bitwise_xor,
+    "BitwiseNot": np.invert,
+    "ShiftLeft": lambda a, b: shift(a, b, True),
+    "ShiftRight": lambda a, b: shift(a, b, False),
+    "IsNaN": np.isnan,
+    "Where": where,
 }

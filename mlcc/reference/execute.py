@@ -1,4 +1,5 @@
 """Run a core graph by the reference."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -13,7 +14,9 @@ Array = np.ndarray
 TABLE: dict[str, Callable[..., Array | tuple[Array, ...]]] = {
     **{op: (lambda f: lambda node, *a: f(*a))(f) for op, f in elementwise.TABLE.items()},
     "Cast": lambda node, a: elementwise.cast(a, node["to"]),
-    **move.TABLE, **reduce.TABLE, **dot.TABLE,
+    **move.TABLE,
+    **reduce.TABLE,
+    **dot.TABLE,
 }
 
 
@@ -24,7 +27,9 @@ def evaluate(node: Node, inputs: list[Array]) -> tuple[Array, ...]:
     return tuple(np.asarray(r) for r in result) if isinstance(result, tuple) else (np.asarray(result),)
 
 
-def execute(graph: CoreGraph, inputs: Mapping[str, Array], watch: Callable[[Node, tuple[Array, ...]], None] | None = None) -> dict[str, Array]:
+def execute(
+    graph: CoreGraph, inputs: Mapping[str, Array], watch: Callable[[Node, tuple[Array, ...]], None] | None = None
+) -> dict[str, Array]:
     """Output name → array. `watch` sees every node's outputs; a value is dropped after its last use."""
     values: dict[str, Array] = dict(graph.constants)
     for name in graph.inputs:

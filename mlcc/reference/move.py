@@ -1,5 +1,9 @@
 """Data movement in the reference."""
+
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +51,11 @@ def scatter(out: Array, where: tuple[Array, ...], updates: Array, reduction: str
     """Apply updates one after the other in row-major order."""
     flat = [np.broadcast_to(w, updates.shape[: w.ndim] if w.ndim else ()).reshape(-1) for w in where]
     count = flat[0].size if flat else 1
-    rows = updates.reshape((count, *updates.shape[len(updates.shape) - (out.ndim - len(where)):])) if out.ndim > len(where) else updates.reshape(count)
+    rows = (
+        updates.reshape((count, *updates.shape[len(updates.shape) - (out.ndim - len(where)) :]))
+        if out.ndim > len(where)
+        else updates.reshape(count)
+    )
     for i in range(count):
         at = tuple(f[i] for f in flat)
         old, new = out[at], rows[i]
@@ -75,11 +83,16 @@ def scatter_nd(node: Node, a: Array, indices: Array, updates: Array) -> Array:
     return scatter(a.copy(), parts, updates, node["reduction"])
 
 
-TABLE = {
+TABLE: dict[str, Callable[..., Any]] = {
     "Reshape": lambda node, a: a.reshape(node["shape"]),
     "Transpose": lambda node, a: np.transpose(a, node["perm"]),
     "Expand": lambda node, a: np.broadcast_to(a, node["shape"]),
     "Concat": lambda node, *parts: np.concatenate(parts, axis=node["axis"]),
-    "Slice": slice_, "Pad": pad, "Gather": gather, "GatherElements": gather_elements, "GatherND": gather_nd,
-    "ScatterElements": scatter_elements, "ScatterND": scatter_nd,
+    "Slice": slice_,
+    "Pad": pad,
+    "Gather": gather,
+    "GatherElements": gather_elements,
+    "GatherND": gather_nd,
+    "ScatterElements": scatter_elements,
+    "ScatterND": scatter_nd,
 }

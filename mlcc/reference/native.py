@@ -2,6 +2,7 @@
 
 Compiled once with the hermetic C compiler and kept in the user's cache. tests/reference checks it against the NumPy emulation.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -13,6 +14,7 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,13 +72,33 @@ def _expression(i: Instruction) -> str:
         return f"({wide})(({unsigned}){a} {symbol} ({unsigned}){b})" if integer else f"{a} {symbol} {b}"
 
     table = {
-        "arg": f"x{i.value}", "const": "", "add": wrapping("+"), "sub": wrapping("-"), "mul": wrapping("*"), "div": f"{a} / {b}",
-        "fma": f"fma1({a}, {b}, {c})", "sqrt": f"sqrt1({a})", "neg": f"({wide})(0 - ({unsigned}){a})" if integer else f"-{a}", "abs": f"__builtin_fabsf({a})",
-        "and": f"{a} & {b}", "or": f"{a} | {b}", "xor": f"{a} ^ {b}", "not": f"!{a}",
-        "shl": f"({wide})(({unsigned}){a} << {b})", "sar": f"{a} >> {b}", "shr": f"({wide})((({unsigned}){a} >> ({b} & {31 if i.dtype == 'i32' else 63})) & -(({unsigned})({b} < {32 if i.dtype == 'i32' else 64})))",
-        "lt": f"{a} < {b}", "le": f"{a} <= {b}", "eq": f"{a} == {b}", "select": f"{a} ? {b} : {c}",
-        "bits": f"bits_of({a})", "float_of_bits": f"float_of({a})", "to_float": f"(float){a}", "to_int64": f"(int64_t){a}",
-        "zero_extend": f"(int64_t)(uint32_t){a}", "narrow": f"(int32_t){a}",
+        "arg": f"x{i.value}",
+        "const": "",
+        "add": wrapping("+"),
+        "sub": wrapping("-"),
+        "mul": wrapping("*"),
+        "div": f"{a} / {b}",
+        "fma": f"fma1({a}, {b}, {c})",
+        "sqrt": f"sqrt1({a})",
+        "neg": f"({wide})(0 - ({unsigned}){a})" if integer else f"-{a}",
+        "abs": f"__builtin_fabsf({a})",
+        "and": f"{a} & {b}",
+        "or": f"{a} | {b}",
+        "xor": f"{a} ^ {b}",
+        "not": f"!{a}",
+        "shl": f"({wide})(({unsigned}){a} << {b})",
+        "sar": f"{a} >> {b}",
+        "shr": f"({wide})((({unsigned}){a} >> ({b} & {31 if i.dtype == 'i32' else 63})) & -(({unsigned})({b} < {32 if i.dtype == 'i32' else 64})))",
+        "lt": f"{a} < {b}",
+        "le": f"{a} <= {b}",
+        "eq": f"{a} == {b}",
+        "select": f"{a} ? {b} : {c}",
+        "bits": f"bits_of({a})",
+        "float_of_bits": f"float_of({a})",
+        "to_float": f"(float){a}",
+        "to_int64": f"(int64_t){a}",
+        "zero_extend": f"(int64_t)(uint32_t){a}",
+        "narrow": f"(int32_t){a}",
     }
     return _literal(i) if i.op == "const" else table[i.op]
 
@@ -89,12 +111,19 @@ def print_sequence(s: Sequence) -> str:
     lines.append(f"    return v{len(s.instructions) - 1};\n}}")
     pointers = ", ".join(f"const float *x{i}" for i in range(s.arity))
     call = ", ".join(f"x{i}[i]" for i in range(s.arity))
-    lines.append(f"void mlcc_{s.name}(int64_t n, {pointers}, float *out) {{ for (int64_t i = 0; i < n; i++) out[i] = {s.name}_1({call}); }}")
+    lines.append(
+        f"void mlcc_{s.name}(int64_t n, {pointers}, float *out) {{ for (int64_t i = 0; i < n; i++) out[i] = {s.name}_1({call}); }}"
+    )
     return "\n".join(lines) + "\n"
 
 
 def source() -> str:
-    return PRELUDE + CHAIN + CHAIN.replace("mlcc_chain", "mlcc_chain64").replace("float", "double").replace("fma1", "__builtin_fma").replace("0.0f", "0.0") + "".join(print_sequence(s) for s in SEQUENCES.values())
+    return (
+        PRELUDE
+        + CHAIN
+        + CHAIN.replace("mlcc_chain", "mlcc_chain64").replace("float", "double").replace("fma1", "__builtin_fma").replace("0.0f", "0.0")
+        + "".join(print_sequence(s) for s in SEQUENCES.values())
+    )
 
 
 @cache
@@ -108,10 +137,27 @@ def library() -> ctypes.CDLL:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as d:
             (Path(d) / "reference.c").write_text(text)
-            command = [sys.executable, "-m", "ziglang", "cc", "-shared", "-fPIC", "-O2", "-fno-math-errno", "-ffp-contract=off", "-fno-sanitize=all", *features, "reference.c", "-o", "reference.so"]
+            command = [
+                sys.executable,
+                "-m",
+                "ziglang",
+                "cc",
+                "-shared",
+                "-fPIC",
+                "-O2",
+                "-fno-math-errno",
+                "-ffp-contract=off",
+                "-fno-sanitize=all",
+                *features,
+                "reference.c",
+                "-o",
+                "reference.so",
+            ]
             done = subprocess.run(command, cwd=d, capture_output=True, text=True)
             if done.returncode:
-                raise Error("toolchain", "the reference executor does not compile", done.stderr.strip()[-300:], "is the ziglang package installed?")
+                raise Error(
+                    "toolchain", "the reference executor does not compile", done.stderr.strip()[-300:], "is the ziglang package installed?"
+                )
             os.replace(Path(d) / "reference.so", path)
     return ctypes.CDLL(str(path))
 
@@ -129,23 +175,25 @@ def _pointer(array: np.ndarray) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 
 
-def _chain(name: str, dtype: type, a: np.ndarray, b: np.ndarray, init: np.ndarray) -> np.ndarray:
+def _chain(name: str, dtype: np.dtype[Any], a: np.ndarray, b: np.ndarray, init: np.ndarray) -> np.ndarray:
     (m, k), n = a.shape, b.shape[1]
     a, b = np.ascontiguousarray(a, dtype), np.ascontiguousarray(b, dtype)
     start = np.ascontiguousarray(np.broadcast_to(init, (m, n)), dtype)
     out = np.empty((m, n), dtype)
-    getattr(library(), name)(ctypes.c_int64(m), ctypes.c_int64(n), ctypes.c_int64(k), _pointer(a), _pointer(b), _pointer(start), _pointer(out))
+    getattr(library(), name)(
+        ctypes.c_int64(m), ctypes.c_int64(n), ctypes.c_int64(k), _pointer(a), _pointer(b), _pointer(start), _pointer(out)
+    )
     return out
 
 
 def chain(a: np.ndarray, b: np.ndarray, init: np.ndarray) -> np.ndarray:
     """One fma chain per output: a [m,k], b [k,n], init broadcast to [m,n], all float32; k ascending, then + 0."""
-    return _chain("mlcc_chain", np.float32, a, b, init)
+    return _chain("mlcc_chain", np.dtype(np.float32), a, b, init)
 
 
 def chain64(a: np.ndarray, b: np.ndarray, init: np.ndarray) -> np.ndarray:
     """`chain` in float64."""
-    return _chain("mlcc_chain64", np.float64, a, b, init)
+    return _chain("mlcc_chain64", np.dtype(np.float64), a, b, init)
 
 
 def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:

@@ -1,7 +1,9 @@
 """Reductions of the reference: 16 virtual lanes, then the tree (8, 4, 2, 1); 8 lanes for binary64."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +66,7 @@ def reduction(kind: str) -> Callable[[Node, Array], Array]:
     def run(node: Node, a: Array) -> Array:
         shape = tuple(1 if i in node["axes"] else n for i, n in enumerate(a.shape))
         return reduce_rows(kind, to_rows(a, node["axes"])).reshape(shape)
+
     return run
 
 
@@ -98,14 +101,20 @@ def top_k(node: Node, a: Array) -> tuple[Array, Array]:
     """The k largest (smallest) along the axis in order; equal values by ascending index; NaN is the largest."""
     axis, k = node["axis"], node["k"]
     rows = np.moveaxis(a, axis, -1)
-    key = np.argsort(rows, axis=-1, kind="stable") if not node["largest"] else rows.shape[-1] - 1 - np.flip(np.argsort(np.flip(rows, -1), axis=-1, kind="stable"), -1)
+    key = (
+        np.argsort(rows, axis=-1, kind="stable")
+        if not node["largest"]
+        else rows.shape[-1] - 1 - np.flip(np.argsort(np.flip(rows, -1), axis=-1, kind="stable"), -1)
+    )
     chosen = key[..., :k].astype(np.int64)
     values = np.take_along_axis(rows, chosen, -1)
     return np.moveaxis(values, -1, axis), np.moveaxis(chosen, -1, axis)
 
 
-TABLE = {
+TABLE: dict[str, Callable[..., Any]] = {
     **{k: reduction(k) for k in ("ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin")},
-    "ArgMax": lambda node, a: arg_extreme(node, a, True), "ArgMin": lambda node, a: arg_extreme(node, a, False),
-    "CumSum": cumulative_sum, "TopK": top_k,
+    "ArgMax": lambda node, a: arg_extreme(node, a, True),
+    "ArgMin": lambda node, a: arg_extreme(node, a, False),
+    "CumSum": cumulative_sum,
+    "TopK": top_k,
 }

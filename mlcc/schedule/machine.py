@@ -1,4 +1,5 @@
 """What schedules know of a target's core, from its TOML."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
 """Register tiles of the packed dot kernel, by a deterministic cost model."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -35,8 +36,13 @@ def dot_tile(spec: Dot, machine: Machine) -> Tile:
                 continue
             full, rest = divmod(m, r)
             columns_full, columns_rest = divmod(len(widths), p)
-            cost = sum(count * _step_cost(rows, cols, vectors) for rows, count_r in ((r, full), (rest, int(rest > 0))) if count_r
-                       for cols, count in ((p, count_r * columns_full), (columns_rest, count_r * int(columns_rest > 0))) if cols)
+            cost = sum(
+                count * _step_cost(rows, cols, vectors)
+                for rows, count_r in ((r, full), (rest, int(rest > 0)))
+                if count_r
+                for cols, count in ((p, count_r * columns_full), (columns_rest, count_r * int(columns_rest > 0)))
+                if cols
+            )
             cost *= 1.0 + 0.02 * (rest > 0) + 0.01 * (columns_rest > 0)
             if best is None or cost < best[0]:
                 best = (cost, r, p)

@@ -4,6 +4,7 @@ LLVM, as TVM sets it up, may fuse a product into a following addition; a fence a
 Where the target has no fma instruction, the product is taken in binary64 (exact), the sum rounded to odd there and then once to
 binary32 (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008).
 """
+
 from __future__ import annotations
 
 import numpy as np
@@ -12,7 +13,14 @@ from tvm import tirx as t
 from mlcc.arithmetic.sequence import Instruction, Sequence
 from mlcc.tir.builder import Expr, Function, int32, vector
 
-BIT_NODES = {"bitwise_and": t.BitwiseAnd, "bitwise_or": t.BitwiseOr, "bitwise_xor": t.BitwiseXor, "bitwise_not": t.BitwiseNot, "shift_left": t.LShift, "shift_right": t.RShift}
+BIT_NODES = {
+    "bitwise_and": t.BitwiseAnd,
+    "bitwise_or": t.BitwiseOr,
+    "bitwise_xor": t.BitwiseXor,
+    "bitwise_not": t.BitwiseNot,
+    "shift_left": t.LShift,
+    "shift_right": t.RShift,
+}
 SEQUENCE_DTYPES = {"f32": "float32", "i32": "int32", "i64": "int64"}
 
 
@@ -32,9 +40,9 @@ class Arithmetic:
         if dtype.startswith("float"):
             value = float(value)
             if not np.isfinite(value) or (value == 0 and np.signbit(value)):
-                integer = {"float32": ("int32", np.float32, np.int32), "float64": ("int64", np.float64, np.int64)}[dtype]
-                bits = int(integer[1](value).view(integer[2]))
-                return self.wide(t.call_intrin(dtype, "tirx.reinterpret", t.IntImm(integer[0], bits)))
+                integer = dtype.replace("float", "int")
+                bits = int(np.array(value, dtype).view(integer))
+                return self.wide(t.call_intrin(dtype, "tirx.reinterpret", t.IntImm(integer, bits)))
             return self.wide(t.FloatImm(dtype, value))
         if dtype == "bool":
             return self.wide(t.IntImm("bool", int(value)))
@@ -60,7 +68,10 @@ class Arithmetic:
             return t.Add(t.Mul(a, b), c)
         if self.has_fma or dtype == "float64":
             return self.intrinsic("llvm.fma", dtype, a, b, c)
-        let = lambda x, d: self.f.let(x, self.v(d))  # noqa: E731
+
+        def let(x: Expr, d: str) -> Expr:
+            return self.f.let(x, self.v(d))
+
         product = let(self.mul("float64", self.cast("float64", a), self.cast("float64", b)), "float64")
         addend = let(self.cast("float64", c), "float64")
         total = let(t.Add(product, addend), "float64")
@@ -68,9 +79,13 @@ class Arithmetic:
         error = let(t.Add(t.Sub(product, t.Sub(total, back)), t.Sub(addend, back)), "float64")
         bits = self.f.let(self.reinterpret("int64", total), self.v("int64"))
         one, zero = self.const(1, "int64"), self.const(0.0, "float64")
-        inexact_even = t.And(t.Or(t.LT(error, zero), t.LT(zero, error)), t.EQ(self.int_op("bitwise_and", "int64", bits, one), self.const(0, "int64")))
+        inexact_even = t.And(
+            t.Or(t.LT(error, zero), t.LT(zero, error)), t.EQ(self.int_op("bitwise_and", "int64", bits, one), self.const(0, "int64"))
+        )
         away = t.Not(differ(t.LT(zero, error), t.LT(zero, total)))
-        odd = self.f.let(t.Add(bits, t.Select(inexact_even, t.Select(away, one, self.const(-1, "int64")), self.const(0, "int64"))), self.v("int64"))
+        odd = self.f.let(
+            t.Add(bits, t.Select(inexact_even, t.Select(away, one, self.const(-1, "int64")), self.const(0, "int64"))), self.v("int64")
+        )
         return self.cast("float32", self.reinterpret("float64", odd))
 
     def int_op(self, name: str, dtype: str, *args: Expr) -> Expr:
@@ -99,34 +114,58 @@ class Arithmetic:
         dtype = SEQUENCE_DTYPES.get(i.dtype, "bool")
         a, b, c = (x + [None] * 3)[:3]
         match i.op:
-            case "arg": return arguments[int(i.value or 0)]
-            case "const": return self.const(i.value or 0, dtype)
-            case "add": return t.Add(a, b)
-            case "sub": return t.Sub(a, b)
-            case "mul": return self.mul(dtype, a, b)
-            case "div": return t.Div(a, b)
-            case "fma": return self.fma(dtype, a, b, c)
-            case "sqrt": return self.sqrt(dtype, a)
-            case "neg": return self.neg(dtype, a)
-            case "abs": return self.intrinsic("llvm.fabs", dtype, a)
+            case "arg":
+                return arguments[int(i.value or 0)]
+            case "const":
+                return self.const(i.value or 0, dtype)
+            case "add":
+                return t.Add(a, b)
+            case "sub":
+                return t.Sub(a, b)
+            case "mul":
+                return self.mul(dtype, a, b)
+            case "div":
+                return t.Div(a, b)
+            case "fma":
+                return self.fma(dtype, a, b, c)
+            case "sqrt":
+                return self.sqrt(dtype, a)
+            case "neg":
+                return self.neg(dtype, a)
+            case "abs":
+                return self.intrinsic("llvm.fabs", dtype, a)
             case "and" | "or" | "xor":
                 if dtype == "bool":
                     return {"and": t.And, "or": t.Or, "xor": differ}[i.op](a, b)
                 return self.int_op(f"bitwise_{i.op}", dtype, a, b)
-            case "not": return t.Not(a)
-            case "shl": return self.int_op("shift_left", dtype, a, b)
-            case "sar": return self.int_op("shift_right", dtype, a, b)
-            case "shr": return self._shift_logical(dtype, a, b)
-            case "lt": return t.LT(a, b)
-            case "le": return t.LE(a, b)
-            case "eq": return t.EQ(a, b)
-            case "select": return t.Select(a, b, c)
-            case "bits": return self.reinterpret("int32", a)
-            case "float_of_bits": return self.reinterpret("float32", a)
-            case "to_float": return self.cast("float32", a)
-            case "to_int64": return self.cast("int64", a)
-            case "zero_extend": return self.cast("int64", self.reinterpret("uint32", a))
-            case "narrow": return self.cast("int32", a)
+            case "not":
+                return t.Not(a)
+            case "shl":
+                return self.int_op("shift_left", dtype, a, b)
+            case "sar":
+                return self.int_op("shift_right", dtype, a, b)
+            case "shr":
+                return self._shift_logical(dtype, a, b)
+            case "lt":
+                return t.LT(a, b)
+            case "le":
+                return t.LE(a, b)
+            case "eq":
+                return t.EQ(a, b)
+            case "select":
+                return t.Select(a, b, c)
+            case "bits":
+                return self.reinterpret("int32", a)
+            case "float_of_bits":
+                return self.reinterpret("float32", a)
+            case "to_float":
+                return self.cast("float32", a)
+            case "to_int64":
+                return self.cast("int64", a)
+            case "zero_extend":
+                return self.cast("int64", self.reinterpret("uint32", a))
+            case "narrow":
+                return self.cast("int32", a)
         raise AssertionError(i.op)
 
     def _shift_logical(self, dtype: str, a: Expr, b: Expr) -> Expr:

@@ -3,6 +3,7 @@
 Vectors are explicit (`float32x16`), so that no pass decides where lanes go. Each intermediate is bound to a variable, since
 TIR expressions are trees and a shared subexpression would otherwise be generated once a use.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,19 @@ import tvm
 from tvm import tirx as t
 
 Expr = Any
-BITS = {"float64": 64, "int64": 64, "uint64": 64, "float32": 32, "int32": 32, "uint32": 32, "float16": 16, "int16": 16, "uint16": 16, "int8": 8, "uint8": 8}
+BITS = {
+    "float64": 64,
+    "int64": 64,
+    "uint64": 64,
+    "float32": 32,
+    "int32": 32,
+    "uint32": 32,
+    "float16": 16,
+    "int16": 16,
+    "uint16": 16,
+    "int8": 8,
+    "uint8": 8,
+}
 
 
 def vector(dtype: str, lanes: int) -> str:
@@ -114,7 +127,7 @@ def affine(indices: Sequence[Expr], strides: Sequence[int], offset: int = 0) -> 
     for i, s in zip(indices, strides):
         if s == 0:
             continue
-        if isinstance(i, t.IntImm) or isinstance(i, int):
+        if isinstance(i, (t.IntImm, int)):
             offset += int(i) * s
             continue
         term = i if s == 1 else t.Mul(i, int32(s))

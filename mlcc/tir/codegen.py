@@ -1,4 +1,5 @@
 """TIR functions → relocatable objects with a plain C interface, for any LLVM target."""
+
 from __future__ import annotations
 
 import tempfile
@@ -6,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import tvm
-
 
 
 def object_code(function: Any, symbol: str, llvm: dict[str, Any]) -> bytes:

@@ -1,4 +1,5 @@
 """Compile many kernels: cached by content, the rest in worker processes."""
+
 from __future__ import annotations
 
 import multiprocessing
@@ -21,6 +22,7 @@ def compile_one(job: Job) -> bytes:
     """Emit a kernel and generate its object."""
     from mlcc.kernels import emit
     from mlcc.tir.codegen import object_code
+
     symbol, kernel, machine, llvm = job
     return object_code(emit(kernel, machine), symbol, {k: list(v) if isinstance(v, tuple) else v for k, v in llvm})
 
@@ -29,7 +31,9 @@ def compile_batch(jobs: Sequence[Job]) -> list[tuple[str, bytes]]:
     return [(job[0], compile_one(job)) for job in jobs]
 
 
-def compile_all(jobs: Iterable[Job], store: Store | None, processes: int, progress: Callable[[int, int], None] | None = None) -> dict[str, bytes]:
+def compile_all(
+    jobs: Iterable[Job], store: Store | None, processes: int, progress: Callable[[int, int], None] | None = None
+) -> dict[str, bytes]:
     """Objects by symbol."""
     found: dict[str, bytes] = {}
     missing: list[tuple[str, Job]] = []
@@ -69,5 +73,7 @@ def compile_all(jobs: Iterable[Job], store: Store | None, processes: int, progre
                 pool.shutdown(cancel_futures=True)
                 raise
     except BrokenProcessPool:
-        raise Error("toolchain", "a kernel compiler process died", hint="is there enough memory? MLCC_JOBS=1 compiles one kernel at a time") from None
+        raise Error(
+            "toolchain", "a kernel compiler process died", hint="is there enough memory? MLCC_JOBS=1 compiles one kernel at a time"
+        ) from None
     return found

@@ -1,4 +1,5 @@
 """Elementary functions: at most 1 ulp, exact special values. The whole sweep of 2^32 inputs is `make test-full`."""
+
 from __future__ import annotations
 
 import math
@@ -11,8 +12,21 @@ from mlcc.conformance.compare import ulps
 from mlcc.reference import native
 
 JUDGE = {
-    "Exp": np.exp, "Log": np.log, "Tanh": np.tanh, "Sin": np.sin, "Cos": np.cos, "Tan": np.tan, "Asin": np.arcsin, "Acos": np.arccos, "Atan": np.arctan, "Sinh": np.sinh,
-    "Cosh": np.cosh, "Asinh": np.arcsinh, "Acosh": np.arccosh, "Atanh": np.arctanh, "Erf": np.vectorize(math.erf, otypes=[np.float64]),
+    "Exp": np.exp,
+    "Log": np.log,
+    "Tanh": np.tanh,
+    "Sin": np.sin,
+    "Cos": np.cos,
+    "Tan": np.tan,
+    "Asin": np.arcsin,
+    "Acos": np.arccos,
+    "Atan": np.arctan,
+    "Sinh": np.sinh,
+    "Cosh": np.cosh,
+    "Asinh": np.arcsinh,
+    "Acosh": np.arccosh,
+    "Atanh": np.arctanh,
+    "Erf": np.vectorize(math.erf, otypes=[np.float64]),
     "Sigmoid": lambda x: np.where(x >= 0, 1 / (1 + np.exp(-np.abs(x))), np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x)))),
 }
 
@@ -55,9 +69,25 @@ def test_all_inputs_within_one_ulp(name: str) -> None:
     print(f"{name}: at most {worst:.4f} ulp over all 2^32 inputs")
 
 
-@pytest.mark.parametrize("name,x,y", [
-    ("Exp", 0.0, 1.0), ("Exp", -math.inf, 0.0), ("Exp", math.inf, math.inf), ("Log", 1.0, 0.0), ("Log", 0.0, -math.inf), ("Log", -1.0, math.nan), ("Tanh", -0.0, -0.0), ("Sin", -0.0, -0.0),
-    ("Sin", math.inf, math.nan), ("Erf", 5.0, 1.0), ("Sigmoid", -math.inf, 0.0), ("Acosh", 0.5, math.nan), ("Atanh", 1.0, math.inf), ("Asin", 1.5, math.nan)])
+@pytest.mark.parametrize(
+    "name,x,y",
+    [
+        ("Exp", 0.0, 1.0),
+        ("Exp", -math.inf, 0.0),
+        ("Exp", math.inf, math.inf),
+        ("Log", 1.0, 0.0),
+        ("Log", 0.0, -math.inf),
+        ("Log", -1.0, math.nan),
+        ("Tanh", -0.0, -0.0),
+        ("Sin", -0.0, -0.0),
+        ("Sin", math.inf, math.nan),
+        ("Erf", 5.0, 1.0),
+        ("Sigmoid", -math.inf, 0.0),
+        ("Acosh", 0.5, math.nan),
+        ("Atanh", 1.0, math.inf),
+        ("Asin", 1.5, math.nan),
+    ],
+)
 def test_special_values(name: str, x: float, y: float) -> None:
     got = native.elementary(name, np.array([x], np.float32))[0]
     assert (math.isnan(y) and math.isnan(got)) or (got == y and math.copysign(1, got) == math.copysign(1, y))
@@ -82,6 +112,7 @@ def test_power_sampled_and_special() -> None:
 
 def test_sequences_use_only_the_contracts_operations() -> None:
     from mlcc.arithmetic.sequence import OPERATIONS
+
     for s in SEQUENCES.values():
         assert {i.op for i in s.instructions} <= set(OPERATIONS)
         assert all(o < n for n, i in enumerate(s.instructions) for o in i.operands)

@@ -1,4 +1,5 @@
 """Bad input: one or two lines that say what, where and what to do; the right exit code; nothing half-written."""
+
 from __future__ import annotations
 
 import os
@@ -18,8 +19,20 @@ from tests.conftest import Mlcc
 F = TensorProto.FLOAT
 
 
-def save(path: Path, nodes: list[onnx.NodeProto], initializers: list[onnx.TensorProto] | None = None, shape: list[int | str] | None = None, dtype: int = F) -> Path:
-    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", dtype, shape or [2, 3])], [helper.make_tensor_value_info("y", dtype, None)], initializers or [])
+def save(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    initializers: list[onnx.TensorProto] | None = None,
+    shape: list[int | str] | None = None,
+    dtype: int = F,
+) -> Path:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", dtype, shape or [2, 3])],
+        [helper.make_tensor_value_info("y", dtype, None)],
+        initializers or [],
+    )
     path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString())
     return path
 
@@ -28,7 +41,9 @@ def refused(mlcc: Mlcc, out: Path, code: int, *words: str, arguments: tuple[obje
     done = mlcc("build", *arguments, "-o", out, **environment)
     assert done.returncode == code, (done.returncode, done.stderr)
     lines = done.stderr.strip().splitlines()
-    assert len([line for line in lines if not line.startswith("mlcc: made a signing key")]) <= 2 and "Traceback" not in done.stderr, done.stderr
+    assert len([line for line in lines if not line.startswith("mlcc: made a signing key")]) <= 2 and "Traceback" not in done.stderr, (
+        done.stderr
+    )
     for word in words:
         assert word in done.stderr, (word, done.stderr)
     assert not out.exists() or not [p for p in out.rglob("*") if p.is_file()]
@@ -54,17 +69,36 @@ def test_wrong_file_type_and_missing_file(tmp_path: Path, mlcc: Mlcc) -> None:
 
 
 def test_a_cycle(tmp_path: Path, mlcc: Mlcc) -> None:
-    nodes = [helper.make_node("Add", ["x", "b"], ["a"], name="one"), helper.make_node("Relu", ["a"], ["b"], name="two"), helper.make_node("Relu", ["b"], ["y"])]
+    nodes = [
+        helper.make_node("Add", ["x", "b"], ["a"], name="one"),
+        helper.make_node("Relu", ["a"], ["b"], name="two"),
+        helper.make_node("Relu", ["b"], ["y"]),
+    ]
     refused(mlcc, tmp_path / "o", 3, "cycle", arguments=(save(tmp_path / "m.onnx", nodes), "-t", "native"))
 
 
 def test_a_missing_initializer(tmp_path: Path, mlcc: Mlcc) -> None:
-    refused(mlcc, tmp_path / "o", 3, "w is used", "add", arguments=(save(tmp_path / "m.onnx", [helper.make_node("Add", ["x", "w"], ["y"], name="add")]), "-t", "native"))
+    refused(
+        mlcc,
+        tmp_path / "o",
+        3,
+        "w is used",
+        "add",
+        arguments=(save(tmp_path / "m.onnx", [helper.make_node("Add", ["x", "w"], ["y"], name="add")]), "-t", "native"),
+    )
 
 
 def test_wrong_dtypes(tmp_path: Path, mlcc: Mlcc) -> None:
     w = numpy_helper.from_array(np.ones(3, np.int64), "w")
-    refused(mlcc, tmp_path / "o", 3, "float32", "int64", "add", arguments=(save(tmp_path / "m.onnx", [helper.make_node("Add", ["x", "w"], ["y"], name="add")], [w]), "-t", "native"))
+    refused(
+        mlcc,
+        tmp_path / "o",
+        3,
+        "float32",
+        "int64",
+        "add",
+        arguments=(save(tmp_path / "m.onnx", [helper.make_node("Add", ["x", "w"], ["y"], name="add")], [w]), "-t", "native"),
+    )
 
 
 @pytest.mark.parametrize("shape", [[-5, 3], [2, -3], [2**31, 2**31], [1, 2**40]])
@@ -78,7 +112,13 @@ def test_negative_and_huge_dims(tmp_path: Path, mlcc: Mlcc, shape: list[int]) ->
 def test_a_tensor_that_lies_about_its_size(tmp_path: Path, mlcc: Mlcc) -> None:
     w = numpy_helper.from_array(np.ones(6, np.float32), "w")
     w.dims[0] = 1000000
-    refused(mlcc, tmp_path / "o", 3, "w", arguments=(save(tmp_path / "m.onnx", [helper.make_node("Add", ["x", "w"], ["y"], name="add")], [w]), "-t", "native"))
+    refused(
+        mlcc,
+        tmp_path / "o",
+        3,
+        "w",
+        arguments=(save(tmp_path / "m.onnx", [helper.make_node("Add", ["x", "w"], ["y"], name="add")], [w]), "-t", "native"),
+    )
 
 
 @pytest.mark.parametrize("location", ["../secret.bin", "/etc/passwd", "missing.bin", "short.bin"])
@@ -89,7 +129,13 @@ def test_external_data_stays_inside(tmp_path: Path, mlcc: Mlcc, location: str) -
     (folder / "short.bin").write_bytes(bytes(8))
     w = TensorProto(name="w", data_type=F, dims=[2, 3], data_location=TensorProto.EXTERNAL)
     w.external_data.add(key="location", value=location)
-    refused(mlcc, tmp_path / "o", 3, "external data", arguments=(save(folder / "m.onnx", [helper.make_node("Add", ["x", "w"], ["y"], name="add")], [w]), "-t", "native"))
+    refused(
+        mlcc,
+        tmp_path / "o",
+        3,
+        "external data",
+        arguments=(save(folder / "m.onnx", [helper.make_node("Add", ["x", "w"], ["y"], name="add")], [w]), "-t", "native"),
+    )
 
 
 def test_external_data_beside_the_model_is_read(tmp_path: Path, mlcc: Mlcc) -> None:
@@ -101,8 +147,21 @@ def test_external_data_beside_the_model_is_read(tmp_path: Path, mlcc: Mlcc) -> N
 
 
 def test_unknown_operators_all_at_once(tmp_path: Path, mlcc: Mlcc) -> None:
-    nodes = [helper.make_node("Reluu", ["x"], ["a"], name="first"), helper.make_node("FancyThing", ["a"], ["b"], domain="com.example"), helper.make_node("NonMaxSuppression", ["b", "b"], ["y"])]
-    refused(mlcc, tmp_path / "o", 4, "Reluu", "nearest supported is Relu", "com.example::FancyThing", "NonMaxSuppression", arguments=(save(tmp_path / "m.onnx", nodes), "-t", "native"))
+    nodes = [
+        helper.make_node("Reluu", ["x"], ["a"], name="first"),
+        helper.make_node("FancyThing", ["a"], ["b"], domain="com.example"),
+        helper.make_node("NonMaxSuppression", ["b", "b"], ["y"]),
+    ]
+    refused(
+        mlcc,
+        tmp_path / "o",
+        4,
+        "Reluu",
+        "nearest supported is Relu",
+        "com.example::FancyThing",
+        "NonMaxSuppression",
+        arguments=(save(tmp_path / "m.onnx", nodes), "-t", "native"),
+    )
 
 
 def test_missing_shape_proposes_the_flag(tmp_path: Path, mlcc: Mlcc) -> None:
@@ -140,6 +199,7 @@ def test_full_disk(tmp_path: Path, mlcc: Mlcc, small_model: Path) -> None:
 
 def test_a_damaged_cache_is_a_miss(tmp_path: Path, mlcc: Mlcc, small_model: Path) -> None:
     import mlcc.cache.store as store
+
     cache = tmp_path / "cache"
     (cache / "zig").parent.mkdir(parents=True)
     os.symlink(store.cache_folder() / "zig", cache / "zig")
@@ -151,19 +211,28 @@ def test_a_damaged_cache_is_a_miss(tmp_path: Path, mlcc: Mlcc, small_model: Path
     for p in entries:
         p.write_bytes(p.read_bytes()[:-3] + b"xyz")
     assert mlcc(*arguments, "-o", tmp_path / "2", MLCC_CACHE=str(cache)).returncode == 0
-    assert {p.name: p.read_bytes() for p in (tmp_path / "1/small/x86_64-v3/lib").iterdir() if p.is_file()} == {p.name: p.read_bytes() for p in (tmp_path / "2/small/x86_64-v3/lib").iterdir() if p.is_file()}
+    assert {p.name: p.read_bytes() for p in (tmp_path / "1/small/x86_64-v3/lib").iterdir() if p.is_file()} == {
+        p.name: p.read_bytes() for p in (tmp_path / "2/small/x86_64-v3/lib").iterdir() if p.is_file()
+    }
 
 
 def test_bad_keys(tmp_path: Path, mlcc: Mlcc, small_model: Path) -> None:
     (tmp_path / "k.pem").write_text("not a key")
-    refused(mlcc, tmp_path / "o", 2, "not an unencrypted PEM private key", arguments=(small_model, "-t", "native", "--key", tmp_path / "k.pem"))
+    refused(
+        mlcc, tmp_path / "o", 2, "not an unencrypted PEM private key", arguments=(small_model, "-t", "native", "--key", tmp_path / "k.pem")
+    )
     refused(mlcc, tmp_path / "o", 2, "cannot read the signing key", arguments=(small_model, "-t", "native", "--key", tmp_path / "none.pem"))
 
 
 def test_bad_project_files(tmp_path: Path, mlcc: Mlcc) -> None:
     assert "no mlcc.toml" in mlcc("build", cwd=tmp_path).stderr
-    for text, word in (("model = 3\ntargets = []", "must be a str"), ("model = \"m.onnx\"\ntargets = []", "list of names"), ("nonsense", "not valid TOML"), ("modle = \"x\"", "unknown key modle"),
-                       ("model = \"m.onnx\"\ntargets = [\"native\"]\n[shapes]\nx = [1.5]", "whole numbers")):
+    for text, word in (
+        ("model = 3\ntargets = []", "must be a str"),
+        ('model = "m.onnx"\ntargets = []', "list of names"),
+        ("nonsense", "not valid TOML"),
+        ('modle = "x"', "unknown key modle"),
+        ('model = "m.onnx"\ntargets = ["native"]\n[shapes]\nx = [1.5]', "whole numbers"),
+    ):
         (tmp_path / "mlcc.toml").write_text(text)
         done = mlcc("build", cwd=tmp_path)
         assert done.returncode == 2 and word in done.stderr, done.stderr
@@ -171,10 +240,18 @@ def test_bad_project_files(tmp_path: Path, mlcc: Mlcc) -> None:
 
 def test_bad_run_inputs(tmp_path: Path, mlcc: Mlcc, small_model: Path) -> None:
     import json
-    path = json.loads(mlcc("build", small_model, "-t", "x86_64-v3", "--shape", "x=1x3x8x8", "-o", tmp_path / "o", "--json").stdout)["artifacts"][0]["path"]
+
+    path = json.loads(mlcc("build", small_model, "-t", "x86_64-v3", "--shape", "x=1x3x8x8", "-o", tmp_path / "o", "--json").stdout)[
+        "artifacts"
+    ][0]["path"]
     np.save(tmp_path / "wrong.npy", np.zeros((1, 2), np.float32))
     (tmp_path / "junk.npy").write_bytes(b"junk")
-    for text, word in ((f"x={tmp_path / 'wrong.npy'}", "wanted"), (f"x={tmp_path / 'junk.npy'}", "not a .npy file"), ("z=random", "names no input"), (f"x={tmp_path / 'none.npy'}", "cannot read")):
+    for text, word in (
+        (f"x={tmp_path / 'wrong.npy'}", "wanted"),
+        (f"x={tmp_path / 'junk.npy'}", "not a .npy file"),
+        ("z=random", "names no input"),
+        (f"x={tmp_path / 'none.npy'}", "cannot read"),
+    ):
         done = mlcc("run", path, "--input", text)
         assert done.returncode == 2 and word in done.stderr and "Traceback" not in done.stderr
     assert mlcc("run", tmp_path / "nowhere").returncode == 2
@@ -182,7 +259,13 @@ def test_bad_run_inputs(tmp_path: Path, mlcc: Mlcc, small_model: Path) -> None:
 
 
 def test_a_compiler_that_is_not_there(tmp_path: Path, mlcc: Mlcc, small_model: Path) -> None:
-    refused(mlcc, tmp_path / "o", 6, "no such compiler", arguments=(small_model, "-t", "x86_64-v3", "--shape", "x=1x3x8x8", "--compiler", "no-such-cc"))
+    refused(
+        mlcc,
+        tmp_path / "o",
+        6,
+        "no such compiler",
+        arguments=(small_model, "-t", "x86_64-v3", "--shape", "x=1x3x8x8", "--compiler", "no-such-cc"),
+    )
 
 
 def test_the_system_compiler_works_when_asked(tmp_path: Path, mlcc: Mlcc, small_model: Path) -> None:
@@ -193,6 +276,7 @@ def test_the_system_compiler_works_when_asked(tmp_path: Path, mlcc: Mlcc, small_
 
 def test_python_calls_raise_the_same_errors(tmp_path: Path, small_model: Path) -> None:
     import mlcc
+
     with pytest.raises(mlcc.Error) as e:
         mlcc.build(small_model, target="nonsense", out=tmp_path)
     assert e.value.exit_code == 2

@@ -1,4 +1,5 @@
 """The command as users type it."""
+
 from __future__ import annotations
 
 import json
@@ -33,6 +34,7 @@ def artifact(small_model: Path, tmp_path_factory: pytest.TempPathFactory, mlcc: 
 
 def test_help_is_quick_and_shows_examples(mlcc: Mlcc) -> None:
     from mlcc.cli import COMMANDS
+
     assert "Example:" in mlcc("--help").stdout
     for name in COMMANDS:
         done = mlcc(name, "--help")
@@ -40,23 +42,39 @@ def test_help_is_quick_and_shows_examples(mlcc: Mlcc) -> None:
 
 
 def test_light_commands_import_nothing_heavy(artifact: Path) -> None:
-    code = ("import sys; import mlcc; m = mlcc.load(sys.argv[1]); import numpy as np; m(x=np.zeros((1, 3, 8, 8), np.float32));"
-            "bad = [n for n in ('tvm', 'onnx', 'onnx_ir', 'torch', 'jinja2') if n in sys.modules]; assert not bad, bad")
+    code = (
+        "import sys; import mlcc; m = mlcc.load(sys.argv[1]); import numpy as np; m(x=np.zeros((1, 3, 8, 8), np.float32));"
+        "bad = [n for n in ('tvm', 'onnx', 'onnx_ir', 'torch', 'jinja2') if n in sys.modules]; assert not bad, bad"
+    )
     subprocess.run([sys.executable, "-c", code, artifact], check=True)
-    subprocess.run([sys.executable, "-c", "import sys; import mlcc.cli; bad = [n for n in ('tvm', 'onnx', 'numpy', 'rich') if n in sys.modules]; assert not bad, bad"], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; import mlcc.cli; bad = [n for n in ('tvm', 'onnx', 'numpy', 'rich') if n in sys.modules]; assert not bad, bad",
+        ],
+        check=True,
+    )
 
 
 def test_run_with_a_file_and_outputs(artifact: Path, tmp_path: Path, mlcc: Mlcc) -> None:
     import mlcc as package
+
     x = np.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
-    results = [json.loads(mlcc("run", artifact, "--input", f"x={tmp_path / 'x.npy'}", "--threads", n, "--output", tmp_path / "out", "--json").stdout) for n in (1, 2, 7)]
+    results = [
+        json.loads(
+            mlcc("run", artifact, "--input", f"x={tmp_path / 'x.npy'}", "--threads", n, "--output", tmp_path / "out", "--json").stdout
+        )
+        for n in (1, 2, 7)
+    ]
     assert len({r["output_digest"] for r in results}) == 1
     assert np.array_equal(np.load(results[0]["outputs"]["y"]), package.load(artifact)(x=x)["y"])
 
 
 def test_run_with_an_image(artifact: Path, tmp_path: Path, mlcc: Mlcc) -> None:
     from PIL import Image
+
     Image.new("RGB", (20, 10), (255, 0, 0)).save(tmp_path / "red.png")
     done = mlcc("run", artifact, "--input", f"x={tmp_path / 'red.png'}")
     assert done.returncode == 0 and "1x10" in done.stdout
@@ -77,7 +95,20 @@ def test_inspect_model_and_artifact(artifact: Path, small_model: Path, mlcc: Mlc
 
 def test_targets(mlcc: Mlcc) -> None:
     names = [t["name"] for t in json.loads(mlcc("targets", "--json").stdout)]
-    assert {"x86_64-v2", "x86_64-v3", "x86_64-v4", "native", "x86_64-linux", "aarch64-linux", "riscv64-linux", "riscv64-v-linux", "armv7-linux", "s390x-linux", "ppc64le-linux", "wasm32-wasi"} <= set(names)
+    assert {
+        "x86_64-v2",
+        "x86_64-v3",
+        "x86_64-v4",
+        "native",
+        "x86_64-linux",
+        "aarch64-linux",
+        "riscv64-linux",
+        "riscv64-v-linux",
+        "armv7-linux",
+        "s390x-linux",
+        "ppc64le-linux",
+        "wasm32-wasi",
+    } <= set(names)
     assert json.loads(mlcc("targets", "x86_64-v3", "--json").stdout)["instruction_sets"] == ["x86_64-v3"]
 
 
@@ -111,8 +142,25 @@ def test_a_second_build_comes_from_the_cache(small_model: Path, tmp_path: Path, 
 
 
 def test_interrupt_leaves_nothing_behind(small_model: Path, tmp_path: Path) -> None:
-    run = subprocess.Popen([sys.executable, "-m", "mlcc.cli", "build", small_model, "-t", "x86_64-linux", "--shape", SHAPE, "-o", tmp_path / "o", "--no-cache"],
-                           stderr=subprocess.PIPE, text=True, start_new_session=True)
+    run = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "mlcc.cli",
+            "build",
+            small_model,
+            "-t",
+            "x86_64-linux",
+            "--shape",
+            SHAPE,
+            "-o",
+            tmp_path / "o",
+            "--no-cache",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     time.sleep(1.2)
     os.killpg(run.pid, signal.SIGINT)
     _, errors = run.communicate(timeout=60)

@@ -1,4 +1,5 @@
 """Models × targets: one answer each. Emulated targets run where their emulator is installed (make test installs them where it can)."""
+
 from __future__ import annotations
 
 import json
@@ -7,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlcc_backends.cpu.run import command
 
 from mlcc.target import load, names
-from mlcc_backends.cpu.run import command
 from tests.conftest import Mlcc
 
 ALL = [n for n in names() if n != "native"]
@@ -37,6 +38,7 @@ def test_a_small_model_has_one_answer_on_every_target(small_model: Path, tmp_pat
 @pytest.mark.parametrize("name", ["kws_ref_model_float32", "ad01_int8", "pretrainedResnet", "vww_96_int8"])
 def test_mlperf_tiny(name: str, tiny: Callable[[str], Path], tmp_path: Path) -> None:
     import mlcc
+
     chosen = [n for n in ("x86_64-linux", "aarch64-linux", "riscv64-linux") if n in runnable()]
     result = mlcc.build(tiny(name), target=chosen, out=tmp_path)
     assert all(a["class"] == "exact" and a["conformance"] == "passed" for a in result["artifacts"])
@@ -47,6 +49,7 @@ def test_mlperf_tiny(name: str, tiny: Callable[[str], Path], tmp_path: Path) -> 
 @pytest.mark.slow
 def test_magika_is_one_model_at_any_number_of_threads(magika: Path, tmp_path: Path) -> None:
     import mlcc
+
     result = mlcc.build(magika, target=["x86_64-linux", "aarch64-linux"], shapes={"bytes": (1, 2048)}, out=tmp_path)
     assert all(a["class"] == "exact" for a in result["artifacts"])
     place = Path(result["artifacts"][0]["path"])
@@ -56,13 +59,16 @@ def test_magika_is_one_model_at_any_number_of_threads(magika: Path, tmp_path: Pa
     runs = [mlcc.load(place, threads=n, variant=v)(feed)["target_label"].tobytes() for n in (1, 2, 7) for v in mlcc.load(place).variants]
     assert len(set(runs)) == 1
     import onnxruntime
+
     theirs = onnxruntime.InferenceSession(str(magika), providers=["CPUExecutionProvider"]).run(None, feed)[0]
     np.testing.assert_allclose(mlcc.load(place)(feed)["target_label"], theirs, rtol=1e-3, atol=1e-6)
 
 
 def test_many_instances_and_threads_at_once(small_model: Path, tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
+
     import mlcc
+
     place = mlcc.build(small_model, target="native", shapes={"x": (1, 3, 8, 8)}, out=tmp_path)["artifacts"][0]["path"]
     models = [mlcc.load(place, threads=n) for n in (1, 1, 2)]
     feeds = [np.random.default_rng(i).standard_normal((1, 3, 8, 8)).astype(np.float32) for i in range(24)]
@@ -76,6 +82,7 @@ def test_a_mismatch_names_the_first_operator(small_model: Path, tmp_path: Path, 
     """A kernel that computes something else (here: Relu as negation) is found, and the node that it belongs to is named."""
     import mlcc
     from mlcc.kernels import body
+
     original = body.elementwise
 
     def wrong(f, a, op, dtype, x):  # type: ignore[no-untyped-def]

@@ -1,4 +1,5 @@
 """From ONNX to the core graph: shapes fold, branches known at build time go, recurrences unroll, all agrees with the outside judge."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -17,15 +18,20 @@ from tests.support import numbers
 
 
 def core(text: str, **shapes: tuple[int, ...]):  # type: ignore[no-untyped-def]
-    graph = optimise(normalise(ir.from_proto(parser.parse_model(f'<ir_version: 9, opset_import: ["" : 18]>\n{text}')), "m", shapes, "m.onnx"))
+    graph = optimise(
+        normalise(ir.from_proto(parser.parse_model(f'<ir_version: 9, opset_import: ["" : 18]>\n{text}')), "m", shapes, "m.onnx")
+    )
     validate(graph)
     return graph
 
 
 def test_shape_arithmetic_folds_away() -> None:
-    graph = core("""agraph (float[N, 6] x) => (float[A, B] y) {
+    graph = core(
+        """agraph (float[N, 6] x) => (float[A, B] y) {
         s = Shape(x)  two = Constant<value_ints = [2]>()  zero = Constant<value_ints = [0]>()  n = Gather<axis = 0>(s, zero)
-        half = Constant<value_ints = [-1]>()  target = Concat<axis = 0>(two, half)  y = Reshape(x, target) }""", x=(4, 6))
+        half = Constant<value_ints = [-1]>()  target = Concat<axis = 0>(two, half)  y = Reshape(x, target) }""",
+        x=(4, 6),
+    )
     assert [n.op for n in graph.nodes] == ["Reshape"] and graph.types["y"].shape == (2, 12)
 
 
@@ -58,7 +64,9 @@ def test_all_unsupported_operators_are_listed_at_once() -> None:
         core("agraph (float[4] x, string[2] s) => (float[4] y) { y = Neg(x) }")
     assert e.value.code == "unsupported"
     with pytest.raises(Error) as e:
-        core("agraph (float[1, 1, 4, 4] x, float[1, 4, 4, 2] g) => (float[1, 1, 4, 4] y) { a = GridSample(x, g)  b = GridSampel(a, g)  c = Frobnicate(b)  y = Add(c, c) }")
+        core(
+            "agraph (float[1, 1, 4, 4] x, float[1, 4, 4, 2] g) => (float[1, 1, 4, 4] y) { a = GridSample(x, g)  b = GridSampel(a, g)  c = Frobnicate(b)  y = Add(c, c) }"
+        )
     assert e.value.code == "unsupported" and all(op in e.value.what for op in ("GridSample", "GridSampel"))
 
 
@@ -74,11 +82,29 @@ def test_the_digest_ignores_names_and_sees_everything_else() -> None:
 @pytest.mark.parametrize("op,gates", [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
 def test_recurrences_agree_with_onnxruntime(op: str, gates: int, direction: str, tmp_path: Path) -> None:
     import onnxruntime
+
     n = 2 if direction == "bidirectional" else 1
-    weights = {"w": numbers(1, (n, gates * 6, 5), "float32"), "r": numbers(2, (n, gates * 6, 6), "float32"), "b": numbers(3, (n, 2 * gates * 6), "float32")}
-    node = helper.make_node(op, ["x", "w", "r", "b"], ["y", "h"] + (["c"] if op == "LSTM" else []), hidden_size=6, direction=direction, **({"linear_before_reset": 1} if op == "GRU" else {}))
+    weights = {
+        "w": numbers(1, (n, gates * 6, 5), "float32"),
+        "r": numbers(2, (n, gates * 6, 6), "float32"),
+        "b": numbers(3, (n, 2 * gates * 6), "float32"),
+    }
+    node = helper.make_node(
+        op,
+        ["x", "w", "r", "b"],
+        ["y", "h"] + (["c"] if op == "LSTM" else []),
+        hidden_size=6,
+        direction=direction,
+        **({"linear_before_reset": 1} if op == "GRU" else {}),
+    )
     outputs = [helper.make_tensor_value_info(o, TensorProto.FLOAT, None) for o in node.output]
-    graph = helper.make_graph([node], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [7, 2, 5])], outputs, [numpy_helper.from_array(v, k) for k, v in weights.items()])
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [7, 2, 5])],
+        outputs,
+        [numpy_helper.from_array(v, k) for k, v in weights.items()],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     x = numbers(4, (7, 2, 5), "float32")
     theirs = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})

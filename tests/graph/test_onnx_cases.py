@@ -1,4 +1,5 @@
 """ONNX's own backend test data: the reference agrees with it, kernels equal the reference; what is unsupported is listed and counted."""
+
 from __future__ import annotations
 
 import warnings
@@ -91,4 +92,5 @@ def test_stored_models(kind: str, at_least: int) -> None:
 
 def test_operators_page_is_current() -> None:
     from docs.make_operators import page
+
     assert (Path(__file__).parents[2] / "docs" / "operators.md").read_text() == page(), "run: python -m docs.make_operators"

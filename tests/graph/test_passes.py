@@ -1,4 +1,5 @@
 """Each pass by its numbered rules."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -16,6 +17,7 @@ def test_dead_code_1_unread_nodes_go() -> None:
     def make(b: Builder, x: Value) -> Value:
         b("Exp", x)
         return b("Neg", x)
+
     graph = dead_code.run(graph_of({"x": ("float32", (4,))}, make))
     assert [n.op for n in graph.nodes] == ["Neg"]
 
@@ -35,6 +37,7 @@ def _scaled(op: str, extra_reader: bool = False, vector: np.ndarray | None = Non
         y = b("Conv", x, b.constant(w), **CONV)
         z = b(op, y, b.constant(v))
         return (z, y) if extra_reader else z
+
     return graph_of({"x": ("float32", (1, 3, 6, 6))}, make)
 
 
@@ -59,7 +62,13 @@ def test_fold_scale_leaves_what_others_read_and_what_is_not_finite() -> None:
 
 
 def test_compose_movement_1_transposes() -> None:
-    graph = graph_of({"x": ("float32", (2, 3, 4))}, lambda b, x: (b("Neg", b.transpose(b.transpose(x, (2, 0, 1)), (1, 2, 0))), b("Neg", b.transpose(b.transpose(x, (2, 0, 1)), (2, 0, 1)))))
+    graph = graph_of(
+        {"x": ("float32", (2, 3, 4))},
+        lambda b, x: (
+            b("Neg", b.transpose(b.transpose(x, (2, 0, 1)), (1, 2, 0))),
+            b("Neg", b.transpose(b.transpose(x, (2, 0, 1)), (2, 0, 1))),
+        ),
+    )
     after = dead_code.run(compose_movement.run(graph))
     validate(after)
     assert sum(n.op == "Transpose" for n in after.nodes) == 1  # the first pair cancels

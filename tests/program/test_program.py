@@ -1,4 +1,5 @@
 """Views, the memory plan, the program's validator."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -60,9 +61,12 @@ def test_validator_finds_broken_programs() -> None:
     loop.validate(program)
     arena = next(b for b in program.buffers.values() if b.place == "arena")
     broken = [
-        replace(program, calls=program.calls[1:]), replace(program, kernels={}), replace(program, arena_bytes=0),
+        replace(program, calls=program.calls[1:]),
+        replace(program, kernels={}),
+        replace(program, arena_bytes=0),
         replace(program, buffers={**program.buffers, arena.name: replace(arena, offset=1)}),
-        replace(program, calls=(replace(program.calls[0], arguments=program.calls[0].arguments[:1]), *program.calls[1:]))]
+        replace(program, calls=(replace(program.calls[0], arguments=program.calls[0].arguments[:1]), *program.calls[1:])),
+    ]
     for p in broken:
         with pytest.raises(Error):
             loop.validate(p)
@@ -73,5 +77,6 @@ def test_elementwise_results_take_the_place_of_dying_operands() -> None:
         y = b("ReduceSum", x, axes=(0,))  # read twice below, so that nothing fuses across
         z = b("Add", b("Exp", b("Add", x, y)), y)
         return b("ReduceMax", z, axes=(1,)), b("ReduceMin", z, axes=(0,))
+
     program = lower(graph_of({"x": ("float32", (64, 64))}, make))
     assert program.arena_bytes <= 1.1 * program.arena_lower_bound

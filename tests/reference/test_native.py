@@ -1,4 +1,5 @@
 """The reference's C loops against an emulation of fma in NumPy, and the printed sequences against their interpretation."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -43,31 +44,56 @@ def interpret(s: Sequence, arguments: list[np.ndarray]) -> np.ndarray:
     def run(i: Instruction) -> np.ndarray:
         x = [values[o] for o in i.operands]
         match i.op:
-            case "arg": return arguments[int(i.value or 0)]
-            case "const": return np.array(i.value, dtypes[i.dtype])
-            case "add": return x[0] + x[1]
-            case "sub": return x[0] - x[1]
-            case "mul": return x[0] * x[1]
-            case "div": return x[0] / x[1]
-            case "fma": return emulated_fma(*(np.asarray(v, np.float32) for v in np.broadcast_arrays(*x)))
-            case "sqrt": return np.sqrt(x[0])
-            case "neg": return -x[0]
-            case "abs": return np.abs(x[0])
-            case "and": return x[0] & x[1]
-            case "or": return x[0] | x[1]
-            case "xor": return x[0] ^ x[1]
-            case "not": return ~x[0]
-            case "shl" | "sar" | "shr": return shift(np.asarray(x[0]), np.asarray(x[1]), i.op)
-            case "lt": return np.asarray(x[0] < x[1])
-            case "le": return np.asarray(x[0] <= x[1])
-            case "eq": return np.asarray(x[0] == x[1])
-            case "select": return np.where(x[0], x[1], x[2])
-            case "bits": return np.ascontiguousarray(x[0]).view(np.int32).reshape(np.shape(x[0]))
-            case "float_of_bits": return np.ascontiguousarray(x[0]).view(np.float32).reshape(np.shape(x[0]))
-            case "to_float": return x[0].astype(np.float32)
-            case "to_int64": return x[0].astype(np.int64)
-            case "zero_extend": return x[0].astype(np.uint32).astype(np.int64)
-            case "narrow": return x[0].astype(np.int32)
+            case "arg":
+                return arguments[int(i.value or 0)]
+            case "const":
+                return np.array(i.value, dtypes[i.dtype])
+            case "add":
+                return x[0] + x[1]
+            case "sub":
+                return x[0] - x[1]
+            case "mul":
+                return x[0] * x[1]
+            case "div":
+                return x[0] / x[1]
+            case "fma":
+                return emulated_fma(*(np.asarray(v, np.float32) for v in np.broadcast_arrays(*x)))
+            case "sqrt":
+                return np.sqrt(x[0])
+            case "neg":
+                return -x[0]
+            case "abs":
+                return np.abs(x[0])
+            case "and":
+                return x[0] & x[1]
+            case "or":
+                return x[0] | x[1]
+            case "xor":
+                return x[0] ^ x[1]
+            case "not":
+                return ~x[0]
+            case "shl" | "sar" | "shr":
+                return shift(np.asarray(x[0]), np.asarray(x[1]), i.op)
+            case "lt":
+                return np.asarray(x[0] < x[1])
+            case "le":
+                return np.asarray(x[0] <= x[1])
+            case "eq":
+                return np.asarray(x[0] == x[1])
+            case "select":
+                return np.where(x[0], x[1], x[2])
+            case "bits":
+                return np.ascontiguousarray(x[0]).view(np.int32).reshape(np.shape(x[0]))
+            case "float_of_bits":
+                return np.ascontiguousarray(x[0]).view(np.float32).reshape(np.shape(x[0]))
+            case "to_float":
+                return x[0].astype(np.float32)
+            case "to_int64":
+                return x[0].astype(np.int64)
+            case "zero_extend":
+                return x[0].astype(np.uint32).astype(np.int64)
+            case "narrow":
+                return x[0].astype(np.int32)
         raise AssertionError(i.op)
 
     with np.errstate(all="ignore"):
@@ -88,7 +114,11 @@ def test_fma_equals_emulation(seed: int, special: bool) -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 140), st.integers(0, 40), st.integers(0, 2**31), st.booleans())
 def test_chain_equals_emulation(m: int, n: int, k: int, seed: int, special: bool) -> None:
-    a, b, init = numbers(seed, (m, k), "float32", special), numbers(seed + 1, (k, n), "float32", special), numbers(seed + 2, (m, n), "float32", special)
+    a, b, init = (
+        numbers(seed, (m, k), "float32", special),
+        numbers(seed + 1, (k, n), "float32", special),
+        numbers(seed + 2, (m, n), "float32", special),
+    )
     acc = init
     with np.errstate(all="ignore"):
         for i in range(k):
@@ -100,5 +130,14 @@ def test_chain_equals_emulation(m: int, n: int, k: int, seed: int, special: bool
 def test_printed_sequence_equals_interpretation(name: str) -> None:
     s = SEQUENCES[name]
     r = np.random.default_rng(1)
-    arguments = [np.concatenate([r.integers(0, 2**32, 3000, np.uint32).view(np.float32), numbers(i, (3000,), "float32", True), (r.standard_normal(2000) * 4).astype(np.float32)]) for i in range(s.arity)]
+    arguments = [
+        np.concatenate(
+            [
+                r.integers(0, 2**32, 3000, np.uint32).view(np.float32),
+                numbers(i, (3000,), "float32", True),
+                (r.standard_normal(2000) * 4).astype(np.float32),
+            ]
+        )
+        for i in range(s.arity)
+    ]
     assert canonical_bytes(native.elementary(name, *arguments)) == canonical_bytes(interpret(s, arguments))

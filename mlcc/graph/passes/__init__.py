@@ -1,4 +1,5 @@
 """Rewrites of the core graph, one a file, each a pure function CoreGraph → CoreGraph with numbered rules."""
+
 from __future__ import annotations
 
 from mlcc.graph.core import CoreGraph

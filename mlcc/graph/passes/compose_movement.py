@@ -4,6 +4,7 @@
 2. Reshape of a Reshape is one Reshape.
 Never changes a rounding.
 """
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -23,7 +24,12 @@ def run(graph: CoreGraph) -> CoreGraph:
             node = replace(node, inputs=before.inputs, attributes=(("perm", perm),))
         elif before is not None and node.op == before.op == "Reshape":
             node = replace(node, inputs=before.inputs)
-        identity = node.op == "Transpose" and node["perm"] == tuple(range(len(node["perm"]))) or node.op == "Reshape" and graph.types[node.inputs[0]] == graph.types[node.outputs[0]]
+        identity = (
+            node.op == "Transpose"
+            and node["perm"] == tuple(range(len(node["perm"])))
+            or node.op == "Reshape"
+            and graph.types[node.inputs[0]] == graph.types[node.outputs[0]]
+        )
         if identity and node.outputs[0] not in graph.outputs:
             alias[node.outputs[0]] = node.inputs[0]
             continue

@@ -4,6 +4,7 @@
 2. An Identity is removed where what it copies can take its place (all but graph inputs, constants and second outputs).
 Never changes a rounding.
 """
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -4,6 +4,7 @@
 2. Conv → Add(known, per output channel): the bias is increased.
 Both only where nobody else reads the convolution's result, and where the new weights are finite. Both change roundings: recorded.
 """
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -35,7 +36,13 @@ def run(graph: CoreGraph) -> CoreGraph:
             for at in (0, 1):
                 source = alias.get(node.inputs[at], node.inputs[at])
                 conv, vector = nodes.get(source), known(node.inputs[1 - at])
-                if conv is not None and conv.op == "Conv" and vector is not None and len(readers.get(node.inputs[at], [])) == 1 and node.inputs[at] not in graph.outputs:
+                if (
+                    conv is not None
+                    and conv.op == "Conv"
+                    and vector is not None
+                    and len(readers.get(node.inputs[at], [])) == 1
+                    and node.inputs[at] not in graph.outputs
+                ):
                     folded = _fold(node, conv, vector, graph, known, store)
                     if folded:
                         nodes[source] = folded

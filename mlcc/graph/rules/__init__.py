@@ -1,4 +1,5 @@
 """ONNX operators written in core operators, one file a family. Each rule maps a Source to its output value or values."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -9,4 +10,14 @@ from mlcc.graph.source import Source
 
 Rule = Callable[[Source], Value | tuple[Value, ...]]
 
-RULES: dict[str, Rule] = {**elementwise.TABLE, **move.TABLE, **reduce.TABLE, **matmul.TABLE, **conv.TABLE, **pool.TABLE, **quant.TABLE, **recurrent.TABLE, **resize.TABLE}
+RULES: dict[str, Rule] = {
+    **elementwise.TABLE,
+    **move.TABLE,
+    **reduce.TABLE,
+    **matmul.TABLE,
+    **conv.TABLE,
+    **pool.TABLE,
+    **quant.TABLE,
+    **recurrent.TABLE,
+    **resize.TABLE,
+}

@@ -1,4 +1,5 @@
 """Convolutions."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -60,7 +61,9 @@ def conv_transpose(s: Source) -> Value:
     else:
         shape = tuple(f - p - q for f, p, q in zip(full, before, after))
     operands = [x, w] if bias is None else [x, w, bias]
-    return s.b.many("ConvTranspose", operands, group=int(s.attr("group", 1)), strides=strides, dilations=dilations, before=tuple(before), shape=shape)[0]
+    return s.b.many(
+        "ConvTranspose", operands, group=int(s.attr("group", 1)), strides=strides, dilations=dilations, before=tuple(before), shape=shape
+    )[0]
 
 
 def conv_integer(s: Source) -> Value:
@@ -74,4 +77,8 @@ def conv_integer(s: Source) -> Value:
     return b("Conv", x, w, group=int(s.attr("group", 1)), **window(s, x.shape[2:], w.shape[2:]))
 
 
-TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {"Conv": conv, "ConvTranspose": conv_transpose, "ConvInteger": conv_integer}
+TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
+    "Conv": conv,
+    "ConvTranspose": conv_transpose,
+    "ConvInteger": conv_integer,
+}

@@ -1,4 +1,5 @@
 """Einsum as transposes, one matrix product a pair of operands, and sums."""
+
 from __future__ import annotations
 
 from math import prod
@@ -41,14 +42,18 @@ def contract(s: Source, a: Value, left: list[str], c: Value, right: list[str], k
     batch = [x for x in left if x in right and x in keep]
     rows = [x for x in left if x not in right]
     columns = [x for x in right if x not in left]
-    size = {x: max(n, m) for x, n in zip(left, a.shape) for m in [dict(zip(right, c.shape)).get(x, n)]} | {x: n for x, n in zip(right, c.shape) if x not in left}
+    size = {x: max(n, m) for x, n in zip(left, a.shape) for m in [dict(zip(right, c.shape)).get(x, n)]} | {
+        x: n for x, n in zip(right, c.shape) if x not in left
+    }
 
     def arrange(v: Value, have: list[str], order: list[str], parts: tuple[list[str], ...]) -> Value:
         moved = b.transpose(v, [have.index(x) for x in order])
         moved = b.expand(moved, [size[x] for x in order])
         return b.reshape(moved, [*(size[x] for x in batch), *(prod(size[x] for x in p) for p in parts)])
 
-    product = b("MatMul", arrange(a, left, batch + rows + summed, (rows, summed)), arrange(c, right, batch + summed + columns, (summed, columns)))
+    product = b(
+        "MatMul", arrange(a, left, batch + rows + summed, (rows, summed)), arrange(c, right, batch + summed + columns, (summed, columns))
+    )
     order = batch + rows + columns
     return b.reshape(product, [size[x] for x in order]), order
 

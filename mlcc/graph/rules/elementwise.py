@@ -1,4 +1,5 @@
 """Elementwise and activation operators."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -13,7 +14,21 @@ from mlcc.graph.core import DTYPES
 from mlcc.graph.source import Source
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
-ONNX_DTYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16"}
+ONNX_DTYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+    16: "bfloat16",
+}
 ONE_OVER_SQRT2 = float(np.float32(1 / sqrt(2)))
 
 
@@ -27,6 +42,7 @@ def binary(core: str, swap: bool = False) -> Callable[[Source], Value]:
         if s.opset < 7 and "axis" in s.attributes:  # the older broadcast: y's axes lie at x's from `axis` on
             y = s.b.reshape(y, (*y.shape, *(1,) * (x.rank - y.rank - s.axis())))
         return s.b(core, y, x) if swap else s.b(core, x, y)
+
     return run
 
 
@@ -36,11 +52,13 @@ def variadic(core: str) -> Callable[[Source], Value]:
 
 def wide(function: Callable[..., Value]) -> Callable[[Source], Value]:
     """A composite activation: float16 and bfloat16 are computed in float32 throughout and rounded once."""
+
     def run(s: Source) -> Value:
         x = s[0]
         if x.dtype in ("float16", "bfloat16"):
             return s.b.cast(function(s, s.b.cast(x, "float32")), x.dtype)
         return function(s, x)
+
     return run
 
 
@@ -262,13 +280,46 @@ def where(s: Source) -> Value:
 
 TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     **{op: unary(op) for op in ("Neg", "Sqrt", "Relu", "Not", "BitwiseNot", "IsNaN", "Identity", *UNARY)},
-    "Floor": integral("Floor"), "Ceil": integral("Ceil"), "Round": integral("Round"), "Abs": absolute,
+    "Floor": integral("Floor"),
+    "Ceil": integral("Ceil"),
+    "Round": integral("Round"),
+    "Abs": absolute,
     **{op: binary(op) for op in ("Add", "Sub", "Mul", "Div", "And", "Or", "Xor", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Equal", "Less")},
-    "LessOrEqual": binary("LessOrEqual"), "Greater": binary("Less", swap=True), "GreaterOrEqual": binary("LessOrEqual", swap=True),
-    "Max": variadic("Max"), "Min": variadic("Min"), "Sum": variadic("Add"), "Mean": mean,
-    "Reciprocal": reciprocal, "Sign": sign, "IsInf": is_inf, "Mod": mod, "BitShift": bit_shift, "Pow": power, "Clip": clip, "Cast": cast,
-    "CastLike": lambda s: s.b.cast(s[0], s[1].dtype), "Where": where, "Dropout": dropout, "PRelu": prelu,
-    **{op: wide(f) for op, f in {
-        "HardSigmoid": hard_sigmoid, "HardSwish": hard_swish, "LeakyRelu": leaky_relu, "Elu": elu, "Celu": celu, "Selu": selu, "Softplus": softplus,
-        "Softsign": softsign, "Mish": mish, "Swish": swish, "Gelu": gelu, "ThresholdedRelu": thresholded_relu, "Shrink": shrink}.items()},
+    "LessOrEqual": binary("LessOrEqual"),
+    "Greater": binary("Less", swap=True),
+    "GreaterOrEqual": binary("LessOrEqual", swap=True),
+    "Max": variadic("Max"),
+    "Min": variadic("Min"),
+    "Sum": variadic("Add"),
+    "Mean": mean,
+    "Reciprocal": reciprocal,
+    "Sign": sign,
+    "IsInf": is_inf,
+    "Mod": mod,
+    "BitShift": bit_shift,
+    "Pow": power,
+    "Clip": clip,
+    "Cast": cast,
+    "CastLike": lambda s: s.b.cast(s[0], s[1].dtype),
+    "Where": where,
+    "Dropout": dropout,
+    "PRelu": prelu,
+    **{
+        op: wide(f)
+        for op, f in {
+            "HardSigmoid": hard_sigmoid,
+            "HardSwish": hard_swish,
+            "LeakyRelu": leaky_relu,
+            "Elu": elu,
+            "Celu": celu,
+            "Selu": selu,
+            "Softplus": softplus,
+            "Softsign": softsign,
+            "Mish": mish,
+            "Swish": swish,
+            "Gelu": gelu,
+            "ThresholdedRelu": thresholded_relu,
+            "Shrink": shrink,
+        }.items()
+    },
 }

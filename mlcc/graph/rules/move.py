@@ -1,4 +1,5 @@
 """Shape and data-movement operators."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -170,7 +171,7 @@ def range_(s: Source) -> Value:
 
 def eye_like(s: Source) -> Value:
     dtype = ONNX_DTYPES[int(s.attr("dtype"))] if "dtype" in s.attributes else s[0].dtype
-    return s.b.constant(np.eye(*s[0].shape, k=int(s.attr("k", 0))), dtype)
+    return s.b.constant(np.eye(s[0].shape[0], s[0].shape[1], k=int(s.attr("k", 0))), dtype)
 
 
 def trilu(s: Source) -> Value:
@@ -286,9 +287,36 @@ def center_crop_pad(s: Source) -> Value:
 
 
 TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
-    "Shape": shape, "Size": lambda s: s.b.constant(np.array(s[0].type.size, np.int64)), "Reshape": reshape, "Flatten": flatten, "Squeeze": squeeze, "Unsqueeze": unsqueeze,
-    "Transpose": transpose, "Expand": expand, "Concat": concat, "Slice": slice_, "Split": split, "Pad": pad, "Tile": tile, "Gather": gather,
-    "GatherElements": gather_elements, "GatherND": gather_nd, "Scatter": scatter_elements, "ScatterElements": scatter_elements, "ScatterND": scatter_nd,
-    "ConstantOfShape": constant_of_shape, "Range": range_, "EyeLike": eye_like, "Trilu": trilu, "OneHot": one_hot, "DepthToSpace": depth_to_space,
-    "SpaceToDepth": space_to_depth, "Compress": compress, "BitCast": bit_cast, "NonZero": non_zero, "ReverseSequence": reverse_sequence, "Constant": constant, "CenterCropPad": center_crop_pad,
+    "Shape": shape,
+    "Size": lambda s: s.b.constant(np.array(s[0].type.size, np.int64)),
+    "Reshape": reshape,
+    "Flatten": flatten,
+    "Squeeze": squeeze,
+    "Unsqueeze": unsqueeze,
+    "Transpose": transpose,
+    "Expand": expand,
+    "Concat": concat,
+    "Slice": slice_,
+    "Split": split,
+    "Pad": pad,
+    "Tile": tile,
+    "Gather": gather,
+    "GatherElements": gather_elements,
+    "GatherND": gather_nd,
+    "Scatter": scatter_elements,
+    "ScatterElements": scatter_elements,
+    "ScatterND": scatter_nd,
+    "ConstantOfShape": constant_of_shape,
+    "Range": range_,
+    "EyeLike": eye_like,
+    "Trilu": trilu,
+    "OneHot": one_hot,
+    "DepthToSpace": depth_to_space,
+    "SpaceToDepth": space_to_depth,
+    "Compress": compress,
+    "BitCast": bit_cast,
+    "NonZero": non_zero,
+    "ReverseSequence": reverse_sequence,
+    "Constant": constant,
+    "CenterCropPad": center_crop_pad,
 }

@@ -1,4 +1,5 @@
 """Pooling."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -70,7 +71,10 @@ def average_pool(s: Source) -> Value:
         taps = starts[:, None] + np.arange(k) * attributes["dilations"][i]
         low, high = 0, x.shape[2 + i]
         if s.attr("count_include_pad", 0):
-            low, high = -attributes["before"][i], high + (explicit[len(kernel) + i] if s.attr("auto_pad", "NOTSET") == "NOTSET" else attributes["after"][i])
+            low, high = (
+                -attributes["before"][i],
+                high + (explicit[len(kernel) + i] if s.attr("auto_pad", "NOTSET") == "NOTSET" else attributes["after"][i]),
+            )
         counts = counts[..., None] * ((taps >= low) & (taps < high)).sum(1)
     divisor = counts.astype(np.float32 if x.dtype in ("float16", "bfloat16") else DTYPES[x.dtype])
     return b("Div", total, b.cast(b.constant(_shrink(divisor)), x.dtype))
@@ -89,6 +93,7 @@ def global_pool(core: str, mean: bool) -> Callable[[Source], Value]:
         y = s.b(core, x, axes=axes) if axes else x
         y = s.b("Div", y, s.b.like(prod(s[0].shape[2:]), y)) if mean else y
         return s.b.cast(y, half) if half else y
+
     return run
 
 
@@ -113,6 +118,10 @@ def _lp(s: Source, p: int, total: Callable[[Value], Value]) -> Value:
 
 
 TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
-    "MaxPool": max_pool, "AveragePool": average_pool, "LpPool": lp_pool, "GlobalLpPool": global_lp_pool,
-    "GlobalMaxPool": global_pool("ReduceMax", False), "GlobalAveragePool": global_pool("ReduceSum", True),
+    "MaxPool": max_pool,
+    "AveragePool": average_pool,
+    "LpPool": lp_pool,
+    "GlobalLpPool": global_lp_pool,
+    "GlobalMaxPool": global_pool("ReduceMax", False),
+    "GlobalAveragePool": global_pool("ReduceSum", True),
 }

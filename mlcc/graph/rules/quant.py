@@ -1,4 +1,5 @@
 """Quantised operators, with the ONNX meaning."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -22,7 +23,9 @@ def along(s: Source, v: Value, x: Value, axis: int) -> Value:
     block = int(s.attr("block_size", 0))
     if not block:
         return v
-    spread = s.b.expand(s.b.reshape(v, (*v.shape[: axis + 1], 1, *v.shape[axis + 1 :])), (*v.shape[: axis + 1], block, *v.shape[axis + 1 :]))
+    spread = s.b.expand(
+        s.b.reshape(v, (*v.shape[: axis + 1], 1, *v.shape[axis + 1 :])), (*v.shape[: axis + 1], block, *v.shape[axis + 1 :])
+    )
     flat = s.b.reshape(spread, (*v.shape[:axis], v.shape[axis] * block, *v.shape[axis + 1 :]))
     return s.b.slice(flat, axis, 0, x.shape[axis])
 
@@ -110,11 +113,17 @@ def qlinear_conv(s: Source) -> Value:
     x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = (s[i] for i in range(8))
     bias = s.optional(8)
     operands = [shifted(s, x, x_zero, 1), shifted(s, w, w_zero, 0)]
-    acc = b.many("Conv", [*operands, bias] if bias is not None else operands, group=int(s.attr("group", 1)), **window(s, x.shape[2:], w.shape[2:]))[0]
+    acc = b.many(
+        "Conv", [*operands, bias] if bias is not None else operands, group=int(s.attr("group", 1)), **window(s, x.shape[2:], w.shape[2:])
+    )[0]
     return requantize(s, acc, x_scale, w_scale, y_scale, y_zero, 1)
 
 
 TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
-    "DequantizeLinear": dequantize_linear, "QuantizeLinear": quantize_linear, "DynamicQuantizeLinear": dynamic_quantize_linear,
-    "MatMulInteger": matmul_integer, "QLinearMatMul": qlinear_matmul, "QLinearConv": qlinear_conv,
+    "DequantizeLinear": dequantize_linear,
+    "QuantizeLinear": quantize_linear,
+    "DynamicQuantizeLinear": dynamic_quantize_linear,
+    "MatMulInteger": matmul_integer,
+    "QLinearMatMul": qlinear_matmul,
+    "QLinearConv": qlinear_conv,
 }

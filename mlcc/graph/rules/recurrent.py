@@ -1,4 +1,5 @@
 """LSTM, GRU and RNN, unrolled over time. Each gate is one chain: bias, then the input's terms, then the state's."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -12,7 +13,9 @@ from mlcc.graph.source import Source
 
 
 def activation(s: Source, name: str, x: Value, alpha: float | None, beta: float | None) -> Value:
-    key = {n.lower(): n for n in ("Relu", "Tanh", "Sigmoid", "LeakyRelu", "ThresholdedRelu", "HardSigmoid", "Elu", "Softsign", "Softplus")}.get(name.lower())
+    key = {
+        n.lower(): n for n in ("Relu", "Tanh", "Sigmoid", "LeakyRelu", "ThresholdedRelu", "HardSigmoid", "Elu", "Softsign", "Softplus")
+    }.get(name.lower())
     if key is None:
         raise s.unsupported(f"activation {name}")
     attributes = {k: v for k, v in (("alpha", alpha), ("beta", beta)) if v is not None}
@@ -32,7 +35,11 @@ class Cell:
         self.layout = int(s.attr("layout", 0))
         x = s[0]
         self.x = s.b.transpose(x, (1, 0, 2)) if self.layout else x
-        if x.rank != 3 or s[1].shape != (self.count, gates * self.hidden, x.shape[2]) or s[2].shape != (self.count, gates * self.hidden, self.hidden):
+        if (
+            x.rank != 3
+            or s[1].shape != (self.count, gates * self.hidden, x.shape[2])
+            or s[2].shape != (self.count, gates * self.hidden, self.hidden)
+        ):
             raise s.bad(f"input {list(x.shape)}, W {list(s[1].shape)}, R {list(s[2].shape)} do not fit")
         self.steps, self.batch = self.x.shape[:2]
         lengths = s.optional(4)
@@ -48,7 +55,9 @@ class Cell:
         limit = self.s.attr("clip")
         if limit:
             x = clamp(self.s, clamp(self.s, x, self.b.like(-limit, x), False), self.b.like(limit, x), True)
-        return activation(self.s, self.names[i], x, self.alphas[i] if i < len(self.alphas) else None, self.betas[i] if i < len(self.betas) else None)
+        return activation(
+            self.s, self.names[i], x, self.alphas[i] if i < len(self.alphas) else None, self.betas[i] if i < len(self.betas) else None
+        )
 
     def part(self, v: Value | None, direction: int) -> Value | None:
         """The slice of an operand that belongs to a direction, its first axis dropped."""
@@ -143,7 +152,11 @@ def gru(s: Source) -> tuple[Value, ...]:
     sequences, last = [], []
     for d in range(c.count):
         wb, rb = c.biases(d)
-        start = b("Add", wb, rb) if before else b.many("Concat", [b("Add", b.slice(wb, 0, 0, 2 * n), b.slice(rb, 0, 0, 2 * n)), b.slice(wb, 0, 2 * n, n)], axis=0)[0]
+        start = (
+            b("Add", wb, rb)
+            if before
+            else b.many("Concat", [b("Add", b.slice(wb, 0, 0, 2 * n), b.slice(rb, 0, 0, 2 * n)), b.slice(wb, 0, 2 * n, n)], axis=0)[0]
+        )
         projected, r = c.projected(d, start), transposed(c, d)
         r_zr, r_h = b.slice(r, 1, 0, 2 * n), b.slice(r, 1, 2 * n, n)
         h = c.initial(5, d)

@@ -1,4 +1,5 @@
 """Reductions, softmax and normalisation."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -21,7 +22,9 @@ def drop(s: Source, x: Value, axes: tuple[int, ...]) -> Value:
     return s.b.reshape(x, [n for i, n in enumerate(x.shape) if i not in axes])
 
 
-def reduction(before: Callable[[Source, Value], Value] | None, core: str, after: Callable[[Source, Value, int], Value] | None = None) -> Callable[[Source], Value]:
+def reduction(
+    before: Callable[[Source, Value], Value] | None, core: str, after: Callable[[Source, Value, int], Value] | None = None
+) -> Callable[[Source], Value]:
     def run(s: Source) -> Value:
         x = s[0]
         axes = axes_of(s, x)
@@ -39,6 +42,7 @@ def reduction(before: Callable[[Source, Value], Value] | None, core: str, after:
         if boolean:
             y = s.b.cast(y, "bool")
         return y if s.attr("keepdims", 1) else drop(s, y, axes)
+
     return run
 
 
@@ -80,6 +84,7 @@ def arg(core: str) -> Callable[[Source], Value]:
         x = s.b.cast(s[0], "float32") if s[0].dtype in ("float16", "bfloat16") else s[0]
         y = s.b(core, x, axis=axis, last=int(s.attr("select_last_index", 0)))
         return y if s.attr("keepdims", 1) else drop(s, y, (axis,))
+
     return run
 
 
@@ -176,8 +181,7 @@ def group_normalization(s: Source) -> Value:
     y, _ = normalise(s, grouped, tuple(range(2, grouped.rank)), s.attr("epsilon", 1e-5))
     scale, bias = s[1], s[2]
     if scale.type.size == groups != c:  # opset 18 scaled by group
-        spread = lambda v: b.reshape(b.expand(b.reshape(v, (groups, 1)), (groups, c // groups)), (c,))  # noqa: E731
-        scale, bias = spread(scale), spread(bias)
+        scale, bias = (b.reshape(b.expand(b.reshape(v, (groups, 1)), (groups, c // groups)), (c,)) for v in (scale, bias))
     return b("Add", b("Mul", b.reshape(y, x.shape), per_channel(s, scale, x.rank)), per_channel(s, bias, x.rank))
 
 
@@ -236,11 +240,29 @@ def top_k(s: Source) -> tuple[Value, ...]:
 
 
 TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
-    "ReduceSum": reduction(None, "ReduceSum"), "ReduceProd": reduction(None, "ReduceProd"), "ReduceMax": reduction(None, "ReduceMax"), "ReduceMin": reduction(None, "ReduceMin"),
-    "ReduceMean": reduction(None, "ReduceSum", divide_by), "ReduceL1": reduction(lambda s, x: x if x.dtype.startswith("u") else s.b("Abs", x), "ReduceSum"),
-    "ReduceL2": reduction(square, "ReduceSum", root_after), "ReduceSumSquare": reduction(square, "ReduceSum"),
-    "ReduceLogSum": reduction(None, "ReduceSum", unary_after("Log")), "ReduceLogSumExp": log_sum_exp, "ArgMax": arg("ArgMax"), "ArgMin": arg("ArgMin"),
-    "Softmax": softmax, "LogSoftmax": log_softmax, "Hardmax": hardmax, "LayerNormalization": layer_normalization, "InstanceNormalization": instance_normalization,
-    "GroupNormalization": group_normalization, "RMSNormalization": rms_normalization, "BatchNormalization": batch_normalization, "LpNormalization": lp_normalization,
-    "MeanVarianceNormalization": mean_variance, "LRN": lrn, "CumSum": cumulative_sum, "TopK": top_k,
+    "ReduceSum": reduction(None, "ReduceSum"),
+    "ReduceProd": reduction(None, "ReduceProd"),
+    "ReduceMax": reduction(None, "ReduceMax"),
+    "ReduceMin": reduction(None, "ReduceMin"),
+    "ReduceMean": reduction(None, "ReduceSum", divide_by),
+    "ReduceL1": reduction(lambda s, x: x if x.dtype.startswith("u") else s.b("Abs", x), "ReduceSum"),
+    "ReduceL2": reduction(square, "ReduceSum", root_after),
+    "ReduceSumSquare": reduction(square, "ReduceSum"),
+    "ReduceLogSum": reduction(None, "ReduceSum", unary_after("Log")),
+    "ReduceLogSumExp": log_sum_exp,
+    "ArgMax": arg("ArgMax"),
+    "ArgMin": arg("ArgMin"),
+    "Softmax": softmax,
+    "LogSoftmax": log_softmax,
+    "Hardmax": hardmax,
+    "LayerNormalization": layer_normalization,
+    "InstanceNormalization": instance_normalization,
+    "GroupNormalization": group_normalization,
+    "RMSNormalization": rms_normalization,
+    "BatchNormalization": batch_normalization,
+    "LpNormalization": lp_normalization,
+    "MeanVarianceNormalization": mean_variance,
+    "LRN": lrn,
+    "CumSum": cumulative_sum,
+    "TopK": top_k,
 }

@@ -1,7 +1,9 @@
 """Resize and Upsample as gathers and weighted sums along one axis after another, GridSample left out."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 
 import numpy as np
 
@@ -28,7 +30,9 @@ def coordinates(s: Source, mode: str, n_in: int, n_out: int, scale: float, roi: 
         return (x + 0.5) / scale
     if mode == "tf_crop_and_resize":
         start, end = roi
-        return start * (n_in - 1) + x * (end - start) * (n_in - 1) / (n_out - 1) if n_out > 1 else np.array([0.5 * (start + end) * (n_in - 1)])
+        return (
+            start * (n_in - 1) + x * (end - start) * (n_in - 1) / (n_out - 1) if n_out > 1 else np.array([0.5 * (start + end) * (n_in - 1)])
+        )
     raise s.unsupported(f"coordinate_transformation_mode {mode}")
 
 
@@ -36,8 +40,13 @@ def nearest(s: Source, at: np.ndarray, n_in: int) -> np.ndarray:
     kind = s.attr("nearest_mode", "round_prefer_floor") if s.op == "Resize" else "floor"
     if s.op == "Resize" and s.opset < 11:
         kind = "floor"
-    rounding = {"round_prefer_floor": lambda v: np.ceil(v - 0.5), "round_prefer_ceil": lambda v: np.floor(v + 0.5), "floor": np.floor, "ceil": np.ceil}[kind]
-    return np.clip(rounding(at), 0, n_in - 1).astype(np.int64)
+    table: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "round_prefer_floor": lambda v: np.ceil(v - 0.5),
+        "round_prefer_ceil": lambda v: np.floor(v + 0.5),
+        "floor": np.floor,
+        "ceil": np.ceil,
+    }
+    return np.clip(table[kind](at), 0, n_in - 1).astype(np.int64)
 
 
 def weights(s: Source, mode: str, at: np.ndarray, n_in: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
@@ -70,13 +79,13 @@ def interpolate(s: Source, x: Value, axis: int, mode: str, n_out: int, scale: fl
         y = b("Gather", x, b.constant(nearest(s, at, n_in)), axis=axis)
     else:
         index, w = weights(s, mode, at, n_in, scale)
-        y = None
+        terms: list[Value] = []
         for i in range(len(index)):
             if not np.any(w[i]):
                 continue
             term = b("Mul", b("Gather", x, b.constant(index[i]), axis=axis), b.constant(w[i].astype(np.float32).reshape(shape)))
-            y = term if y is None else b("Add", y, term)
-        assert y is not None
+            terms.append(term)
+        y = reduce(lambda total, term: b("Add", total, term), terms)
     if transform == "tf_crop_and_resize":
         outside = ((at < 0) | (at > n_in - 1)).reshape(shape)
         y = b("Where", b.constant(outside), b.like(s.attr("extrapolation_value", 0.0), y), y)
@@ -94,10 +103,18 @@ def resize(s: Source) -> Value:
     sizes_value = None if old else s.optional(3)
     axes = [normal_axis(a, x.rank, s.where) for a in (s.ints("axes") or range(x.rank))]
     roi_value = s.optional(1) if not old else None
-    roi = b.known(roi_value, "roi").astype(np.float64) if roi_value is not None and roi_value.type.size else np.array([0.0] * len(axes) + [1.0] * len(axes))
+    roi = (
+        b.known(roi_value, "roi").astype(np.float64)
+        if roi_value is not None and roi_value.type.size
+        else np.array([0.0] * len(axes) + [1.0] * len(axes))
+    )
     scales = [1.0] * x.rank
     sizes = list(x.shape)
-    given = np.asarray(s.attr("scales")) if "scales" in s.attributes else (b.known(scales_value, "scales") if scales_value is not None and scales_value.type.size else None)
+    given = (
+        np.asarray(s.attr("scales"))
+        if "scales" in s.attributes
+        else (b.known(scales_value, "scales") if scales_value is not None and scales_value.type.size else None)
+    )
     if given is not None:
         if len(given) != len(axes) or not np.all(given > 0):
             raise s.bad(f"scales {given.tolist()}")

@@ -1,0 +1,46 @@
+# Two commands: `make demo` builds, signs, verifies and runs a real model; `make test` runs every check. Both set up all they need.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+# Emulators for the foreign CPUs that tests build for, and a C compiler for the example.
+PACKAGES := qemu-user-static gcc libc6-dev
+
+demo: $(READY)
+	@$(BIN)/python examples/demo.py
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# The long sweeps: every elementary function on all 2^32 inputs (about 40 minutes on two cores).
+test-full: $(READY)
+	$(BIN)/python -m pytest -n auto -m full
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.models
+
+docs: $(READY)
+	$(BIN)/python -m docs.make_operators
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mlcc needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version`. Set PYTHON=…" >&2; exit 1; }
+	@$(MAKE) --no-print-directory system
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(READY)
+
+# System packages where we may install them; a clear word where not. Without the emulators, foreign targets are built but not run.
+system:
+	@if command -v qemu-aarch64-static >/dev/null && command -v cc >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES) >/dev/null; \
+	else echo "note: to run foreign targets here, install: $(PACKAGES)" >&2; fi
+
+clean:
+	rm -rf $(VENV) dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: demo test test-full bench docs system clean
