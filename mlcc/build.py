@@ -189,11 +189,10 @@ def _target(
     progress: Progress,
 ) -> Built:
     """emit → compile → conformance → package, for one target."""
-    from mlcc_backends import interface
-    from mlcc_backends.cpu.compile import CompileOptions
-
     from mlcc.artifact.package import package
     from mlcc.conformance.check import Result, check
+    from mlcc_backends import interface
+    from mlcc_backends.cpu.compile import CompileOptions
 
     backend = interface.load(target.backend)
     sources = backend.emit(program, target, vectors)
@@ -278,9 +277,8 @@ def _write_comparison(folder: Path, name: str, comparison: dict[str, Any], artif
 
 
 def _key(request: Request, model_digest: str, target: Target, key: SigningKey, name: str) -> str:
-    from mlcc_backends.cpu.run import command
-
     from mlcc.target import cpu_flags
+    from mlcc_backends.cpu.run import command
 
     runs = command(target)
     parts = {

@@ -13,12 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlcc_backends.interface import Binaries, Sources
-
 from mlcc.cache.store import Store, cache_folder
 from mlcc.error import Error
 from mlcc.target import Target
 from mlcc.tir.parallel import compile_all
+from mlcc_backends.interface import Binaries, Sources
 
 FLAGS = (
     "-O2",

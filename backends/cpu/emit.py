@@ -10,7 +10,6 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from mlcc_backends.interface import KernelJob, Sources
 
 from mlcc.graph.core import DTYPES, TensorType
 from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden
@@ -18,6 +17,7 @@ from mlcc.program.memory import aligned
 from mlcc.program.program import Argument, Program
 from mlcc.schedule.tiles import tasks, work
 from mlcc.target import Target
+from mlcc_backends.interface import KernelJob, Sources
 
 C_TYPES = {
     "float32": "float",

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from mlcc_backends.interface import Binaries
-
 from mlcc.error import Error
 from mlcc.program.program import Program
 from mlcc.target import Target, cpu_flags, host_machine
+from mlcc_backends.interface import Binaries
 
 WASI = """
 const { WASI } = require('node:wasi'); const fs = require('node:fs');

@@ -12,9 +12,8 @@ from mlcc.cli.output import json_option, print_json, table
 @json_option
 def command(name: str | None, as_json: bool) -> None:
     """List the targets, or describe NAME: what it compiles for and what runs it here."""
-    from mlcc_backends.cpu.run import command as runs
-
     from mlcc.target import load, names
+    from mlcc_backends.cpu.run import command as runs
 
     chosen = [load(name)] if name else [load(n) for n in names()]
     rows = []

@@ -17,9 +17,8 @@ def execute(
     artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], threads: int = 1, variant: str | None = None
 ) -> tuple[dict[str, np.ndarray], str]:
     """(outputs, what ran them)."""
-    from mlcc_backends.cpu.run import command
-
     from mlcc.target import load
+    from mlcc_backends.cpu.run import command
 
     target = load(about["target"])
     runs = command(target)
