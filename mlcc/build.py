@@ -72,6 +72,7 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
     if not request.model.exists():
         raise Error("usage", "no such file", str(request.model), "give the path of a model file")
     model_digest = digest_model(request.model)
+    remember(request.model, model_digest)
     key = signing_key(request.key)
     if key.fresh:
         progress(f"made a signing key: {key.path} (give others {key.path.with_suffix('.pub') if key.path else ''} to verify with)")
@@ -115,16 +116,56 @@ def model_name(path: Path) -> str:
 
 
 def digest_model(path: Path) -> str:
-    """SHA-256 of the model file; external data files are part of the program's digest, and their names and sizes of this one."""
+    """SHA-256 over the model file and the external data that it names."""
     try:
         digest = hashlib.sha256(path.read_bytes() if path.is_file() else b"")
-        for beside in sorted(path.resolve().parent.glob("*")):
-            if beside.suffix in (".data", ".bin", ".weight", ".weights") and beside.is_file():
-                s = beside.stat()
-                digest.update(f"{beside.name}:{s.st_size}:{s.st_mtime_ns}".encode())
+        for name in external_files(path):
+            digest.update(name.encode() + b"\0")
+            with open(path.parent / name, "rb") as f:
+                digest.update(hashlib.file_digest(f, "sha256").digest())
         return digest.hexdigest()
     except OSError as e:
         raise Error("usage", f"cannot read: {e.strerror}", str(path)) from None
+
+
+def external_files(path: Path) -> list[str]:
+    """Names of the external data files of an ONNX model that exist inside its folder; the file is parsed only where it has neighbours."""
+    root = path.resolve().parent
+    if (
+        path.suffix != ".onnx"
+        or not path.is_file()
+        or all(p == path.resolve() or p.suffix in (".onnx", ".toml") for p in root.iterdir() if p.is_file())
+    ):
+        return []
+    if b"location" not in path.read_bytes():
+        return []
+    import onnx
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception:  # the importer says what is wrong with it
+        return []
+    names = {e.value for t in model.graph.initializer for e in t.external_data if e.key == "location"}
+    return sorted(n for n in names if (root / n).resolve().is_relative_to(root) and (root / n).is_file())
+
+
+def remember(path: Path, digest: str) -> None:
+    """Note where a model lies, so that `run --compare` and `bench --against` find it again on this machine."""
+    place = cache_folder() / "models" / digest
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(str(path.resolve()))
+    except OSError:
+        pass
+
+
+def find_model(digest: str) -> Path | None:
+    """The file that a model was last built from, if it is still there and unchanged."""
+    try:
+        path = Path((cache_folder() / "models" / digest).read_text())
+    except (OSError, UnicodeDecodeError):
+        return None
+    return path if path.is_file() and digest_model(path) == digest else None
 
 
 def _build(

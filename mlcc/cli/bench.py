@@ -20,7 +20,7 @@ ENGINES = ("onnxruntime", "openvino")
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option("--threads", type=int, default=1, show_default=True)
 @click.option("--against", default="", metavar="ENGINES", help=f"Engines to time beside it, separated by commas: {', '.join(ENGINES)}.")
-@click.option("--model", type=click.Path(path_type=Path), help="The ONNX file that the artifact was built from, for --against.")
+@click.option("--model", type=click.Path(path_type=Path), help="The ONNX file that the artifact was built from [default: where it was].")
 @click.option("--seconds", type=float, default=5.0, show_default=True, help="How long to measure.")
 @click.option("--variant", help="Instruction set to use, where the library has several.")
 @json_option
@@ -28,7 +28,7 @@ def command(artifact: Path, threads: int, against: str, model: Path | None, seco
     """Time ARTIFACT; engines take turns run by run, so that noise meets all alike."""
     import mlcc
     from mlcc.artifact import manifest
-    from mlcc.cli.run import read_inputs
+    from mlcc.cli.run import read_inputs, source_model
 
     about = manifest.read(artifact)
     feed = read_inputs(about["inputs"], ())
@@ -37,9 +37,7 @@ def command(artifact: Path, threads: int, against: str, model: Path | None, seco
     for name in filter(None, against.split(",")):
         if name not in ENGINES:
             raise Error("usage", f"no engine {name}", hint=f"engines: {', '.join(ENGINES)}")
-        if model is None:
-            raise Error("usage", "--against needs the model", hint=f"pass --model {about['model']}")
-        engines[name] = {"onnxruntime": _onnxruntime, "openvino": _openvino}[name](model, feed, threads)
+        engines[name] = {"onnxruntime": _onnxruntime, "openvino": _openvino}[name](source_model(model, about), feed, threads)
     times: dict[str, list[float]] = {n: [] for n in engines}
     for f in engines.values():
         f()

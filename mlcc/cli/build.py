@@ -58,7 +58,7 @@ def command(
 ) -> None:
     """Build MODEL for one or more targets: signed, tested and reproducible. Without MODEL, build what mlcc.toml says."""
     from mlcc import project
-    from mlcc.build import Request, model_name, run
+    from mlcc.build import Request, external_files, model_name, run
 
     given = parse_shapes(shapes)
     files = [project.FILE] if model is None else []
@@ -74,7 +74,7 @@ def command(
         result = run(request, report)
     if depfile:
         outputs = [f"{a['path']}/manifest.json" for a in result["artifacts"]]
-        _write_depfile(depfile, outputs, [str(model), *files, *_external(model)])
+        _write_depfile(depfile, outputs, [str(model), *files, *(str(model.parent / n) for n in external_files(model))])
     if as_json:
         print_json(result)
         return
@@ -90,10 +90,6 @@ def command(
     click.echo(
         f"{model_name(model)}: program {result['program_digest'][:16]}, outputs {result['output_digest'][:16]}, {result['seconds']:.1f} s"
     )
-
-
-def _external(model: Path) -> list[str]:
-    return [str(p) for p in sorted(model.parent.glob("*")) if p.suffix in (".data", ".bin", ".weight", ".weights") and p.is_file()]
 
 
 def _write_depfile(path: Path, outputs: list[str], inputs: list[str]) -> None:

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
+from mlcc.cli.output import json_option, print_json
 from mlcc.error import Error
 
 
 @click.command(epilog="Example:  mlcc init model.onnx && mlcc build")
 @click.argument("model", type=click.Path(path_type=Path))
+@json_option
 @click.option("--force", is_flag=True, help="Overwrite an existing mlcc.toml.")
-def command(model: Path, force: bool) -> None:
+def command(model: Path, force: bool, as_json: bool) -> None:
     """Write a commented mlcc.toml for MODEL, ready for `mlcc build`."""
     from mlcc import importers, project
     from mlcc.artifact.write import file
@@ -33,4 +35,7 @@ def command(model: Path, force: bool) -> None:
         if v.name not in initial
     ]
     file(project.render(model.as_posix(), inputs).encode(), place)
+    if as_json:
+        print_json({"wrote": str(place), "inputs": [{"name": n, "dtype": d, "shape": s} for n, d, s in inputs]})
+        return
     click.echo(f"wrote {place}: `mlcc build` builds it")

@@ -23,8 +23,8 @@ from mlcc.error import Error
 )
 @click.option("--threads", type=int, default=1, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to write the outputs to, as .npy files.")
-@click.option("--compare", type=click.Choice(["onnxruntime"]), help="Compare the outputs with another engine's; needs --model.")
-@click.option("--model", type=click.Path(path_type=Path), help="The ONNX file that the artifact was built from, for --compare.")
+@click.option("--compare", type=click.Choice(["onnxruntime"]), help="Compare the outputs with another engine's.")
+@click.option("--model", type=click.Path(path_type=Path), help="The ONNX file that the artifact was built from [default: where it was].")
 @click.option("--variant", help="Instruction set to use, where the library has several.")
 @json_option
 def command(
@@ -145,14 +145,23 @@ def read_image(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     return (pixels / np.float32(255) if dtype.startswith("float") else pixels).astype(DTYPES[dtype])[None]
 
 
-def comparison(model: Path | None, about: dict[str, Any], feed: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> dict[str, Any]:
-    from mlcc.build import digest_model
-    from mlcc.conformance.compare import difference, session
+def source_model(model: Path | None, about: dict[str, Any]) -> Path:
+    """The ONNX file that an artifact was built from: as given, or where it was when it was built here."""
+    from mlcc.build import digest_model, find_model
 
     if model is None:
-        raise Error("usage", "--compare needs the model", hint=f"pass --model {about['model']}")
+        found = find_model(about["model_digest"])
+        if found is None:
+            raise Error("usage", "the model that this artifact was built from is not where it was", hint=f"pass --model {about['model']}")
+        return found
     if digest_model(model) != about["model_digest"]:
         raise Error("usage", "this is not the model that the artifact was built from", str(model))
-    s = session(model)
+    return model
+
+
+def comparison(model: Path | None, about: dict[str, Any], feed: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> dict[str, Any]:
+    from mlcc.conformance.compare import difference, session
+
+    s = session(source_model(model, about))
     theirs = s.run(None, feed)
     return {o.name: difference(outputs[o.name], np.asarray(t)) for o, t in zip(s.get_outputs(), theirs)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import onnx_ir as ir
@@ -17,6 +18,7 @@ def load(path: Path) -> ir.Model:
         import torch
     except ImportError:
         raise Error("usage", "reading .pt2 needs PyTorch", str(path), "pip install 'mlcc[torch]'") from None
+    logging.getLogger("torch.export").setLevel(logging.CRITICAL)  # it logs a traceback beside the exception
     try:
         program = torch.export.load(str(path))
     except Exception as e:
