@@ -303,8 +303,23 @@ class Walk:
         branches = {k: node.attributes[k].as_graph() for k in ("then_branch", "else_branch")}
         if known is not None:
             return tuple(self.subgraph(branches["then_branch" if bool(known.reshape(-1)[0]) else "else_branch"], scope))
-        yes, no = self.subgraph(branches["then_branch"], scope), self.subgraph(branches["else_branch"], scope)
-        self.b.origin = node.name or "If"
+        origin = self.b.origin
+        results, problems = {}, {}
+        for key, graph in branches.items():
+            before = dict(self.unsupported)
+            try:
+                results[key] = self.subgraph(graph, scope)
+            except Error as e:
+                if e.code != "model":
+                    raise
+                self.unsupported, problems[key] = before, e
+        self.b.origin = origin
+        if len(problems) == 2:
+            raise problems["then_branch"]
+        if problems:  # with these shapes it is an error to take that branch, so the other one is what the model means
+            self.b.record("branch-impossible-for-these-shapes")
+            return tuple(next(iter(results.values())))
+        yes, no = results["then_branch"], results["else_branch"]
         for a, c in zip(yes, no):
             if a.type != c.type:
                 raise Error(

@@ -45,6 +45,12 @@ def test_a_known_condition_takes_one_branch_and_an_unknown_one_selects() -> None
     assert np.array_equal(execute(graph, {"x": x, "c": np.array(True)})["y"], -x)
 
 
+def test_a_branch_that_the_shapes_rule_out_is_dropped_and_recorded() -> None:
+    graph = core("""agraph (float[3] x, bool c) => (float[3] y) { w = Constant<value_floats = [1.0, 2.0]>()
+        y = If(c) <then_branch = t () => (float[3] p) { p = Neg(x) }, else_branch = e () => (float[3] q) { q = Add(x, w) }> }""")
+    assert [n.op for n in graph.nodes] == ["Neg"] and [r.rule for r in graph.rewrites] == ["branch-impossible-for-these-shapes"]
+
+
 def test_a_loop_with_known_trips_unrolls() -> None:
     graph = core("""agraph (float[2] x) => (float[2] y, float[3, 2] all) { n = Constant<value_int = 3>()  k = Constant<value_int = 1>()  c = Cast<to = 9>(k)
         y, all = Loop(n, c, x) <body = b (int64 i, bool go, float[2] a) => (bool next, float[2] d, float[2] s) { next = Identity(go)  d = Add(a, a)  s = Identity(d) }> }""")
