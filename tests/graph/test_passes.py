@@ -6,7 +6,7 @@ import numpy as np
 
 from mlcc.graph.builder import Builder, Value
 from mlcc.graph.core import validate
-from mlcc.graph.passes import compose_movement, dead_code, fold_scale
+from mlcc.graph.passes import compose_movement, dead_code, flush_tiny, fold_scale
 from mlcc.reference.execute import execute
 from tests.support import graph_of, numbers
 
@@ -79,3 +79,20 @@ def test_compose_movement_1_transposes() -> None:
 def test_compose_movement_2_reshapes() -> None:
     graph = graph_of({"x": ("float32", (2, 6))}, lambda b, x: b("Neg", b.reshape(b.reshape(x, (12,)), (3, 4))))
     assert sum(n.op == "Reshape" for n in dead_code.run(compose_movement.run(graph)).nodes) == 1
+
+
+def test_flush_tiny_1_weights_that_are_nothing() -> None:
+    w = numbers(1, (4, 5), "float32")
+    w[0, 0], w[1, 1], w[2, 2] = 1e-40, -1e-32, 1e-25
+    graph = flush_tiny.run(graph_of({"x": ("float32", (2, 4))}, lambda b, x: b("MatMul", x, b.constant(w))))
+    kept = graph.constants[graph.nodes[0].inputs[1]]
+    assert [r.rule for r in graph.rewrites] == ["tiny-weights-as-zero"] and kept[0, 0] == kept[1, 1] == 0 and kept[2, 2] == w[2, 2]
+    validate(graph)
+
+
+def test_flush_tiny_leaves_small_tensors_and_other_operators() -> None:
+    w = (numbers(1, (4, 5), "float32") * np.float32(1e-35)).astype(np.float32)
+    assert not flush_tiny.run(graph_of({"x": ("float32", (2, 4))}, lambda b, x: b("MatMul", x, b.constant(w)))).rewrites
+    assert not flush_tiny.run(
+        graph_of({"x": ("float32", (5,))}, lambda b, x: b("Mul", x, b.constant(np.array([1, 1e-40], np.float32)[[0, 1, 0, 0, 1]])))
+    ).rewrites
