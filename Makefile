@@ -20,6 +20,7 @@ test-full: $(READY)
 	$(BIN)/python -m pytest -n auto -m full
 
 bench: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python -m benchmarks.models
 
 docs: $(READY)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
+from mlcc.cache.store import Store
 from mlcc.error import Error
 from mlcc.graph.freeze import Golden
 from mlcc.program.kernel import Kernel
@@ -41,9 +45,20 @@ class Binaries:
     private: Mapping[str, bytes] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class CompileOptions:
+    """store: the cache (None: ignore caches); compiler: "zig", or a system compiler's command; jobs: worker processes."""
+
+    store: Store | None = None
+    compiler: str = "zig"
+    jobs: int = 2
+    progress: Callable[[str, int, int], None] | None = None
+
+
 class Runner(Protocol):
     """Runs built binaries here."""
 
+    big_endian: bool
     environment: str  # what ran it, for the report: "native", "qemu-aarch64 7.2.0", …
 
     def golden(self, vector: int, variant: int = -1) -> str | None:
@@ -56,10 +71,16 @@ class Runner(Protocol):
 class Backend(Protocol):
     def emit(self, program: Program, target: Target, vectors: Sequence[Golden]) -> Sources: ...
 
-    def compile(self, sources: Sources, target: Target, options: Any) -> Binaries: ...
+    def compile(self, sources: Sources, target: Target, options: CompileOptions) -> Binaries: ...
+
+    def environment(self, target: Target) -> str | None:
+        """What would run the target here ("native", an emulator and its version), or None."""
 
     def runner(self, binaries: Binaries, target: Target, program: Program) -> Runner | None:
         """None where nothing here can run the target."""
+
+    def execute(self, artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
+        """Run a finished artifact under what `environment` names, where it is not native."""
 
 
 def load(name: str) -> Backend:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from mlcc.target import load
-from mlcc_backends.cpu.run import command
+from mlcc_backends.cpu import environment
 
 
 def mlcc(*arguments: object) -> None:
@@ -30,9 +30,9 @@ def main() -> None:
         mlcc("verify", out / "dist/magika" / t)
     print("\nOne model, one answer: the same outputs digest from every target that can run here.")
     for t in targets:
-        if command(load(t)):
+        if environment(load(t)):
             mlcc("run", out / "dist/magika" / t)
-    if command(load("x86_64-linux")) and load("x86_64-linux").machine == load("native").machine:
+    if environment(load("x86_64-linux")) and load("x86_64-linux").machine == load("native").machine:
         mlcc("run", out / "dist/magika/x86_64-linux", "--threads", 2, "--compare", "onnxruntime", "--model", model)
     print(f"\nThe artifacts are in {out}/dist; {out}/dist/magika/comparison.html shows the distance from ONNX Runtime.")
 

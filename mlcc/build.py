@@ -11,6 +11,7 @@ import tarfile
 import time
 import types
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,10 +169,40 @@ def find_model(digest: str) -> Path | None:
     return path if path.is_file() and digest_model(path) == digest else None
 
 
+@dataclass(frozen=True)
+class Frozen:
+    """A model past the freeze: what every target shares."""
+
+    name: str
+    model_digest: str
+    identity: str
+    outputs: str
+    graph: Any
+    program: Any
+    vectors: Any
+    notes: list[str]
+
+
 def _build(
     request: Request, targets: list[Target], name: str, model_digest: str, key: SigningKey, store: Store | None, progress: Progress
 ) -> tuple[dict[str, Built], dict[str, Any] | None]:
     """The stages, for the targets that no cache holds."""
+    frozen = _freeze(request, name, model_digest, progress)
+    binaries = {t.name: _compile(request, t, frozen, store, progress) for t in targets}
+    progress("running golden vectors on " + ", ".join(t.name for t in targets))
+    with ThreadPoolExecutor(max(1, request.jobs)) as pool:  # each run is a process of its own
+        results = list(pool.map(lambda t: _check(request, t, frozen, binaries[t.name]), targets))
+    built = {}
+    for target, result in zip(targets, results):
+        progress(f"{target.name}: packaging")
+        built[target.name] = _package(request, target, frozen, binaries[target.name], result, key)
+        if store:
+            store.put(_key(request, model_digest, target, key, name), _freeze_built(built[target.name]))
+    return built, _compare(request.model, frozen.vectors, progress)
+
+
+def _freeze(request: Request, name: str, model_digest: str, progress: Progress) -> Frozen:
+    """import → normalise → freeze → lower."""
     from mlcc import importers
     from mlcc.graph import core, freeze
     from mlcc.graph.normalise import normalise
@@ -188,12 +219,8 @@ def _build(
     except (Error, MemoryError, KeyboardInterrupt):
         raise
     except Exception as e:  # a hostile file can break any assumption of any library under us
-        raise Error(
-            "model",
-            f"damaged or contradictory: {type(e).__name__}: {e}",
-            str(request.model),
-            "check the model with onnx.checker, or export it again",
-        ) from e
+        hint = "check the model with onnx.checker, or export it again"
+        raise Error("model", f"damaged or contradictory: {type(e).__name__}: {e}", str(request.model), hint) from e
     core.validate(graph)
 
     progress("freezing: golden vectors by the reference")
@@ -204,77 +231,53 @@ def _build(
     progress("lowering")
     program = lower(graph)
     loop.validate(program)
-
-    notes = batch_notes(source, graph, request.shapes)
-    found = {}
-    for target in targets:
-        found[target.name] = _target(
-            request, target, name, model_digest, identity, outputs, graph, program, vectors, key, store, notes, progress
-        )
-    return found, _compare(request.model, vectors, progress)
+    return Frozen(name, model_digest, identity, outputs, graph, program, vectors, batch_notes(source, graph, request.shapes))
 
 
-def _target(
-    request: Request,
-    target: Target,
-    name: str,
-    model_digest: str,
-    identity: str,
-    outputs: str,
-    graph: Any,
-    program: Any,
-    vectors: Any,
-    key: SigningKey,
-    store: Store | None,
-    notes: list[str],
-    progress: Progress,
-) -> Built:
-    """emit → compile → conformance → package, for one target."""
-    from mlcc.artifact.package import package
-    from mlcc.conformance.check import Result, check
+def _compile(request: Request, target: Target, frozen: Frozen, store: Store | None, progress: Progress) -> Any:
+    """emit → compile."""
     from mlcc_backends import interface
-    from mlcc_backends.cpu.compile import CompileOptions
 
     backend = interface.load(target.backend)
-    sources = backend.emit(program, target, vectors)
-    options = CompileOptions(
-        store, request.compiler, request.jobs, lambda what, n, total: progress(f"{target.name}: compiling {what} {n}/{total}")
-    )
     progress(f"{target.name}: compiling")
-    binaries = backend.compile(sources, target, options)
-    if request.check:
-        progress(f"{target.name}: running golden vectors")
-        result = check(backend.runner(binaries, target, program), target, program, graph, vectors)
-    else:
-        result = Result("not-run", "not run: --no-test", ())
-    progress(f"{target.name}: packaging")
-    parameters = {
-        "model": request.model.name,
-        "shapes": {k: list(v) for k, v in sorted(request.shapes.items())},
-        "compiler": request.compiler,
+    sources = backend.emit(frozen.program, target, frozen.vectors)
+
+    def report(what: str, n: int, total: int) -> None:
+        progress(f"{target.name}: compiling {what} {n}/{total}")
+
+    return backend.compile(sources, target, interface.CompileOptions(store, request.compiler, request.jobs, report))
+
+
+def _check(request: Request, target: Target, frozen: Frozen, binaries: Any) -> Any:
+    """Conformance, where the target can run here."""
+    from mlcc.conformance.check import Result, check
+    from mlcc_backends import interface
+
+    if not request.check:
+        return Result("not-run", "not run: --no-test", ())
+    runner = interface.load(target.backend).runner(binaries, target, frozen.program)
+    return check(runner, target, frozen.program, frozen.graph, frozen.vectors)
+
+
+def _package(request: Request, target: Target, frozen: Frozen, binaries: Any, result: Any, key: SigningKey) -> Built:
+    """The artifact's files and the summary of it."""
+    from mlcc.artifact.package import package
+
+    shapes = {k: list(v) for k, v in sorted(request.shapes.items())}
+    parameters = {"model": request.model.name, "shapes": shapes, "compiler": request.compiler}
+    files, layout, digest, about = package(frozen, request.model.name, target, result, binaries.files, key, parameters)
+    artifact = {
+        "target": target.name,
+        "digest": digest,
+        "class": about["class"],
+        "conformance": result.status,
+        "arena_bytes": about["arena_bytes"],
+        "library_bytes": about["library_bytes"],
+        "flash_bytes": about["library_bytes"],
+        "environment": result.environment,
     }
-    files, layout, digest, about = package(
-        name, request.model.name, model_digest, identity, outputs, target, graph, program, vectors, result, binaries.files, key, parameters
-    )
-    summary = {
-        "program_digest": identity,
-        "output_digest": outputs,
-        "notes": notes,
-        "artifact": {
-            "target": target.name,
-            "digest": digest,
-            "class": about["class"],
-            "conformance": result.status,
-            "arena_bytes": program.arena_bytes,
-            "library_bytes": about["library_bytes"],
-            "flash_bytes": about["library_bytes"],
-            "environment": result.environment,
-        },
-    }
-    built = Built(summary, files, layout)
-    if store:
-        store.put(_key(request, model_digest, target, key, name), _freeze_built(built))
-    return built
+    summary = {"program_digest": frozen.identity, "output_digest": frozen.outputs, "notes": frozen.notes, "artifact": artifact}
+    return Built(summary, files, layout)
 
 
 def batch_notes(source: Any, graph: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
@@ -319,9 +322,9 @@ def _write_comparison(folder: Path, name: str, comparison: dict[str, Any], artif
 
 def _key(request: Request, model_digest: str, target: Target, key: SigningKey, name: str) -> str:
     from mlcc.target import cpu_flags
-    from mlcc_backends.cpu.run import command
+    from mlcc_backends import interface
 
-    runs = command(target)
+    runs = interface.load(target.backend).environment(target)
     parts = {
         "code": code_digest(),
         "model": model_digest,
@@ -332,9 +335,9 @@ def _key(request: Request, model_digest: str, target: Target, key: SigningKey, n
         "text": target.source,
         "compiler": request.compiler,
         "key": key.public_pem.decode(),
-        "runs": runs[1] if runs else None,
+        "runs": runs,
         "check": request.check,
-        "cpu": sorted(cpu_flags()) if runs and runs[1] == "native" else None,
+        "cpu": sorted(cpu_flags()) if runs == "native" else None,
     }
     return key_of("artifact", json.dumps(parts, sort_keys=True))
 

@@ -8,16 +8,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-from mlcc.cache.store import Store, cache_folder
+from mlcc.cache.store import cache_folder
 from mlcc.error import Error
 from mlcc.target import Target
 from mlcc.tir.parallel import compile_all
-from mlcc_backends.interface import Binaries, Sources
+from mlcc_backends.interface import Binaries, CompileOptions, Sources
 
 FLAGS = (
     "-O2",
@@ -30,16 +28,6 @@ FLAGS = (
     "-g0",
     "-Wno-pedantic",
 )
-
-
-@dataclass(frozen=True)
-class CompileOptions:
-    """store: the cache (None: ignore caches); compiler: "zig", or a system compiler's command; jobs: worker processes."""
-
-    store: Store | None = None
-    compiler: str = "zig"
-    jobs: int = 2
-    progress: Callable[[str, int, int], None] | None = None
 
 
 def compiler(target: Target, options: CompileOptions, static: bool = False) -> list[str]:
@@ -74,7 +62,7 @@ def run(command: list[str], folder: Path, what: str) -> None:
         raise Error("toolchain", f"{what} failed: {' | '.join(tail)}", hint="`mlcc build --no-cache` rules out a damaged cache")
 
 
-def compile(sources: Sources, target: Target, options: CompileOptions = CompileOptions()) -> Binaries:
+def compile(sources: Sources, target: Target, options: CompileOptions) -> Binaries:
     """Build lib/libNAME.so and .a, and the private test program."""
     name = sources.name
     report = options.progress

@@ -28,7 +28,7 @@ C_TYPES = {
     **{f"{u}int{n}": f"{u}int{n}_t" for u in ("", "u") for n in (8, 16, 32, 64)},
 }
 KINDS = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 3, "bool": 4}  # how the self-test makes and digests elements; 5: integers
-SERIAL_WORK = 40000  # operations below which waking threads costs more than it saves
+SERIAL_WORK = 150_000  # operations below which waking threads costs more than it saves
 
 
 def identifier(name: str) -> str:

@@ -6,14 +6,19 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
 
 from mlcc.error import Error
+from mlcc.graph.core import DTYPES
 from mlcc.program.program import Program
 from mlcc.target import Target, cpu_flags, host_machine
-from mlcc_backends.interface import Binaries
+from mlcc_backends.cpu.compile import FLAGS, compiler, run
+from mlcc_backends.interface import Binaries, CompileOptions
 
 WASI = """
 const { WASI } = require('node:wasi'); const fs = require('node:fs');
@@ -85,3 +90,53 @@ def runner(binaries: Binaries, target: Target, program: Program) -> ProcessRunne
     """A runner, or None where no CPU or emulator here runs the target."""
     found = command(target)
     return ProcessRunner(binaries, program, *found, target.endianness == "big") if found else None
+
+
+def environment(target: Target) -> str | None:
+    """What would run the target here, or None."""
+    found = command(target)
+    return found[1] if found else None
+
+
+def byte_order(target: Target) -> Literal["<", ">"]:
+    return ">" if target.endianness == "big" else "<"
+
+
+def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
+    """Link the artifact's own main program against its static library and run that. Raises Error(unsupported) where nothing runs it."""
+    runs = command(target)
+    if runs is None:
+        raise Error("unsupported", f"nothing here runs {target.name}", str(artifact))
+    root, order = artifact.resolve(), byte_order(target)
+    with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
+        folder = Path(d)
+        flags = [*FLAGS, *(["-static"] if "linux" in target.zig else []), f"-I{root}/include", f"-I{root}/share/selftest"]
+        inputs = [f"{root}/share/selftest/main.c", f"{root}/lib/lib{about['name']}.a"]
+        run(
+            [*compiler(target, CompileOptions(), static=True), *flags, "-o", "test", *inputs, "-lpthread", "-lm", "-s"],
+            folder,
+            "linking the artifact",
+        )
+        program = next(p for p in (folder / "test", folder / "test.wasm") if p.exists())
+        ins = [folder / f"in{i}" for i in range(len(about["inputs"]))]
+        outs = [folder / f"out{i}" for i in range(len(about["outputs"]))]
+        for path, t in zip(ins, about["inputs"]):
+            path.write_bytes(to_bytes(feed[t["name"]], order))
+        execute_program(program, *runs, ["run", "-1", *map(str, ins), *map(str, outs), str(folder / "arena")], about["name"])
+        return {t["name"]: from_bytes(p.read_bytes(), t["dtype"], order).reshape(t["shape"]) for t, p in zip(about["outputs"], outs)}
+
+
+def to_bytes(array: np.ndarray, order: Literal["<", ">"]) -> bytes:
+    """An array in a target's byte order."""
+    a = np.ascontiguousarray(array)
+    if a.dtype.kind == "V":  # bfloat16 is bits to NumPy
+        a = a.view(np.uint16)
+    return a.astype(a.dtype.newbyteorder(order)).tobytes()
+
+
+def from_bytes(raw: bytes, dtype: str, order: Literal["<", ">"]) -> np.ndarray:
+    """The flat array that a target's bytes stand for."""
+    wanted = DTYPES[dtype]
+    if wanted.kind == "V":
+        return np.frombuffer(raw, np.dtype(np.uint16).newbyteorder(order)).astype(np.uint16).view(wanted)
+    return np.frombuffer(raw, wanted.newbyteorder(order)).astype(wanted)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,10 +14,10 @@ from mlcc.artifact import bill, manifest, oci, sign
 from mlcc.artifact.keys import SigningKey
 from mlcc.conformance.check import Result
 from mlcc.conformance.page import conformance_page
-from mlcc.graph.core import CoreGraph
-from mlcc.graph.freeze import Golden
-from mlcc.program.program import Program
 from mlcc.target import Target
+
+if TYPE_CHECKING:
+    from mlcc.build import Frozen
 
 
 def npy(array: np.ndarray) -> bytes:
@@ -32,29 +32,17 @@ def library_bytes(files: Mapping[str, bytes]) -> int:
     return next((n for p, n in sizes.items() if p.endswith(".so")), next((n for p, n in sizes.items() if p.endswith(".a")), 0))
 
 
-def describe(
-    name: str,
-    source: str,
-    model_digest: str,
-    program_digest: str,
-    output_digest: str,
-    target: Target,
-    graph: CoreGraph,
-    program: Program,
-    result: Result,
-    files: Mapping[str, bytes],
-) -> dict[str, Any]:
+def describe(frozen: Frozen, source: str, target: Target, result: Result, files: Mapping[str, bytes]) -> dict[str, Any]:
     """The manifest."""
-    rewrites = Counter(r.rule for r in graph.rewrites)
+    graph, program = frozen.graph, frozen.program
     tensors = [[{"name": n, "dtype": t.dtype, "shape": list(t.shape)} for n, t in group] for group in (program.inputs, program.outputs)]
-    constants = sum(b.nbytes for b in program.buffers.values() if b.place == "constant")
     return {
         "mlcc": manifest.VERSION,
         "model": source,
-        "name": name,
-        "model_digest": model_digest,
-        "program_digest": program_digest,
-        "output_digest": output_digest,
+        "name": frozen.name,
+        "model_digest": frozen.model_digest,
+        "program_digest": frozen.identity,
+        "output_digest": frozen.outputs,
         "target": target.name,
         "resolved_target": target.resolved or target.name,
         "instruction_sets": [v.name for v in target.variants],
@@ -65,27 +53,21 @@ def describe(
         "arena_bytes": program.arena_bytes,
         "arena_lower_bound_bytes": program.arena_lower_bound,
         "workspace_bytes": program.arena_bytes + 64,
-        "constant_bytes": constants,
+        "constant_bytes": sum(b.nbytes for b in program.buffers.values() if b.place == "constant"),
         "library_bytes": library_bytes(files),
         "parameters": graph.parameters,
         "operators": dict(sorted(Counter(n.op for n in graph.nodes).items())),
         "kernels": len(program.kernels),
         "kernel_calls": len(program.calls),
-        "rewrites": dict(sorted(rewrites.items())),
+        "rewrites": dict(sorted(Counter(r.rule for r in graph.rewrites).items())),
         "licences": {"model": "see the model's own", "libraries": "none linked"},
     }
 
 
 def package(
-    name: str,
+    frozen: Frozen,
     source: str,
-    model_digest: str,
-    program_digest: str,
-    output_digest: str,
     target: Target,
-    graph: CoreGraph,
-    program: Program,
-    vectors: Sequence[Golden],
     result: Result,
     binaries: Mapping[str, bytes],
     key: SigningKey,
@@ -93,19 +75,19 @@ def package(
 ) -> tuple[dict[str, bytes], dict[str, bytes], str, dict[str, Any]]:
     """(artifact files, OCI layout files, OCI digest, manifest). Pure: equal inputs give equal bytes."""
     files = dict(binaries)
-    about = describe(name, source, model_digest, program_digest, output_digest, target, graph, program, result, files)
-    report = result.report(vectors)
+    about = describe(frozen, source, target, result, files)
+    report = result.report(frozen.vectors)
     libraries = {p: hashlib.sha256(b).hexdigest() for p, b in files.items() if p.startswith("lib/") and p.endswith((".so", ".a"))}
     files[manifest.FILE] = manifest.dumps(about)
     files["conformance.json"] = manifest.dumps(report)
     files["conformance.html"] = conformance_page(about, report)
-    files["rewrites.json"] = manifest.dumps([{"rule": r.rule, "where": r.where} for r in graph.rewrites])
-    files["sbom.cdx.json"] = bill.sbom(source, model_digest, target.name, about["operators"], libraries)
-    for i, g in enumerate(vectors):
+    files["rewrites.json"] = manifest.dumps([{"rule": r.rule, "where": r.where} for r in frozen.graph.rewrites])
+    files["sbom.cdx.json"] = bill.sbom(source, frozen.model_digest, target.name, about["operators"], libraries)
+    for i, g in enumerate(frozen.vectors):
         for kind, tensors in (("input", g.inputs), ("output", g.outputs)):
             for j, array in enumerate(tensors.values()):
                 files[f"golden/{i}/{kind}_{j}.npy"] = npy(array)
-    predicate = bill.provenance(model_digest, source, {**parameters, "target": target.name})
+    predicate = bill.provenance(frozen.model_digest, source, {**parameters, "target": target.name})
     files[sign.FILE] = sign.sign(sign.statement(files, predicate), key)
-    layout, digest = oci.layout(files, {"org.opencontainers.image.title": f"{source}-{target.name}", "dev.mlcc.program": program_digest})
+    layout, digest = oci.layout(files, {"org.opencontainers.image.title": f"{source}-{target.name}", "dev.mlcc.program": frozen.identity})
     return files, layout, digest, about

@@ -13,12 +13,12 @@ from mlcc.cli.output import json_option, print_json, table
 def command(name: str | None, as_json: bool) -> None:
     """List the targets, or describe NAME: what it compiles for and what runs it here."""
     from mlcc.target import load, names
-    from mlcc_backends.cpu.run import command as runs
+    from mlcc_backends import interface
 
     chosen = [load(name)] if name else [load(n) for n in names()]
     rows = []
     for t in chosen:
-        found = runs(t)
+        found = interface.load(t.backend).environment(t)
         rows.append(
             {
                 "name": t.name,
@@ -26,7 +26,7 @@ def command(name: str | None, as_json: bool) -> None:
                 "backend": t.backend,
                 "instruction_sets": [v.name for v in t.variants],
                 "link": t.zig,
-                "runs_here": found[1] if found else None,
+                "runs_here": found,
                 "resolved": t.resolved or t.name,
             }
         )

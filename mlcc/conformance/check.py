@@ -16,7 +16,7 @@ from mlcc.reference.execute import execute
 from mlcc.schedule.tiles import work
 from mlcc.target import Target
 
-EMULATED_WORK = 150_000_000  # operations above which an emulator gets one vector: minutes otherwise
+SLOW_WORK = 150_000_000  # operations above which an emulator, or a CPU that emulates fma, gets one vector: minutes otherwise
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ def check(runner: Any, target: Target, program: Program, graph: CoreGraph, vecto
     if runner is None:
         return Result("not-run", "not run here: no such CPU, and no emulator for it is installed", ())
     total = sum(work(program.kernels[c.kernel]) for c in program.calls)
-    chosen = range(len(vectors)) if runner.environment == "native" or total <= EMULATED_WORK else range(1)
     ran: list[tuple[str, int]] = []
     for v, variant in enumerate(target.variants):
-        for i in chosen:
+        quick = total <= SLOW_WORK or (runner.environment == "native" and variant.machine.fma)
+        for i in range(len(vectors) if quick else 1):
             found = runner.golden(i, v)
             if found is None:
                 break

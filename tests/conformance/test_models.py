@@ -11,14 +11,14 @@ import pytest
 
 from benchmarks.corpus import MODELS, fetch
 from mlcc.target import load, names
-from mlcc_backends.cpu.run import command
+from mlcc_backends.cpu import environment
 from tests.conftest import Mlcc
 
 ALL = [n for n in names() if n != "native"]
 
 
 def runnable() -> list[str]:
-    return [n for n in ALL if command(load(n)) is not None]
+    return [n for n in ALL if environment(load(n)) is not None]
 
 
 def test_a_small_model_has_one_answer_on_every_target(small_model: Path, tmp_path: Path, mlcc: Mlcc) -> None:
