@@ -135,7 +135,7 @@ def digest(graph: CoreGraph) -> str:
     form = {
         "version": 1,
         "inputs": [[v, *type_of(v)] for v in graph.inputs],
-        "outputs": [[public_name(v), names[v]] for v in graph.outputs],
+        "outputs": [[v, names[v]] for v in graph.outputs],
         "nodes": [
             [n.op, [names[v] for v in n.inputs], [[names[v], *type_of(v)] for v in n.outputs], [[k, repr(a)] for k, a in n.attributes]]
             for n in graph.nodes
@@ -143,11 +143,6 @@ def digest(graph: CoreGraph) -> str:
         "constants": [[k, *type_of(v), hashlib.sha256(canonical_bytes(graph.constants[v])).hexdigest()] for k, v in constants.items()],
     }
     return hashlib.sha256(json.dumps(form, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def public_name(value: str) -> str:
-    """The name that users know an input or output by."""
-    return value
 
 
 def validate(graph: CoreGraph) -> None:

@@ -47,6 +47,14 @@ def load(f: Function, a: Arithmetic, access: Access, dtype: str, point: Sequence
     return t.NE(value, a.const(0, "uint8")) if dtype == "bool" else value
 
 
+def load_across(f: Function, a: Arithmetic, access: Access, address: Sequence[Expr], column: int) -> Expr:
+    """A number at an address of any depth whose vector runs along dimension `column`, not the last one."""
+    buffer, base, stride = f.buffers[access.arg], affine(address, access.strides, access.offset), access.strides[column]
+    if a.lanes > 1 and stride == 0:
+        return a.wide(f.load(buffer, base))
+    return f.load(buffer, base, a.lanes, stride)
+
+
 def store(f: Function, a: Arithmetic, access: Access, dtype: str, point: Sequence[Expr], value: Expr) -> None:
     if dtype == "bool":
         value = t.Select(value, a.const(1, "uint8"), a.const(0, "uint8"))

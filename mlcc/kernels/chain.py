@@ -10,11 +10,11 @@ from tvm import tirx as t
 
 from mlcc.kernels import body as bodies
 from mlcc.kernels.map import split_index
-from mlcc.program.kernel import Access, Chain
+from mlcc.program.kernel import Chain
 from mlcc.schedule.machine import Machine
 from mlcc.schedule.tiles import outer_dims
 from mlcc.tir.arithmetic import Arithmetic
-from mlcc.tir.builder import Expr, Function, affine, int32
+from mlcc.tir.builder import Expr, Function, int32
 
 UNROLL = 25  # taps written out
 
@@ -65,8 +65,8 @@ def _tile(f: Function, a: Arithmetic, spec: Chain, point: list[Expr], row: Expr,
     def step(flat: Expr) -> None:
         taps = split_index(f, flat, spec.reduced)
         for j, at in enumerate(places):
-            x = _operand(f, a, spec, spec.a, [*at, *taps], n - 1)
-            w = _operand(f, a, spec, spec.b, [*at, *taps], n - 1)
+            x = bodies.load_across(f, a, spec.a, [*at, *taps], n - 1)
+            w = bodies.load_across(f, a, spec.b, [*at, *taps], n - 1)
             f.store(acc, j, a.fma(spec.dtype, x, w, f.load(acc, j)))
 
     if total <= UNROLL:
@@ -81,11 +81,3 @@ def _tile(f: Function, a: Arithmetic, spec: Chain, point: list[Expr], row: Expr,
         if spec.dtype.startswith("float"):
             value = f.let(t.Add(value, a.const(0.0, spec.dtype)), a.v(spec.dtype))
         bodies.store(f, a, spec.output, dtype, at, bodies.run(f, a, spec.body, at, value))
-
-
-def _operand(f: Function, a: Arithmetic, spec: Chain, access: Access, address: list[Expr], column: int) -> Expr:
-    base, stride = affine(address, access.strides, access.offset), access.strides[column]
-    buffer = f.buffers[access.arg]
-    if a.lanes > 1 and stride == 0:
-        return a.wide(f.load(buffer, base))
-    return f.load(buffer, base, a.lanes, stride)

@@ -15,7 +15,7 @@ from mlcc.program.kernel import Reduce
 from mlcc.schedule.machine import Machine
 from mlcc.schedule.tiles import outer_dims, reduce_across
 from mlcc.tir.arithmetic import Arithmetic
-from mlcc.tir.builder import Expr, Function, affine, int32
+from mlcc.tir.builder import Expr, Function, int32
 
 LANES = {"float32": 16, "float64": 8}
 
@@ -136,7 +136,7 @@ def _across(f: Function, spec: Reduce, machine: Machine, point: list[Expr]) -> N
             def add(flat: Expr, lane: Expr, a: Arithmetic = a, acc: Any = acc, column: Expr = column) -> None:
                 indices = split_index(f, flat, spec.reduced)
                 address = [*point, column, *indices]
-                x = _column_load(f, a, spec, address, len(spec.dims) - 1)
+                x = bodies.load_across(f, a, spec.source, address, len(spec.dims) - 1)
                 f.store(acc, lane, combine(a, spec.kind, spec.dtype, f.load(acc, lane), x))
 
             if total <= 64:
@@ -150,12 +150,3 @@ def _across(f: Function, spec: Reduce, machine: Machine, point: list[Expr]) -> N
                     add(int32(k), int32(k % width))
             _finish(f, a, spec, [*point, column], _tree(f, a, spec, acc, width))
         done += count * lanes
-
-
-def _column_load(f: Function, a: Arithmetic, spec: Reduce, address: list[Expr], column: int) -> Expr:
-    stride = spec.source.strides[column]
-    base = affine(address, spec.source.strides, spec.source.offset)
-    buffer = f.buffers[spec.source.arg]
-    if a.lanes > 1 and stride == 0:
-        return a.wide(f.load(buffer, base))
-    return f.load(buffer, base, a.lanes, stride)
