@@ -29,6 +29,8 @@ FLAGS = (
     "-Wno-pedantic",
 )
 
+LARGE = 1 << 30  # bytes of weights
+
 
 def compiler(target: Target, options: CompileOptions, static: bool = False) -> list[str]:
     """The C compiler's command for a target. static: against musl, for the runner's executables."""
@@ -80,6 +82,8 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         cc = compiler(target, options)
         units = sorted(p for p in sources.files if p.startswith("src/") and p.endswith(".c") and p != "src/main.c")
         pic = ["-fPIC"] if target.shared else []
+        if target.machine == "x86_64" and len(sources.files["src/weights.bin"]) > LARGE:
+            pic = [*pic, "-mcmodel=medium"]  # weights lie outside the 2 GiB that code reaches
         compiled = [f"src/{Path(u).stem}.o" for u in units]
         with ThreadPoolExecutor(options.jobs) as pool:  # zig cc takes one source with -c
             list(pool.map(lambda u: run([*cc, *FLAGS, *pic, "-c", u, "-o", f"src/{Path(u).stem}.o"], folder, f"compiling {u}"), units))
@@ -127,5 +131,7 @@ def _test_program(folder: Path, name: str, target: Target, options: CompileOptio
     objects = [line for line in (folder / "objects.txt").read_text().splitlines() if line != "src/pool.o"]
     (folder / "test.txt").write_text("\n".join(objects))
     static = ["-static"] if "linux" in target.zig else []
+    if (folder / "src/weights.bin").stat().st_size > LARGE and target.machine == "x86_64":
+        static += ["-fPIE", "-pie"]  # absolute addresses in the C library would not reach past the weights
     run([*cc, *FLAGS, *static, "-o", "test", "src/main.c", "@test.txt", "-s", "-lm"], folder, "linking the test program")
     return next(p for p in (folder / "test", folder / "test.wasm") if p.exists()).read_bytes()
