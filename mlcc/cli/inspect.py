@@ -16,7 +16,7 @@ from mlcc.error import Error
 @click.command(epilog="Example:  mlcc inspect model.onnx --shape x=1x3x224x224")
 @click.argument("what", type=click.Path(path_type=Path))
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=DIMS", help="Shape of an input of a model, such as x=1x3x320x320.")
-@click.option("--graph", is_flag=True, help="List every node.")
+@click.option("--graph", is_flag=True, help="List every node, and every buffer of the memory plan.")
 @json_option
 def command(what: Path, shapes: tuple[str, ...], graph: bool, as_json: bool) -> None:
     """Show a model file's or an artifact folder's operators, parameters, work, memory plan and sizes."""
@@ -54,6 +54,7 @@ def model(path: Path, shapes: dict[str, tuple[int, ...]], list_nodes: bool) -> d
     from mlcc.graph.normalise import normalise
     from mlcc.graph.passes import optimise
     from mlcc.program.lower import lower
+    from mlcc.program.program import lifetimes
     from mlcc.program.statistics import multiply_adds
 
     source = importers.load(path)
@@ -90,6 +91,12 @@ def model(path: Path, shapes: dict[str, tuple[int, ...]], list_nodes: bool) -> d
         "program_digest": digest(graph),
     }
     if list_nodes:
+        alive = lifetimes(program.calls)
+        arena = sorted((b for b in program.buffers.values() if b.place == "arena"), key=lambda b: (b.offset, alive[b.name]))
+        about["memory_plan"] = [
+            {"buffer": b.name, "offset": b.offset, "bytes": b.nbytes, "first_call": alive[b.name][0], "last_call": alive[b.name][1]}
+            for b in arena
+        ]
         about["nodes"] = [
             {
                 "operator": n.op,

@@ -91,7 +91,8 @@ def test_inspect_model_and_artifact(artifact: Path, small_model: Path, mlcc: Mlc
     about = json.loads(mlcc("inspect", small_model, "--shape", SHAPE, "--json").stdout)
     assert about["multiply_adds"] == 8 * 27 * 64 + 128 * 10 and about["arena_bytes"] >= about["arena_lower_bound_bytes"] > 0
     assert json.loads(mlcc("inspect", artifact, "--json").stdout)["target"] == "x86_64-linux"
-    assert "relu" in mlcc("inspect", small_model, "--shape", SHAPE, "--graph").stdout
+    full = mlcc("inspect", small_model, "--shape", SHAPE, "--graph").stdout
+    assert "relu" in full and "memory_plan" in full
 
 
 def test_targets(mlcc: Mlcc) -> None:
