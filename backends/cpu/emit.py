@@ -9,9 +9,8 @@ from importlib.resources import files
 from typing import Any
 
 import jinja2
-import numpy as np
 
-from mlcc.graph.core import DTYPES, TensorType
+from mlcc.graph.core import DTYPES, TensorType, to_bytes
 from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden
 from mlcc.program.memory import aligned
 from mlcc.program.program import Argument, Program
@@ -85,15 +84,7 @@ def weights_blob(program: Program, endianness: str) -> bytes:
     constants = {n: b for n, b in program.buffers.items() if b.place == "constant"}
     blob = bytearray(max((b.offset + aligned(b.nbytes) for b in constants.values()), default=64))
     for n, b in constants.items():
-        array = program.constants[n]
-        raw = (
-            array.astype(array.dtype.newbyteorder(">")).tobytes()
-            if endianness == "big" and array.dtype.itemsize > 1 and b.dtype != "bfloat16"
-            else array.tobytes()
-        )
-        if endianness == "big" and b.dtype == "bfloat16":
-            raw = array.view(np.uint16).astype(">u2").tobytes()
-        blob[b.offset : b.offset + b.nbytes] = raw
+        blob[b.offset : b.offset + b.nbytes] = to_bytes(program.constants[n], ">" if endianness == "big" else "<")
     return bytes(blob)
 
 

@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from mlcc.error import Error
-from mlcc.graph.core import DTYPES
+from mlcc.graph.core import ByteOrder, from_bytes, to_bytes
 from mlcc.program.program import Program
 from mlcc.target import Target, cpu_flags, host_machine
 from mlcc_backends.cpu.compile import FLAGS, compiler, run
@@ -98,7 +98,7 @@ def environment(target: Target) -> str | None:
     return found[1] if found else None
 
 
-def byte_order(target: Target) -> Literal["<", ">"]:
+def byte_order(target: Target) -> ByteOrder:
     return ">" if target.endianness == "big" else "<"
 
 
@@ -124,19 +124,3 @@ def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndar
             path.write_bytes(to_bytes(feed[t["name"]], order))
         execute_program(program, *runs, ["run", "-1", *map(str, ins), *map(str, outs), str(folder / "arena")], about["name"])
         return {t["name"]: from_bytes(p.read_bytes(), t["dtype"], order).reshape(t["shape"]) for t, p in zip(about["outputs"], outs)}
-
-
-def to_bytes(array: np.ndarray, order: Literal["<", ">"]) -> bytes:
-    """An array in a target's byte order."""
-    a = np.ascontiguousarray(array)
-    if a.dtype.kind == "V":  # bfloat16 is bits to NumPy
-        a = a.view(np.uint16)
-    return a.astype(a.dtype.newbyteorder(order)).tobytes()
-
-
-def from_bytes(raw: bytes, dtype: str, order: Literal["<", ">"]) -> np.ndarray:
-    """The flat array that a target's bytes stand for."""
-    wanted = DTYPES[dtype]
-    if wanted.kind == "V":
-        return np.frombuffer(raw, np.dtype(np.uint16).newbyteorder(order)).astype(np.uint16).view(wanted)
-    return np.frombuffer(raw, wanted.newbyteorder(order)).astype(wanted)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from mlcc.error import Error
-from mlcc.graph.core import DTYPES, CoreGraph, Node, canonical_bytes
+from mlcc.graph.core import DTYPES, ByteOrder, CoreGraph, Node, canonical_bytes, from_bytes, to_bytes
 from mlcc.graph.freeze import Golden
 from mlcc.program.program import Program
 from mlcc.reference.execute import execute
@@ -70,11 +70,8 @@ def first_difference(runner: Any, program: Program, graph: CoreGraph, vector: Go
         expected.update({v: r for v, r in zip(node.outputs, results) if v in program.layouts})
 
     execute(graph, vector.inputs, watch)
-    order: Literal["<", ">"] = ">" if runner.big_endian else "<"
-    raw = [
-        np.ascontiguousarray(a).astype(a.dtype.newbyteorder(order) if a.dtype.kind != "V" else a.dtype).tobytes()
-        for a in (vector.inputs[n] for n, _ in program.inputs)
-    ]
+    order: ByteOrder = ">" if runner.big_endian else "<"
+    raw = [to_bytes(vector.inputs[n], order) for n, _ in program.inputs]
     last = {c.value: i for i, c in enumerate(program.calls)}
     for value, i in sorted(last.items(), key=lambda p: p[1]):
         layout = program.layouts.get(value)
@@ -89,7 +86,7 @@ def first_difference(runner: Any, program: Program, graph: CoreGraph, vector: Go
         else:
             continue
         dtype = DTYPES[buffer.dtype]
-        flat = np.frombuffer(memory, dtype.newbyteorder(order) if dtype.kind != "V" else dtype).astype(dtype)
+        flat = from_bytes(memory, buffer.dtype, order)
         got = np.lib.stride_tricks.as_strided(flat[layout.offset :], layout.type.shape, [s * dtype.itemsize for s in layout.strides])
         if canonical_bytes(got) != canonical_bytes(expected[value]):
             call = program.calls[i]

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import ml_dtypes
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from mlcc.error import Error
 from mlcc.graph.operators import OPERATORS
 
+ByteOrder = Literal["<", ">"]  # as NumPy names them
 Attribute = Any  # int, float, str or tuples of these
 
 DTYPES: dict[str, np.dtype] = {
@@ -111,6 +112,22 @@ def canonical_bytes(array: np.ndarray) -> bytes:
             a = a.copy()
             a[nan] = np.array(np.nan, a.dtype)
     return a.astype(a.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def to_bytes(array: np.ndarray, order: ByteOrder) -> bytes:
+    """An array in a target's byte order."""
+    a = np.ascontiguousarray(array)
+    if a.dtype.kind == "V":  # bfloat16 is bits to NumPy
+        a = a.view(np.uint16)
+    return a.astype(a.dtype.newbyteorder(order)).tobytes()
+
+
+def from_bytes(raw: bytes, dtype: str, order: ByteOrder) -> np.ndarray:
+    """The flat array that a target's bytes stand for."""
+    wanted = DTYPES[dtype]
+    if wanted.kind == "V":
+        return np.frombuffer(raw, np.dtype(np.uint16).newbyteorder(order)).astype(np.uint16).view(wanted)
+    return np.frombuffer(raw, wanted.newbyteorder(order)).astype(wanted)
 
 
 def digest(graph: CoreGraph) -> str:
