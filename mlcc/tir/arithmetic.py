@@ -104,13 +104,13 @@ class Arithmetic:
         """An elementary function, one bound variable an instruction."""
         values: list[Expr] = []
         for i in s.instructions:
-            value = self._instruction(i, [values[o] for o in i.operands], [s.instructions[o].dtype for o in i.operands], arguments)
+            value = self._instruction(i, [values[o] for o in i.operands], arguments)
             if i.op not in ("const", "arg") and i.dtype != "b":
                 value = self.f.let(value, self.v(SEQUENCE_DTYPES[i.dtype]))
             values.append(value)
         return values[-1]
 
-    def _instruction(self, i: Instruction, x: list[Expr], dtypes: list[str], arguments: list[Expr]) -> Expr:
+    def _instruction(self, i: Instruction, x: list[Expr], arguments: list[Expr]) -> Expr:
         dtype = SEQUENCE_DTYPES.get(i.dtype, "bool")
         a, b, c = (x + [None] * 3)[:3]
         match i.op:
