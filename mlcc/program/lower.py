@@ -38,7 +38,6 @@ class Place:
 class Arguments:
     """Collects a kernel's pointer arguments; equal ones are one."""
 
-    lowering: Lowering
     items: list[Argument] = field(default_factory=list)
     types: list[str] = field(default_factory=list)
 
@@ -124,7 +123,7 @@ class Lowering:
         """One Map over the logical dims of `out`; the body's accesses carry strides over the same dims."""
         if out.size == 0:
             return
-        arguments = Arguments(self)
+        arguments = Arguments()
         steps = body(arguments)
         target = arguments.view(out)
         order = order_of(out)

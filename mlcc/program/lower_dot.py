@@ -50,7 +50,7 @@ def dot(
     """One Dot call. `rows`, `batch`, `column` are axes of `out`; `a`'s strides lie over out's axes (0 for the column); k: (extent, stride of a)."""
     assert group.anchor is not None
     value = group.sink.outputs[0]
-    arguments = Arguments(s)
+    arguments = Arguments()
     a_arg = arguments.view(a)
     b_arg = arguments.add(packed, 0, a.dtype)
     init_arg = arguments.view(init) if init is not None else -1
@@ -241,7 +241,7 @@ def _depthwise(
         source = s.view(node.inputs[1]).transpose((*range(2, 2 + rank), 1, 0))
         copy = s.materialise(source, range(len(source.shape)), f"{value}.weights", origin)
         w = View(copy.buffer, copy.dtype, (prod(copy.shape[:-1]), channels), (channels, 1), copy.offset)
-    a = Arguments(s)
+    a = Arguments()
     x_arg, w_arg = a.view(x), a.view(w)
     bias_arg = a.view(bias) if bias is not None else -1
     steps = s.body(group, a, node.outputs[0])

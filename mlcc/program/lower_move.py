@@ -129,7 +129,7 @@ def _scatter_call(
     s.copy(data, out, value, origin)
     if prod(dims) == 0:
         return
-    a, updates = Arguments(s), s.view(node.inputs[2])
+    a, updates = Arguments(), s.view(node.inputs[2])
     accesses = tuple(Access(a.view(v), st) for v, st in indices)
     update = Access(a.view(updates), update_strides)
     target = a.view(out)
@@ -197,7 +197,7 @@ def scan(s: Lowering, node: Node, origin: str) -> None:
         outs.append(s.views[v])
     if outs[0].size == 0:
         return
-    a = Arguments(s)
+    a = Arguments()
 
     def access(v: View) -> Access:
         return Access(a.view(v), (*(v.strides[i] for i in rest), v.strides[axis]))

@@ -29,7 +29,7 @@ def reduce(s: Lowering, group: Group, origin: str) -> None:
     s.views[value] = out
     if out.size == 0:
         return
-    a = Arguments(s)
+    a = Arguments()
     steps = s.body(group, a, node.outputs[0])
     steps = steps or []
     source_arg, target = a.view(kept), a.view(out)
