@@ -7,8 +7,11 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +47,7 @@ class Model:
         self.name, self.target = data["name"], data["target"]
         self.inputs = tuple(Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in data["inputs"])
         self.outputs = tuple(Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in data["outputs"])
+        self._folder = folder
         library = folder / "lib" / f"lib{self.name}.so"
         if not library.exists():
             raise Error(
@@ -112,7 +116,28 @@ class Model:
 
     def __call__(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, np.ndarray]:
         """Output name → array (fresh, so it may be kept; NumPy arrays speak DLPack)."""
-        given = {**(inputs or {}), **named}
+        results, call = self._prepared({**(inputs or {}), **named})
+        call(0, -1)
+        return {t.name: a for t, a in zip(self.outputs, results)}
+
+    def step_seconds(self, inputs: Mapping[str, Any]) -> list[float]:
+        """One inference, a kernel call at a time: seconds of each."""
+        _, call = self._prepared(inputs)
+        steps = len(json.loads((self._folder / "steps.json").read_bytes()))
+        idle = []
+        for _ in range(20):
+            start = time.perf_counter()
+            call(steps, steps)
+            idle.append(time.perf_counter() - start)
+        overhead, found = sorted(idle)[len(idle) // 2], []
+        for i in range(steps):
+            start = time.perf_counter()
+            call(i, i + 1)
+            found.append(max(0.0, time.perf_counter() - start - overhead))
+        return found
+
+    def _prepared(self, given: Mapping[str, Any]) -> tuple[list[np.ndarray], Callable[[int, int], None]]:
+        """The output arrays, and what runs steps first to last − 1 (−1: to the end) into them."""
         unknown = set(given) - {t.name for t in self.inputs}
         if unknown:
             raise Error("usage", f"no input is called {sorted(unknown)[0]}", self.name, f"inputs: {', '.join(i.name for i in self.inputs)}")
@@ -121,14 +146,15 @@ class Model:
         ins = (ctypes.c_void_p * (len(arrays) + 1))(*(a.ctypes.data for a in arrays))
         outs = (ctypes.c_void_p * (len(results) + 1))(*(a.ctypes.data for a in results))
         workspace = ctypes.c_void_p(self._workspace().ctypes.data)
-        if self._pool:
-            with self._lock:
-                status = self._run(ins, outs, workspace, self._pool_for, ctypes.c_void_p(self._pool), -1, self._variant)
-        else:
-            status = self._run(ins, outs, workspace, None, None, -1, self._variant)
-        if status:
-            raise Error("conformance", f"the library returned status {status}", self.name)
-        return {t.name: a for t, a in zip(self.outputs, results)}
+        threads = (self._pool_for, ctypes.c_void_p(self._pool)) if self._pool else (None, None)
+
+        def call(first: int, last: int, owners: object = (arrays, results)) -> None:  # alive as long as their pointers
+            with self._lock if self._pool else nullcontext():
+                status = self._run(ins, outs, workspace, *threads, first, last, self._variant)
+            if status:
+                raise Error("conformance", f"the library returned status {status}", self.name)
+
+        return results, call
 
     def close(self) -> None:
         """Stop the threads."""

@@ -28,17 +28,45 @@ def _hex(*coefficients: str) -> tuple[float, ...]:
 
 EXP = _hex("0x1p-1", "0x1.555556p-3", "0x1.5554ep-5", "0x1.110ffp-7", "0x1.6d56f2p-10", "0x1.a26eap-13")
 LOG_ATANH = _hex("0x1.999998p-2", "0x1.2493acp-2", "0x1.c644a2p-3", "0x1.8fee66p-3")
-TANH = _hex("-0x1.555548p-2", "0x1.110c7p-3", "-0x1.b90a7cp-5", "0x1.584296p-6", "-0x1.958f42p-8")
-ERF = _hex("0x1.06eba8p-3", "-0x1.812742p-2", "0x1.ce2deep-4", "-0x1.b80d1ap-6", "0x1.54be04p-8", "-0x1.a9fdb8p-11", "0x1.5c2d7cp-14")
-LOG_ERFC = _hex(
-    "0x1.6dd80ap-13",
-    "-0x1.2127e6p+0",
-    "-0x1.4445aap-1",
-    "-0x1.bb8a78p-4",
-    "0x1.9ba816p-6",
-    "-0x1.118f1ap-8",
-    "0x1.c86b3ap-12",
-    "-0x1.635864p-16",
+TANH_SQUARE = 0.9375
+TANH = _hex(  # tanh(x) / x − 1 in x² − TANH_SQUARE, for |x| < 1.25
+    "-0x1.d1ffd2p-3",
+    "-0x1.6a7bf4p-3",
+    "0x1.a0751ap-5",
+    "-0x1.e7d446p-7",
+    "0x1.1e5582p-8",
+    "-0x1.50d6acp-10",
+    "0x1.902e14p-12",
+    "-0x1.b2f80ep-14",
+    "0x1.e15364p-16",
+    "-0x1.48aac6p-16",
+)
+ERF_SQUARE = 0.859375
+ERF_LOW = _hex(  # erf(x) / x − 1 in x² − ERF_SQUARE, for |x| < 1.25
+    "-0x1.0235fap-3",
+    "-0x1.d8050ap-3",
+    "0x1.fd2758p-5",
+    "-0x1.c8bc0ap-7",
+    "0x1.55f1b4p-9",
+    "-0x1.b3bb0ep-12",
+    "0x1.e98fd6p-15",
+    "-0x1.f95b72p-18",
+)
+ERF_CENTRE = float.fromhex("0x1.27ff42p+1")  # erf is very nearly a binary32 number there (Gal's choice)
+ERF_HIGH = _hex(  # erf(x) in |x| − ERF_CENTRE, up to 3.90625
+    "0x1.ff7334p-1",
+    "0x1.5fff68p-8",
+    "-0x1.96fb8cp-7",
+    "0x1.1c5122p-6",
+    "-0x1.04f104p-6",
+    "0x1.38c134p-7",
+    "-0x1.97452cp-9",
+    "-0x1.0e4fbep-12",
+    "0x1.ad0246p-11",
+    "-0x1.5d05aep-12",
+    "-0x1.4ce590p-20",
+    "0x1.418ee8p-15",
+    "-0x1.166fa2p-17",
 )
 SIN = _hex("-0x1.555556p-3", "0x1.111166p-7", "-0x1.a04a8p-13", "0x1.7869fep-19")
 COS = _hex("0x1.555556p-5", "-0x1.6c1754p-10", "0x1.a067fcp-16", "-0x1.33c3b8p-22")
@@ -180,40 +208,39 @@ def _quotient(a: Term, a_low: Term, b: Term, b_low: Term) -> Pair:
 
 
 def sigmoid(x: Term) -> Term:
-    z = -abs(x)
-    high, low, n = exp_pair(select(z < -104.0, z.lift(-104.0), z))
-    e = scale(high, n)
-    e_low = scale(low, n)
-    d, d_low = fast_two_sum(z.lift(1.0), e)
-    negative = x < 0.0
-    q, rest = _quotient(select(negative, e, 1.0), select(negative, e_low, 0.0), d, d_low + e_low)
-    return keep_nan(x, q + rest)
+    """q = 1 / (1 + e^|x|) or 1 − q; with e^|x| = (high + low)·2^n, q is 2^-n / (high + low + 2^-n), the quotient corrected once."""
+    a = abs(x)
+    y = select(a > 104.0, a.lift(104.0), a)
+    nf, n = _exp_reduce(y)
+    r = fma(-nf, LN2_MIDDLE, fma(-nf, LN2_TOP, y))
+    high, low = fast_two_sum(r.lift(1.0), r)
+    high, low = fast_two_sum(high, fma(horner(r, EXP), r * r, low))
+    d, d_low = fast_two_sum(high, power_of_two(select(n > 126, n.lift(-126), -n)))
+    q = 1.0 / d
+    q = fma(q, fma(-q, d_low + low, fma(-q, d, 1.0)), q)
+    q = scale(q, -n)
+    return select(x < 0.0, q, 1.0 - q)
 
 
 def tanh(x: Term) -> Term:
+    """A polynomial, or 1 − 2 / (e^2|x| + 1) where that fraction is small enough to hide its error."""
     a = abs(x)
-    z = x * x
-    small = fma(a * z, horner(z, TANH), a)
-    y = a * -2.0
-    high, low, n = exp_pair(select(y < -20.0, y.lift(-20.0), y))
-    e, e_low = high * power_of_two(n), low * power_of_two(n)
-    u, u_low = fast_two_sum(y.lift(1.0), -e)
-    d, d_low = fast_two_sum(y.lift(1.0), e)
-    q, rest = _quotient(u, u_low - e_low, d, d_low + e_low)
-    return keep_nan(x, copy_sign(select(a < 0.546875, small, q + rest), x))
+    low = fma(x, horner(fma(x, x, -TANH_SQUARE), TANH), x)
+    c = select(a > 10.0, a.lift(10.0), a)
+    y = c + c
+    nf, n = _exp_reduce(y)
+    r = fma(-nf, LN2_MIDDLE, fma(-nf, LN2_TOP, y))
+    power = power_of_two(n)
+    high = 1.0 - 2.0 / fma(fma(horner(r, EXP), r * r, r), power, power + 1.0)
+    return select(a < 1.25, low, copy_sign(high, x))
 
 
 def erf(x: Term) -> Term:
+    """Two polynomials; the second one is expanded around a point where erf is nearly a binary32 number."""
     a = abs(x)
-    z = x * x
-    small = fma(x, horner(z, ERF), x)
-    t = clamp(a, 0.5, 3.9375)
-    g, g_low = two_product(horner(t, LOG_ERFC[1:]), t)
-    nf, n = _exp_reduce(g)
-    r = fma(-nf, LN2_MIDDLE, fma(-nf, LN2_TOP, g)) + (g_low + LOG_ERFC[0])
-    complement = (fma(horner(r, EXP), r * r, r) + 1.0) * power_of_two(n)
-    large = select(a < 3.9375, 1.0 - complement, 1.0)
-    return keep_nan(x, select(a < 0.921875, small, copy_sign(large, x)))
+    low = fma(x, horner(fma(x, x, -ERF_SQUARE), ERF_LOW), x)
+    high = horner(select(a > 3.90625, a.lift(3.90625), a) - ERF_CENTRE, ERF_HIGH)
+    return select(a < 1.25, low, copy_sign(high, x))
 
 
 def _times_two_over_pi(bits: Term) -> Term:

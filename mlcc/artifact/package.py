@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from mlcc.artifact import bill, manifest, oci, sign
 from mlcc.artifact.keys import SigningKey
 from mlcc.conformance.check import Result
 from mlcc.conformance.page import conformance_page
+from mlcc.program.statistics import step_costs
 from mlcc.target import Target
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ def package(
     files[manifest.FILE] = manifest.dumps(about)
     files["conformance.json"] = manifest.dumps(report)
     files["conformance.html"] = conformance_page(about, report)
+    files["steps.json"] = manifest.dumps([asdict(c) for c in step_costs(frozen.program)])
     files["rewrites.json"] = manifest.dumps([{"rule": r.rule, "where": r.where} for r in frozen.graph.rewrites])
     files["sbom.cdx.json"] = bill.sbom(source, frozen.model_digest, target.name, about["operators"], libraries)
     for i, g in enumerate(frozen.vectors):

@@ -23,8 +23,11 @@ ENGINES = ("onnxruntime", "openvino")
 @click.option("--model", type=click.Path(path_type=Path), help="The ONNX file that the artifact was built from [default: where it was].")
 @click.option("--seconds", type=float, default=5.0, show_default=True, help="How long to measure.")
 @click.option("--variant", help="Instruction set to use, where the library has several.")
+@click.option("--profile", "as_profile", is_flag=True, help="Time each kernel call instead: its share of the core's peak and what binds it.")
 @json_option
-def command(artifact: Path, threads: int, against: str, model: Path | None, seconds: float, variant: str | None, as_json: bool) -> None:
+def command(
+    artifact: Path, threads: int, against: str, model: Path | None, seconds: float, variant: str | None, as_profile: bool, as_json: bool
+) -> None:
     """Time ARTIFACT; engines take turns run by run, so that noise meets all alike."""
     import mlcc
     from mlcc.artifact import manifest
@@ -33,6 +36,9 @@ def command(artifact: Path, threads: int, against: str, model: Path | None, seco
     about = manifest.read(artifact)
     feed = read_inputs(about["inputs"], ())
     m = mlcc.load(artifact, threads=threads, variant=variant)
+    if as_profile:
+        _profile(m, feed, artifact, variant or m.variants[-1], seconds, as_json)
+        return
     engines: dict[str, Callable[[], Any]] = {"mlcc": lambda: m(feed)}
     for name in filter(None, against.split(",")):
         if name not in ENGINES:
@@ -61,6 +67,33 @@ def command(artifact: Path, threads: int, against: str, model: Path | None, seco
     table(
         [[n, f"{median(t):.3f}", f"{min(t):.3f}", len(t), f"{median(t) / own:.2f}"] for n, t in times.items()],
         ["engine", "median ms", "min ms", "runs", "time / mlcc"],
+    )
+
+
+def _profile(m: Any, feed: dict[str, Any], artifact: Path, variant: str, seconds: float, as_json: bool) -> None:
+    """The slowest calls first."""
+    from dataclasses import asdict
+
+    from mlcc.profile import core, profile
+    from mlcc.target import load as load_target
+
+    machine = core(load_target(variant).variants[0].machine.vector_bits // 8)
+    rows = sorted(profile(m, feed, artifact, machine, seconds), key=lambda r: -r["ms"])
+    if as_json:
+        print_json({"machine": asdict(machine), "threads": m.threads, "calls": rows})
+        return
+    flops = sum(r["gflops"] * r["ms"] for r in rows)
+    total = sum(r["ms"] for r in rows)
+    table(
+        [
+            [r["kernel"][:44], f"{r['ms']:.3f}", f"{r['share']:.1%}", f"{r['gflops']:.0f}", f"{r['of_bound']:.0%}", r["bound"], r["origin"][-40:]]
+            for r in rows
+        ],
+        ["kernel", "ms", "share", "GFLOP/s", "of bound", "bound by", "origin"],
+    )
+    print(
+        f"{total:.3f} ms in {len(rows)} calls, {flops / total:.0f} GFLOP/s; one core's peak: {machine.gflops:.0f} GFLOP/s, "
+        f"{machine.cache_gbs:.0f} GB/s from cache, {machine.memory_gbs:.0f} from memory"
     )
 
 

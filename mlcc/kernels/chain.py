@@ -6,21 +6,22 @@ from contextlib import ExitStack
 from math import prod
 from typing import Any
 
+import numpy as np
 from tvm import tirx as t
 
 from mlcc.kernels import body as bodies
 from mlcc.kernels.map import split_index
-from mlcc.program.kernel import Chain
+from mlcc.program.kernel import Access, Chain
 from mlcc.schedule.machine import Machine
 from mlcc.schedule.tiles import outer_dims
 from mlcc.tir.arithmetic import Arithmetic
-from mlcc.tir.builder import Expr, Function, int32
+from mlcc.tir.builder import Expr, Function, affine, int32
 
 UNROLL = 25  # taps written out
 
 
 def emit(spec: Chain, machine: Machine) -> Any:
-    """Vectors over the last dimension, a few neighbours of the one before it at once (independent chains)."""
+    """Vectors over the last dimension, neighbours of the one before it at once: independent chains that share their operands' loads."""
     f = Function(spec.arguments)
     outer = outer_dims(spec.dims, 2)
     inside = spec.dims[outer:]
@@ -32,13 +33,20 @@ def emit(spec: Chain, machine: Machine) -> Any:
     return f.finish()
 
 
+def tile_rows(rows: int, registers: int) -> int:
+    """Neighbours at once: accumulators and the operands they share fill the registers; tiles of equal size, or nearly."""
+    most = max(1, min(rows, (registers - 2) // 2))
+    return -(-rows // -(-rows // most))
+
+
 def _plane(f: Function, spec: Chain, machine: Machine, point: list[Expr], dims: tuple[int, ...]) -> None:
     """The last two dimensions (or the last one)."""
     extent = dims[-1]
     rows = dims[0] if len(dims) == 2 else 1
-    tile = max(d for d in range(1, 9) if d <= rows and (rows % d == 0 or d <= 4))
+    tile = tile_rows(rows, machine.registers if machine.vector_bits > 32 else 16)
     done = 0
-    for lanes in dict.fromkeys((max(1, min(16, machine.vector_bits // 32)), 4 if machine.vector_bits > 32 else 1, 1)):
+    most = max(1, min(16, machine.vector_bits // 32))
+    for lanes in (most, *(w for w in (8, 4, 1) if w < most)):
         count = (extent - done) // lanes
         if not count:
             continue
@@ -54,27 +62,42 @@ def _plane(f: Function, spec: Chain, machine: Machine, point: list[Expr], dims: 
 
 
 def _tile(f: Function, a: Arithmetic, spec: Chain, point: list[Expr], row: Expr, count: int, column: Expr) -> None:
-    total = prod(spec.reduced)
     acc = f.local(a.v(spec.dtype), count)
     places = [[*point, *([f.index(t.Add(row, int32(j))) if j else row] if row is not None else []), column] for j in range(count)]
     n = len(spec.dims)
     for j, at in enumerate(places):
         start = bodies.load(f, a, spec.init, spec.dtype, at) if spec.init else a.const(0, spec.dtype)
         f.store(acc, j, start)
+    *outer, inner = spec.reduced
 
-    def step(flat: Expr) -> None:
-        taps = split_index(f, flat, spec.reduced)
-        for j, at in enumerate(places):
-            x = bodies.load_across(f, a, spec.a, [*at, *taps], n - 1)
-            w = bodies.load_across(f, a, spec.b, [*at, *taps], n - 1)
-            f.store(acc, j, a.fma(spec.dtype, x, w, f.load(acc, j)))
+    def operand(access: Access, base: Expr, at: int) -> Expr:
+        """A vector at a constant distance from a base: equal distances are one load."""
+        where, step = t.Add(base, int32(at)) if at else base, access.strides[n - 1]
+        buffer = f.buffers[access.arg]
+        return a.wide(f.load(buffer, where)) if a.lanes > 1 and step == 0 else f.load(buffer, where, a.lanes, step)
 
+    def steps(bases: list[Expr], count_taps: int, offsets: list[tuple[int, ...]]) -> None:
+        for k in range(count_taps):
+            for j in range(count):
+                x, w = (
+                    operand(access, base, j * (access.strides[n - 2] if row is not None else 0) + offset[k])
+                    for access, base, offset in zip((spec.a, spec.b), bases, offsets)
+                )
+                f.store(acc, j, a.fma(spec.dtype, x, w, f.load(acc, j)))
+
+    total = prod(spec.reduced)
+    start = [f.index(affine(places[0], access.strides[:n], access.offset)) for access in (spec.a, spec.b)]
+    taps = [access.strides[n:] for access in (spec.a, spec.b)]
     if total <= UNROLL:
-        for k in range(total):
-            step(int32(k))
+        steps(start, total, [tuple(sum(i * s for i, s in zip(at, st)) for at in np.ndindex(*spec.reduced)) for st in taps])
     else:
-        with f.loop(0, total) as k:
-            step(k)
+        with ExitStack() as stack:
+            indices = [stack.enter_context(f.loop(0, m)) for m in outer]
+            written = inner if inner <= UNROLL else 1
+            if written == 1:
+                indices.append(stack.enter_context(f.loop(0, inner)))
+            bases = [f.index(t.Add(b, affine(indices, st[: len(indices)]))) for b, st in zip(start, taps)]
+            steps(bases, written, [tuple(k * st[-1] for k in range(written)) for st in taps])
     dtype = spec.body[-1].dtype if spec.body else spec.dtype
     for j, at in enumerate(places):
         value = f.let(f.load(acc, j), a.v(spec.dtype))

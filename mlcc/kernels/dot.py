@@ -15,7 +15,7 @@ from tvm import tirx as t
 
 from mlcc.kernels import body as bodies
 from mlcc.kernels.map import split_index
-from mlcc.program.kernel import Dot, panels
+from mlcc.program.kernel import PANEL, Dot, panels
 from mlcc.schedule.machine import Machine
 from mlcc.schedule.tiles import dot_tile
 from mlcc.tir.arithmetic import Arithmetic
@@ -189,33 +189,72 @@ def _finish(
     """+ 0, the body, the store."""
     result = spec.body[-1].dtype if spec.body else spec.dtype
     heavy = bodies.weight(spec.body) > INLINE_BODY
-    one = Arithmetic(f, 1, machine.fma)
-    for p, a in enumerate(makers):
-        valid = block.valid[p]
-        column = f.index(t.Add(block.column, int32(16 * p)) if p else block.column)
-        if not heavy and valid == a.lanes:
+    whole = [p for p, a in enumerate(makers) if block.valid[p] == a.lanes == PANEL and bodies.vectorisable(spec.body)]
+    columns = [f.index(t.Add(block.column, int32(PANEL * p)) if p else block.column) for p in range(len(makers))]
+    if not heavy:
+        for p in whole:
             for r, point in enumerate(points):
-                at = [*point, column]
+                at, a = [*point, columns[p]], makers[p]
                 bodies.store(f, a, spec.output, result, at, bodies.run(f, a, spec.body, at, _canonical(f, a, spec, f.load(acc[r][p], 0))))
-            continue
-        scratch = f.local(spec.dtype, a.lanes * block.rows)
-        for r in range(block.rows):
-            f.store(scratch, r * a.lanes, _canonical(f, a, spec, f.load(acc[r][p], 0)), a.lanes)
-        with f.loop(0, block.rows) as r:
-            point = [*block.batch, *(split_index(f, f.index(t.Add(block.row, r)), spec.rows) if spec.rows else [])]
-            done = 0
-            lanes = min(a.lanes, machine.lanes(heavy)) if bodies.vectorisable(spec.body) else 1
-            for width in dict.fromkeys((lanes, *((w for w in (8, 4) if w < lanes) if not heavy else ()), 1)):
-                count = (valid - done) // width
-                if not count:
-                    continue
-                narrow = one if width == 1 else Arithmetic(f, width, machine.fma)
-                with f.loop(0, count) as i:
-                    j = f.index(t.Add(t.Mul(i, int32(width)), int32(done)))
-                    at = [*point, f.index(t.Add(column, j))]
-                    value = f.let(f.load(scratch, t.Add(t.Mul(r, int32(a.lanes)), j), width), narrow.v(spec.dtype))
-                    bodies.store(f, narrow, spec.output, result, at, bodies.run(f, narrow, spec.body, at, value))
-                done += count * width
+    rest = [p for p in range(len(makers)) if p not in whole]
+    if whole and heavy:
+        _sweep(f, spec, machine, block, result, [[_canonical(f, makers[p], spec, f.load(row[p], 0)) for p in whole] for row in acc])
+    for p in rest:
+        _ragged(f, spec, machine, block, result, makers[p], columns[p], block.valid[p], [row[p] for row in acc], heavy)
+
+
+def _row_point(f: Function, spec: Dot, block: Block, r: Expr) -> list[Expr]:
+    return [*block.batch, *(split_index(f, f.index(t.Add(block.row, r)), spec.rows) if spec.rows else [])]
+
+
+def _sweep(f: Function, spec: Dot, machine: Machine, block: Block, result: str, values: list[list[Expr]]) -> None:
+    """A heavy body over the tile's whole panels: one loop over all of its vectors, so that the processor overlaps them."""
+    across, lanes = len(values[0]) * PANEL, machine.lanes(True)
+    scratch = f.local(spec.dtype, across * block.rows)
+    for r, row in enumerate(values):
+        for p, value in enumerate(row):
+            f.store(scratch, r * across + p * PANEL, value, PANEL)
+    a = Arithmetic(f, lanes, machine.fma)
+    with f.loop(0, block.rows) as r:
+        point = _row_point(f, spec, block, r)
+        with f.loop(0, across // lanes) as i:
+            j = f.index(t.Mul(i, int32(lanes)))
+            at = [*point, f.index(t.Add(block.column, j))]
+            value = f.let(f.load(scratch, t.Add(t.Mul(r, int32(across)), j), lanes), a.v(spec.dtype))
+            bodies.store(f, a, spec.output, result, at, bodies.run(f, a, spec.body, at, value))
+
+
+def _ragged(
+    f: Function,
+    spec: Dot,
+    machine: Machine,
+    block: Block,
+    result: str,
+    a: Arithmetic,
+    column: Expr,
+    valid: int,
+    acc: list[Any],
+    heavy: bool,
+) -> None:
+    """A panel that is not whole, or whose body runs one element at a time."""
+    scratch = f.local(spec.dtype, a.lanes * block.rows)
+    for r in range(block.rows):
+        f.store(scratch, r * a.lanes, _canonical(f, a, spec, f.load(acc[r], 0)), a.lanes)
+    lanes = min(a.lanes, machine.lanes(heavy)) if bodies.vectorisable(spec.body) else 1
+    with f.loop(0, block.rows) as r:
+        point = _row_point(f, spec, block, r)
+        done = 0
+        for width in dict.fromkeys((lanes, *((w for w in (8, 4) if w < lanes) if not heavy else ()), 1)):
+            count = (valid - done) // width
+            if not count:
+                continue
+            narrow = Arithmetic(f, width, machine.fma)
+            with f.loop(0, count) as i:
+                j = f.index(t.Add(t.Mul(i, int32(width)), int32(done)))
+                at = [*point, f.index(t.Add(column, j))]
+                value = f.let(f.load(scratch, t.Add(t.Mul(r, int32(a.lanes)), j), width), narrow.v(spec.dtype))
+                bodies.store(f, narrow, spec.output, result, at, bodies.run(f, narrow, spec.body, at, value))
+            done += count * width
 
 
 def _canonical(f: Function, a: Arithmetic, spec: Dot, value: Expr) -> Expr:
