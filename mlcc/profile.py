@@ -63,7 +63,21 @@ def core(vector_bytes: int) -> Core:
     """Measure this machine. Raises Error(toolchain) where the compiler does not work."""
     with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
         Path(d, "p.c").write_text(f"#define BYTES {vector_bytes}\n" + PROBE)
-        line = [sys.executable, "-m", "ziglang", "cc", "-O3", "-fno-sanitize=all", "-mcpu=native", "-mprefer-vector-width=512", "-shared", "-fPIC", "p.c", "-o", "p.so"]
+        line = [
+            sys.executable,
+            "-m",
+            "ziglang",
+            "cc",
+            "-O3",
+            "-fno-sanitize=all",
+            "-mcpu=native",
+            "-mprefer-vector-width=512",
+            "-shared",
+            "-fPIC",
+            "p.c",
+            "-o",
+            "p.so",
+        ]
         done = subprocess.run(line, cwd=d, capture_output=True, text=True)
         if done.returncode:
             raise Error("toolchain", "the probe for the machine's peak does not compile", hint=done.stderr.strip()[-200:])

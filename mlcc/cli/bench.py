@@ -23,7 +23,9 @@ ENGINES = ("onnxruntime", "openvino")
 @click.option("--model", type=click.Path(path_type=Path), help="The ONNX file that the artifact was built from [default: where it was].")
 @click.option("--seconds", type=float, default=5.0, show_default=True, help="How long to measure.")
 @click.option("--variant", help="Instruction set to use, where the library has several.")
-@click.option("--profile", "as_profile", is_flag=True, help="Time each kernel call instead: its share of the core's peak and what binds it.")
+@click.option(
+    "--profile", "as_profile", is_flag=True, help="Time each kernel call instead: its share of the core's peak and what binds it."
+)
 @json_option
 def command(
     artifact: Path, threads: int, against: str, model: Path | None, seconds: float, variant: str | None, as_profile: bool, as_json: bool
@@ -86,7 +88,15 @@ def _profile(m: Any, feed: dict[str, Any], artifact: Path, variant: str, seconds
     total = sum(r["ms"] for r in rows)
     table(
         [
-            [r["kernel"][:44], f"{r['ms']:.3f}", f"{r['share']:.1%}", f"{r['gflops']:.0f}", f"{r['of_bound']:.0%}", r["bound"], r["origin"][-40:]]
+            [
+                r["kernel"][:44],
+                f"{r['ms']:.3f}",
+                f"{r['share']:.1%}",
+                f"{r['gflops']:.0f}",
+                f"{r['of_bound']:.0%}",
+                r["bound"],
+                r["origin"][-40:],
+            ]
             for r in rows
         ],
         ["kernel", "ms", "share", "GFLOP/s", "of bound", "bound by", "origin"],

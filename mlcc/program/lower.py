@@ -155,12 +155,15 @@ class Lowering:
 
     def _plan_places(self) -> None:
         """Values that can be written straight into a Concat's buffer, and the zero borders that convolutions want around a value."""
-        made = {g.sink.outputs[0]: g for g in self.groups if g.anchor is not None or family(g.sink.op) == "elementwise"}
+        made = {
+            g.sink.outputs[0] for g in self.groups if g.anchor is not None or family(g.sink.op) == "elementwise" or g.sink.op == "Gather"
+        }
+        joined = {g.sink.outputs[0] for g in self.groups if g.sink.op == "Concat" and all(v in made for v in g.sink.inputs)}
         for group in self.groups:
             node = group.anchor
             if node is not None and node.op in ("Conv", "PoolSum") and any((*node["before"], *node["after"])):
                 x = node.inputs[0]
-                if x in made and x not in self.graph.outputs:
+                if x in made | joined and x not in self.graph.outputs:
                     low, high = self.halos.get(x, ((0,) * len(node["before"]),) * 2)
                     self.halos[x] = tuple(map(max, low, node["before"])), tuple(map(max, high, node["after"]))
         for group in self.groups:
@@ -182,11 +185,15 @@ class Lowering:
         if value in self.places:
             place = self.places[value]
             if place.owner not in self.views:
-                whole = self.graph.types[place.owner]
-                self.views[place.owner] = self.new_view(place.owner, whole.dtype, whole.shape, order)
+                self.views[place.owner] = self.whole(place.owner, order, origin)
             return self.views[place.owner].slice(place.start, (1,) * len(t.shape), t.shape)
+        return self.whole(value, order, origin)
+
+    def whole(self, value: str, order: Sequence[int], origin: str) -> View:
+        """A buffer for a value alone, with its halo if it has one."""
         if value in self.halos:
             return self._haloed(value, origin)
+        t = self.graph.types[value]
         return self.new_view(value, t.dtype, t.shape, order)
 
     def _haloed(self, value: str, origin: str) -> View:
@@ -194,7 +201,7 @@ class Lowering:
         t, (low, high) = self.graph.types[value], self.halos[value]
         shape = (*t.shape[:2], *(n + a + b for n, a, b in zip(t.shape[2:], low, high)))
         whole = self.new_view(f"{value}.padded", t.dtype, shape, channels_last(len(shape)))
-        self._border(whole, low, high, 0, value, origin)
+        self._border(whole, low, high, 0, f"{value}.border", origin)
         return whole.slice((0, 0, *low), (1,) * len(shape), t.shape)
 
     def _border(self, whole: View, low: Sequence[int], high: Sequence[int], number: float, value: str, origin: str) -> None:

@@ -310,41 +310,73 @@ def conv_transpose(s: Lowering, group: Group, origin: str) -> None:
                 reach_high[i] = max(reach_high[i], max(ends) + outputs - 1 - (x_shape[2 + i] - 1))
     x = _input(s, node, tuple(reach_low), tuple(max(0, h) for h in reach_high), origin)
     per_in, per_out = x_shape[1] // groups, w_shape[1]
+    joined = _phases_join(phases[-1], shape, strides, out, per_out, groups, bias is None or known(s, node.inputs[2]) is not None)
+    width = strides[-1] if joined else 1
+    last = [phases[-1][0]] if joined else phases[-1]
     for g in range(groups):
-        for position in np.ndindex(*(len(p) for p in phases)):
+        for position in np.ndindex(*(len(p) for p in phases[:-1]), len(last)):
             chosen = [phases[i][r] for i, r in enumerate(position)]
             counts = [-(-(shape[2 + i] - r) // strides[i]) for i, r in enumerate(position)]
-            cut_start, cut_steps = (0, g * per_out, *position), (1, 1, *strides)
-            part = out.slice(cut_start, cut_steps, (shape[0], per_out, *counts))
-            first: View | None = (
-                View(bias.buffer, bias.dtype, part.shape, (0, bias.strides[0], *(0,) * rank), bias.offset + g * per_out * bias.strides[0])
-                if bias is not None
-                else None
-            )
+            part = out.slice((0, g * per_out, *position), (1, 1, *strides), (shape[0], per_out, *counts))
+            if joined:  # neighbours along the last axis are further columns
+                part = View(part.buffer, part.dtype, (shape[0], width * per_out, *counts), part.strides, part.offset)
+            first: View | None = None
+            if bias is not None and joined:
+                repeated = s.constant(np.tile(s.graph.constants[node.inputs[2]], width), bias.dtype)
+                first = View(repeated, bias.dtype, part.shape, (0, 1, *(0,) * rank))
+            elif bias is not None:
+                at = bias.offset + g * per_out * bias.strides[0]
+                first = View(bias.buffer, bias.dtype, part.shape, (0, bias.strides[0], *(0,) * rank), at)
             if any(c[1] == 0 for c in chosen):
                 _no_taps(s, part, first, value, origin)
                 continue
-            packed = _packed_taps(s, node, weights, g * per_in, per_in, [(c[0], c[1], c[2]) for c in chosen], origin)
+            taps = [[(c[0], c[1], c[2]) for c in chosen[:-1]] + [(p[0], p[1], p[2])] for p in (phases[-1] if joined else [chosen[-1]])]
+            packed = _packed_taps(s, node, weights, g * per_in, per_in, taps, origin)
             offset = x.offset + g * per_in * x.strides[1] + sum((reach_low[i] + c[3]) * x.strides[2 + i] for i, c in enumerate(chosen))
             operand = View(x.buffer, x.dtype, part.shape, (x.strides[0], 0, *x.strides[2:]), offset)
             k = [*((c[1], c[4] * x.strides[2 + i]) for i, c in enumerate(chosen)), (per_in, x.strides[1])]
             dot(s, group, origin, part, [0, *range(2, 2 + rank)], [], 1, k, operand, packed, (), first)
 
 
+def _phases_join(
+    phases: Sequence[tuple[int, int, int, int, int]],
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    out: View,
+    per_out: int,
+    groups: int,
+    known_bias: bool,
+) -> bool:
+    """Whether all phases of the last axis read the same inputs and write side by side: then they are one product with more columns."""
+    same = len({(p[1], p[3], p[4]) for p in phases}) == 1 and phases[0][1] > 0
+    fits = strides[-1] > 1 and shape[-1] % strides[-1] == 0 and groups == 1 and known_bias
+    return same and fits and out.strides[1] == 1 and out.strides[-1] == per_out
+
+
 def _packed_taps(
-    s: Lowering, node: Node, weights: np.ndarray | None, first: int, per_in: int, chosen: Sequence[tuple[int, int, int]], origin: str
+    s: Lowering,
+    node: Node,
+    weights: np.ndarray | None,
+    first: int,
+    per_in: int,
+    phases: Sequence[Sequence[tuple[int, int, int]]],
+    origin: str,
 ) -> str:
-    """Panels of the kernel positions (start, count, step along each axis) that one phase sees: [kernel…, in, out]."""
-    perm = (*range(2, 2 + len(chosen)), 0, 1)
+    """Panels of the kernel positions (start, count, step along each axis) that the phases see: [kernel…, in, phase, out]."""
+    rank = len(phases[0])
+    perm = (*range(2, 2 + rank), 0, 1)
     if weights is not None:
-        taps = weights[(slice(first, first + per_in), slice(None), *(slice(a, a + n * step, step) for a, n, step in chosen))]
-        return s.constant(pack(np.transpose(taps, perm).reshape(1, -1, taps.shape[1])), s.graph.types[node.inputs[1]].dtype)
+        cuts = [(slice(first, first + per_in), slice(None), *(slice(a, a + n * step, step) for a, n, step in p)) for p in phases]
+        taps = np.stack([np.transpose(weights[c], perm) for c in cuts], axis=-2)
+        return s.constant(pack(taps.reshape(1, -1, taps.shape[-1] * len(phases))), s.graph.types[node.inputs[1]].dtype)
     w = s.view(node.inputs[1])
-    part = w.slice(
-        (first, 0, *(a for a, _, _ in chosen)), (1, 1, *(step for _, _, step in chosen)), (per_in, w.shape[1], *(n for _, n, _ in chosen))
-    ).transpose(perm)
-    flat = s.materialise(part, range(len(part.shape)), f"{node.outputs[0]}.weights", origin).reshape((prod(part.shape[:-1]), w.shape[1]))
-    assert flat is not None
+    rows = per_in * prod(n for _, n, _ in phases[0])
+    flat = s.new_view(f"{node.outputs[0]}.weights", w.dtype, (rows, len(phases) * w.shape[1]), (0, 1))
+    for i, p in enumerate(phases):
+        part = w.slice((first, 0, *(a for a, _, _ in p)), (1, 1, *(step for _, _, step in p)), (per_in, w.shape[1], *(n for _, n, _ in p)))
+        place = flat.slice((0, i * w.shape[1]), (1, 1), (rows, w.shape[1])).reshape(tuple(part.shape[x] for x in perm))
+        assert place is not None
+        s.copy(part.transpose(perm), place, f"{node.outputs[0]}.weights", origin)
     return pack_dynamic(s, flat, f"{node.outputs[0]}.weights", origin)
 
 

@@ -37,7 +37,7 @@ def _concat(s: Lowering, node: Node, origin: str) -> None:
         s.views[value] = s.destination(value, range(len(t.shape)), origin)
     elif value not in s.views:
         parts = [s.views[v] for v in node.inputs if v in s.views]
-        s.views[value] = s.new_view(value, t.dtype, t.shape, order_of(parts[0]) if parts else tuple(range(len(t.shape))))
+        s.views[value] = s.whole(value, order_of(parts[0]) if parts else tuple(range(len(t.shape))), origin)
     at, ones = 0, (1,) * len(t.shape)
     for v in node.inputs:
         part = s.graph.types[v].shape
