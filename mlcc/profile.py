@@ -107,7 +107,7 @@ def profile(model: Model, feed: Mapping[str, Any], folder: Path, machine: Core, 
     """Each kernel call: origin, kind, shape, median milliseconds, share of the whole, GFLOP/s, share of its bound and what binds it."""
     costs = json.loads((folder / "steps.json").read_bytes())
     model(feed)
-    runs = []
+    runs: list[list[float]] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(runs) < 5:
         runs.append(model.step_seconds(feed))

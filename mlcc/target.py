@@ -46,7 +46,7 @@ class Target:
 
 
 LLVM_KEYS = {"mtriple": str, "mcpu": str, "mattr": list, "mabi": str, "mfloat_abi": str, "vector_width": int}
-MACHINE_KEYS = {"vector_bits": int, "registers": int, "fma": bool}
+MACHINE_KEYS = {"vector_bits": int, "registers": int, "fma": bool, "l1_kib": int}
 SECTIONS: dict[str, dict[str, type]] = {
     "": {"description": str, "backend": str, "dispatch": list, "resolve": str},
     "kernel": {**LLVM_KEYS, **MACHINE_KEYS},
@@ -106,7 +106,7 @@ def read(name: str, text: str, where: str) -> Target:
     if "dispatch" in top:
         variants = tuple(v for other in top["dispatch"] for v in load(other).variants)
     else:
-        missing = [k for k in ("mtriple", *MACHINE_KEYS) if k not in kernel]
+        missing = [k for k in ("mtriple", "vector_bits", "registers", "fma") if k not in kernel]
         if missing:
             raise Error("usage", f"[kernel] lacks {', '.join(missing)}", where)
         llvm = {("-".join(k.split("_"))): v for k, v in kernel.items() if k in LLVM_KEYS}
@@ -114,7 +114,7 @@ def read(name: str, text: str, where: str) -> Target:
             KernelTarget(
                 name,
                 tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in sorted(llvm.items())),
-                Machine(**{k: kernel[k] for k in MACHINE_KEYS}),
+                Machine(**{k: kernel[k] for k in MACHINE_KEYS if k in kernel}),
             ),
         )
     if "zig" not in link:

@@ -34,6 +34,17 @@ class Place:
     start: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """A Gather that its one elementwise reader does itself: data at `strides` over the result's dims + Σ index·stride (below an extent)."""
+
+    data: View
+    strides: tuple[int, ...]
+    indices: tuple[tuple[View, int, int], ...]
+    order: tuple[int, ...]
+    holds: tuple[str, ...]  # values whose memory must last until then
+
+
 @dataclass
 class Arguments:
     """Collects a kernel's pointer arguments; equal ones are one."""
@@ -68,6 +79,8 @@ class Lowering:
         self.layouts: dict[str, Layout] = {}
         self.uses: dict[str, int] = {}
         self.places: dict[str, Place] = {}
+        self.gathered: dict[str, Gathered] = {}
+        self.outlets: dict[str, str] = {}  # a value that a graph output is a mere reshaping of → that output
         self.halos: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         self.padded: dict[tuple[str, tuple[int, ...], tuple[int, ...], float], View] = {}
         self._by_content: dict[tuple[str, bytes], str] = {}
@@ -155,15 +168,22 @@ class Lowering:
 
     def _plan_places(self) -> None:
         """Values that can be written straight into a Concat's buffer, and the zero borders that convolutions want around a value."""
+        produced = {v: g.sink for g in self.groups for v in g.sink.outputs}
         made = {
             g.sink.outputs[0] for g in self.groups if g.anchor is not None or family(g.sink.op) == "elementwise" or g.sink.op == "Gather"
         }
         joined = {g.sink.outputs[0] for g in self.groups if g.sink.op == "Concat" and all(v in made for v in g.sink.inputs)}
+        for v in self.graph.outputs:
+            source = v
+            while source in produced and produced[source].op == "Reshape":
+                source = produced[source].inputs[0]
+            if source != v and source in made and source not in self.graph.outputs and source not in self.outlets:
+                self.outlets[source] = v
         for group in self.groups:
             node = group.anchor
             if node is not None and node.op in ("Conv", "PoolSum") and any((*node["before"], *node["after"])):
                 x = node.inputs[0]
-                if x in made | joined and x not in self.graph.outputs:
+                if x in made | joined and x not in self.graph.outputs and x not in self.outlets:
                     low, high = self.halos.get(x, ((0,) * len(node["before"]),) * 2)
                     self.halos[x] = tuple(map(max, low, node["before"])), tuple(map(max, high, node["after"]))
         for group in self.groups:
@@ -173,15 +193,16 @@ class Lowering:
                     continue
                 for v in group.sink.inputs:
                     shape = self.graph.types[v].shape
-                    if v in made and v not in self.graph.outputs and v not in self.halos and v not in self.places:
+                    if v in made and not (v in self.graph.outputs or v in self.outlets or v in self.halos or v in self.places):
                         self.places[v] = Place(group.sink.outputs[0], tuple(at if i == axis else 0 for i in range(len(shape))))
                     at += shape[axis]
 
     def destination(self, value: str, order: Sequence[int], origin: str) -> View:
         """A view to write a group's result to: a caller's output, a part of something larger, a haloed or a plain buffer."""
         t = self.graph.types[value]
-        if value in self.graph.outputs:
-            return View(self.buffer(f"out.{value}", t.dtype, t.size, "output"), t.dtype, t.shape, row_major(t.shape))
+        if value in self.graph.outputs or value in self.outlets:
+            name = self.outlets.get(value, value)
+            return View(self.buffer(f"out.{name}", t.dtype, t.size, "output"), t.dtype, t.shape, row_major(t.shape))
         if value in self.places:
             place = self.places[value]
             if place.owner not in self.views:
@@ -240,7 +261,7 @@ class Lowering:
     def in_place(self, group: Group, value: str) -> View | None:
         """An operand that dies here and whose memory the result can take, element for element."""
         t = self.graph.types[value]
-        if value in self.graph.outputs or value in self.places or value in self.halos:
+        if value in self.graph.outputs or value in self.outlets or value in self.places or value in self.halos:
             return None
         views = [(v, self.views[v]) for v in group.reads if v in self.views]
         for v, view in views:
@@ -284,6 +305,9 @@ class Lowering:
             lower_move.TABLE[node.op](self, node, origin)
         for v in group.reads:
             self.uses[v] -= 1
+            if v in self.gathered and self.uses[v] == 0:
+                for held in self.gathered.pop(v).holds:
+                    self.uses[held] -= 1
         for v in group.sink.outputs:
             if v in self.views:
                 view = self.views[v]
@@ -303,6 +327,9 @@ class Lowering:
         for v in group.reads:
             if v not in self.graph.constants and self.graph.types[v].shape == shape and v in self.views:
                 return order_of(self.views[v])
+        for v in group.reads:
+            if v in self.gathered:
+                return self.gathered[v].order
         return tuple(range(len(shape)))
 
     def elementwise(self, group: Group, origin: str) -> None:
@@ -329,6 +356,8 @@ class Lowering:
                 where[v] = push(Step("input", dtype))
             elif v in self.graph.constants and self.graph.constants[v].size == 1:
                 where[v] = push(Step("const", dtype, value=_scalar(self.graph.constants[v], dtype)))
+            elif v in self.gathered:
+                where[v] = push(*self.gather_steps(self.gathered[v], arguments, push))
             else:
                 view = self.view(v).expand(shape)
                 where[v] = push(Step("load", dtype, access=Access(arguments.view(view), ())), view.strides)
@@ -340,6 +369,21 @@ class Lowering:
             operands = tuple(operand(v) for v in node.inputs)
             where[node.outputs[0]] = push(Step(node.op, self.graph.types[node.outputs[0]].dtype, operands))
         return steps
+
+    def gather_steps(
+        self, g: Gathered, arguments: Arguments, push: Callable[[Step, tuple[int, ...] | None], int]
+    ) -> tuple[Step, tuple[int, ...]]:
+        """Pushes the loads of a gather's indices; returns the gather itself and its strides."""
+        loaded = tuple(push(Step("load", v.dtype, access=Access(arguments.view(v), ())), v.strides) for v, _, _ in g.indices)
+        terms = tuple((stride, extent) for _, stride, extent in g.indices)
+        return Step("gather", g.data.dtype, loaded, Access(arguments.view(g.data), ()), terms=terms), g.strides
+
+    def reader(self, value: str) -> Group | None:
+        """The one group that reads a value; None where there are several, or the value must lie somewhere for other reasons."""
+        if value in self.graph.outputs or value in self.outlets or value in self.places or value in self.halos:
+            return None
+        found = [g for g in self.groups if value in g.reads]
+        return found[0] if len(found) == 1 else None
 
     def finish(self) -> Program:
         for v in self.graph.outputs:

@@ -9,8 +9,10 @@ from math import prod
 import numpy as np
 
 from mlcc.graph.core import DTYPES, Node
+from mlcc.graph.operators import family
+from mlcc.program.fusion import Group
 from mlcc.program.kernel import Access, Scan, Scatter, Step
-from mlcc.program.lower import Arguments, Lowering
+from mlcc.program.lower import Arguments, Gathered, Lowering
 from mlcc.program.view import View, order_of
 
 
@@ -75,25 +77,54 @@ def _gather_map(
     s.views[value] = out
 
     def body(a: Arguments) -> list[tuple[Step, tuple[int, ...] | None]]:
-        steps: list[tuple[Step, tuple[int, ...] | None]] = [
-            (Step("load", v.dtype, access=Access(a.view(v), ())), v.strides) for v, _, _ in indices
-        ]
-        terms = tuple((stride, extent) for _, stride, extent in indices)
-        steps.append((Step("gather", out.dtype, tuple(range(len(indices))), Access(a.view(data), ()), terms=terms), strides))
+        steps: list[tuple[Step, tuple[int, ...] | None]] = []
+
+        def push(step: Step, strides: tuple[int, ...] | None = None) -> int:
+            steps.append((step, strides))
+            return len(steps) - 1
+
+        push(*s.gather_steps(Gathered(data, strides, tuple(indices), tuple(order), ()), a, push))
         return steps
 
     s.map(out, body, value, origin)
 
 
 def _gather(s: Lowering, node: Node, origin: str) -> None:
-    axis, data, index = node["axis"], s.view(node.inputs[0]), s.view(node.inputs[1])
-    shape, rank = s.graph.types[node.outputs[0]].shape, len(index.shape)
-    strides = (*data.strides[:axis], *(0,) * rank, *data.strides[axis + 1 :])
-    spread = View(index.buffer, index.dtype, shape, (*(0,) * axis, *index.strides, *(0,) * (len(data.shape) - axis - 1)), index.offset)
-    order = tuple(p if p < axis else p + rank - 1 for p in order_of(data) if p != axis)
-    where = order_of(data).index(axis)
+    """Left to its reader where that is one elementwise kernel, or a Gather along another axis; else a copy."""
+    axis, index, value = node["axis"], s.view(node.inputs[1]), node.outputs[0]
+    shape, rank = s.graph.types[value].shape, len(index.shape)
+    before = s.gathered.get(node.inputs[0])
+    if before is not None:
+        data, base, order, indices, holds = before.data, before.strides, before.order, before.indices, before.holds
+    else:
+        data = s.view(node.inputs[0])
+        base, order, indices, holds = data.strides, order_of(data), (), (node.inputs[0],)
+    tail = len(base) - axis - 1
+    strides = (*base[:axis], *(0,) * rank, *base[axis + 1 :])
+    spread = View(index.buffer, index.dtype, shape, (*(0,) * axis, *index.strides, *(0,) * tail), index.offset)
+    where = order.index(axis)
+    order = tuple(p if p < axis else p + rank - 1 for p in order if p != axis)
     order = (*order[:where], *range(axis, axis + rank), *order[where:])
-    _gather_map(s, node, origin, data, strides, [(spread, data.strides[axis], data.shape[axis])], order)
+    extent = s.graph.types[node.inputs[0]].shape[axis]
+    found = Gathered(data, strides, (*indices, (spread, base[axis], extent)), order, holds)
+    reader = s.reader(value)
+    deferrable = node.inputs[1] in s.graph.constants and strides[order[-1]] != 0 and 0 not in shape
+    if reader is not None and deferrable and _takes(s, reader, value, axis, order[-1]):
+        s.gathered[value] = found
+        for v in holds:
+            s.uses[v] += 1
+        return
+    _gather_map(s, node, origin, data, strides, found.indices, order)
+
+
+def _takes(s: Lowering, reader: Group, value: str, axis: int, innermost: int) -> bool:
+    """Whether a group can do the Gather that makes `value` itself, its vectors along the same dimension."""
+    sink, shape = reader.sink, s.graph.types[value].shape
+    if reader.anchor is None and family(sink.op) == "elementwise":
+        others = [s.views[v] for v in reader.reads if v in s.views and s.graph.types[v].shape == shape and v not in s.graph.constants]
+        return s.graph.types[sink.outputs[0]].shape == shape and all(order_of(v)[-1] == innermost for v in others)
+    one_more = sink.op == "Gather" and sink.inputs[0] == value and sink["axis"] != axis
+    return one_more and len(shape) == len(s.graph.types[sink.outputs[0]].shape)
 
 
 def _gather_elements(s: Lowering, node: Node, origin: str) -> None:

@@ -8,6 +8,7 @@ from math import prod
 from mlcc.program.kernel import Chain, Dot, Kernel, Map, Reduce, Scan, Scatter, panels
 from mlcc.schedule.machine import Machine
 
+STREAMS = 4  # panels that the prefetchers follow at once where they come from beyond the first cache
 MAP_CHUNK = 4096  # elements of a one-dimensional map that one task takes
 
 
@@ -44,6 +45,8 @@ def dot_tile(spec: Dot, machine: Machine) -> Tile:
                 if cols
             )
             cost *= 1.0 + 0.02 * (rest > 0) + 0.01 * (columns_rest > 0)
+            if p > STREAMS and 64 * p * prod(spec.k) > machine.l1_kib << 10:
+                cost *= 1.0 + 0.04 * (p - STREAMS)
             if best is None or cost < best[0]:
                 best = (cost, r, p)
     assert best is not None
@@ -54,7 +57,7 @@ def _step_cost(rows: int, cols: int, vectors: int) -> float:
     """Cycles of one k step: two fma ports with four cycles of latency, two load ports."""
     fmas = rows * cols * vectors
     loads = rows + cols * vectors
-    return max(fmas / 2, loads / 2, 4.0) + 0.05 * loads
+    return max(fmas / 2, loads / 2, 4.0) + 0.25 * loads
 
 
 def _tile(rows: int, columns: int, m: int, panel_count: int) -> Tile:
