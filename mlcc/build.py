@@ -21,15 +21,17 @@ from mlcc.artifact.keys import SigningKey, signing_key
 from mlcc.cache.code import code_digest
 from mlcc.cache.store import Store, cache_folder, key_of
 from mlcc.error import Error
-from mlcc.target import Target
+from mlcc.target import Target, fitted
 from mlcc.target import load as load_target
 
 Progress = Callable[[str], None]
+PRECISIONS = ("float32", "bf16")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to build. shapes: input → dimensions; compiler: "zig" or a system compiler's command; jobs: processes."""
+    """What to build. shapes: input → dimensions; compiler: "zig" or a system compiler's command; jobs: processes;
+    precision: "float32", or "bf16" for products with weights in bfloat16."""
 
     model: Path
     targets: tuple[str, ...]
@@ -41,6 +43,7 @@ class Request:
     compiler: str = "zig"
     jobs: int = field(default_factory=lambda: int(os.environ.get("MLCC_JOBS") or os.cpu_count() or 1))
     check: bool = True
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
     start = time.monotonic()
     if not request.targets:
         raise Error("usage", "no target", hint="name one: --target native")
+    if request.precision not in PRECISIONS:
+        raise Error("usage", f"no precision {request.precision}", hint=f"precisions: {', '.join(PRECISIONS)}")
     targets = [load_target(t) for t in dict.fromkeys(request.targets)]
     if not request.model.exists():
         raise Error("usage", "no such file", str(request.model), "give the path of a model file")
@@ -187,7 +192,11 @@ def _build(
     request: Request, targets: list[Target], name: str, model_digest: str, key: SigningKey, store: Store | None, progress: Progress
 ) -> tuple[dict[str, Built], dict[str, Any] | None]:
     """The stages, for the targets that no cache holds."""
+    from mlcc.program.kernel import BlockDot
+
     frozen = _freeze(request, name, model_digest, progress)
+    tiles = any(isinstance(k, BlockDot) for k in frozen.program.kernels.values())
+    targets = [fitted(t, tiles) for t in targets]
     binaries = {t.name: _compile(request, t, frozen, store, progress) for t in targets}
     progress("running golden vectors on " + ", ".join(t.name for t in targets))
     with ThreadPoolExecutor(max(1, request.jobs)) as pool:  # each run is a process of its own
@@ -215,7 +224,7 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
 
     progress("normalising")
     try:
-        graph = optimise(normalise(source, name, request.shapes, str(request.model)))
+        graph = optimise(normalise(source, name, request.shapes, str(request.model)), request.precision)
     except (Error, MemoryError, KeyboardInterrupt):
         raise
     except Exception as e:  # a hostile file can break any assumption of any library under us
@@ -264,7 +273,7 @@ def _package(request: Request, target: Target, frozen: Frozen, binaries: Any, re
     from mlcc.artifact.package import package
 
     shapes = {k: list(v) for k, v in sorted(request.shapes.items())}
-    parameters = {"model": request.model.name, "shapes": shapes, "compiler": request.compiler}
+    parameters = {"model": request.model.name, "shapes": shapes, "compiler": request.compiler, "precision": request.precision}
     files, layout, digest, about = package(frozen, request.model.name, target, result, binaries.files, key, parameters)
     artifact = {
         "target": target.name,
@@ -334,6 +343,7 @@ def _key(request: Request, model_digest: str, target: Target, key: SigningKey, n
         "target": repr(target),
         "text": target.source,
         "compiler": request.compiler,
+        "precision": request.precision,
         "key": key.public_pem.decode(),
         "runs": runs,
         "check": request.check,

@@ -10,7 +10,7 @@ from typing import Any
 from mlcc.error import Error
 
 FILE = "mlcc.toml"
-KEYS: dict[str, type] = {"model": str, "targets": list, "out": str, "name": str, "key": str, "shapes": dict}
+KEYS: dict[str, type] = {"model": str, "targets": list, "out": str, "name": str, "key": str, "precision": str, "shapes": dict}
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Project:
     name: str
     key: Path | None
     shapes: dict[str, tuple[int, ...]]
+    precision: str
 
 
 def load(path: Path) -> Project:
@@ -56,6 +57,7 @@ def load(path: Path) -> Project:
         data.get("name", ""),
         root / data["key"] if "key" in data else None,
         {k: _dims(v, f"{path}, shapes.{k}") for k, v in data.get("shapes", {}).items()},
+        data.get("precision", ""),
     )
 
 

@@ -46,7 +46,7 @@ class Target:
 
 
 LLVM_KEYS = {"mtriple": str, "mcpu": str, "mattr": list, "mabi": str, "mfloat_abi": str, "vector_width": int}
-MACHINE_KEYS = {"vector_bits": int, "registers": int, "fma": bool, "l1_kib": int}
+MACHINE_KEYS = {"vector_bits": int, "registers": int, "fma": bool, "l1_kib": int, "amx": bool}
 SECTIONS: dict[str, dict[str, type]] = {
     "": {"description": str, "backend": str, "dispatch": list, "resolve": str},
     "kernel": {**LLVM_KEYS, **MACHINE_KEYS},
@@ -157,6 +157,12 @@ def cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
+def fitted(target: Target, tiles: bool) -> Target:
+    """The target without instruction sets that a program makes no use of: tiles serve bfloat16 alone."""
+    useful = tuple(v for v in target.variants if tiles or not v.machine.amx)
+    return replace(target, variants=useful) if useful else target
+
+
 def host_machine() -> str:
     return {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
 
@@ -166,7 +172,7 @@ def native() -> str:
     """The best target for this machine."""
     machine = host_machine()
     if machine == "x86_64":
-        for name in ("x86_64-v4", "x86_64-v3", "x86_64-v2"):
+        for name in ("x86_64-amx", "x86_64-v4", "x86_64-v3", "x86_64-v2"):
             if set(load(name).requires) <= cpu_flags():
                 return name
     found = {

@@ -123,6 +123,7 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
         variants.append(
             {
                 "name": v.name,
+                "tiles": v.machine.amx,
                 "suffix": suffix,
                 "calls": calls,
                 "kernels": [(symbols[k], len(spec.arguments)) for k, spec in program.kernels.items()],

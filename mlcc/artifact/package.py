@@ -34,7 +34,9 @@ def library_bytes(files: Mapping[str, bytes]) -> int:
     return next((n for p, n in sizes.items() if p.endswith(".so")), next((n for p, n in sizes.items() if p.endswith(".a")), 0))
 
 
-def describe(frozen: Frozen, source: str, target: Target, result: Result, files: Mapping[str, bytes]) -> dict[str, Any]:
+def describe(
+    frozen: Frozen, source: str, target: Target, result: Result, files: Mapping[str, bytes], parameters: Mapping[str, Any]
+) -> dict[str, Any]:
     """The manifest."""
     graph, program = frozen.graph, frozen.program
     tensors = [[{"name": n, "dtype": t.dtype, "shape": list(t.shape)} for n, t in group] for group in (program.inputs, program.outputs)]
@@ -49,6 +51,7 @@ def describe(frozen: Frozen, source: str, target: Target, result: Result, files:
         "resolved_target": target.resolved or target.name,
         "instruction_sets": [v.name for v in target.variants],
         "class": "exact",
+        "precision": parameters["precision"],
         "conformance": result.status,
         "inputs": tensors[0],
         "outputs": tensors[1],
@@ -77,7 +80,7 @@ def package(
 ) -> tuple[dict[str, bytes], dict[str, bytes], str, dict[str, Any]]:
     """(artifact files, OCI layout files, OCI digest, manifest). Pure: equal inputs give equal bytes."""
     files = dict(binaries)
-    about = describe(frozen, source, target, result, files)
+    about = describe(frozen, source, target, result, files, parameters)
     report = result.report(frozen.vectors)
     libraries = {p: hashlib.sha256(b).hexdigest() for p, b in files.items() if p.startswith("lib/") and p.endswith((".so", ".a"))}
     files[manifest.FILE] = manifest.dumps(about)

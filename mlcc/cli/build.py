@@ -39,6 +39,11 @@ def parse_shapes(values: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
 @click.option("--compiler", default="zig", metavar="CC", help="C compiler and linker: the built-in one, or a system compiler's command.")
 @click.option("--depfile", type=click.Path(path_type=Path), help="Write the files that were read, for Make and Ninja.")
 @click.option("--jobs", "-j", type=int, default=0, help="Processes [default: one a core].")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bf16"]),
+    help="bf16: products with weights in bfloat16, sums in binary32; other bits, the same on every target [default: float32].",
+)
 @click.option("--no-cache", is_flag=True, help="Ignore every cache.")
 @click.option("--no-test", is_flag=True, help="Do not run the golden vectors (the artifact then says so).")
 @json_option
@@ -52,6 +57,7 @@ def command(
     compiler: str,
     depfile: Path | None,
     jobs: int,
+    precision: str | None,
     no_cache: bool,
     no_test: bool,
     as_json: bool,
@@ -65,11 +71,23 @@ def command(
     if model is None:
         p = project.load(Path(project.FILE))
         model, targets, out, name = p.model, targets or p.targets, out or p.out, name or p.name
-        key, given = key or p.key, {**p.shapes, **given}
+        key, given, precision = key or p.key, {**p.shapes, **given}, precision or p.precision
     if not targets:
         raise Error("usage", "no target given", hint="name one: --target native")
     options = {"jobs": jobs} if jobs > 0 else {}
-    request = Request(model, targets, out or Path("dist"), name, given, key, not no_cache, compiler, check=not no_test, **options)
+    request = Request(
+        model,
+        targets,
+        out or Path("dist"),
+        name,
+        given,
+        key,
+        not no_cache,
+        compiler,
+        check=not no_test,
+        precision=precision or "float32",
+        **options,
+    )
     with progress() as report:
         result = run(request, report)
     if depfile:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcc.kernels import chain, dot, map, reduce, scan
-from mlcc.program.kernel import Chain, Dot, Kernel, Map, Reduce, Scan, Scatter
+from mlcc.kernels import block, chain, dot, map, reduce, scan
+from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Reduce, Scan, Scatter
 from mlcc.schedule.machine import Machine
 
 
@@ -20,6 +20,8 @@ def emit(spec: Kernel, machine: Machine) -> Any:
             return chain.emit(spec, machine)
         case Dot():
             return dot.emit(spec, machine)
+        case BlockDot():
+            return block.emit(spec, machine)
         case Scan():
             return scan.emit(spec, machine)
         case Scatter():

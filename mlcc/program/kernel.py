@@ -99,6 +99,24 @@ class Dot:
 
 
 @dataclass(frozen=True)
+class BlockDot:
+    """output[row…, n] = body(blocks of 32 over k of bf16(a[row…, k])·b[k, n], + 0): the bf16 profile's dot (mlcc.arithmetic.bf16).
+
+    `a` is binary32 and rounded on the way; `b` holds pairs (k, k + 1) of bfloat16 in panels [k / 32][16 pairs][16 columns], zero-filled.
+    """
+
+    arguments: tuple[str, ...]
+    rows: tuple[int, ...]
+    k: tuple[int, ...]
+    columns: int
+    a: Access
+    b: int
+    body: Body
+    output: Access
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
 class Scan:
     """A sequential walk along one axis for each point of `dims`: ArgMax, ArgMin (last: the later of equals), CumSum, TopK."""
 
@@ -128,7 +146,7 @@ class Scatter:
     output: Access
 
 
-Kernel = Map | Reduce | Chain | Dot | Scan | Scatter
+Kernel = Map | Reduce | Chain | Dot | BlockDot | Scan | Scatter
 PANEL = 16
 
 

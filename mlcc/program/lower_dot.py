@@ -7,10 +7,11 @@ from math import gcd, prod
 
 import numpy as np
 
+from mlcc.arithmetic.bf16 import BLOCK, SMALLEST
 from mlcc.error import Error
-from mlcc.graph.core import Node
+from mlcc.graph.core import DTYPES, Node
 from mlcc.program.fusion import Group
-from mlcc.program.kernel import PANEL, Access, Chain, Dot, Step, packed_columns, panels
+from mlcc.program.kernel import PANEL, Access, BlockDot, Chain, Dot, Step, packed_columns, panels
 from mlcc.program.lower import Arguments, Lowering, finish_body
 from mlcc.program.view import View, channels_last, collapse, row_major
 
@@ -86,6 +87,52 @@ def dot(
     s.call(spec, arguments, value, origin, [target])
 
 
+def pack_pairs(matrix: np.ndarray) -> np.ndarray:
+    """[k, n] → the bf16 profile's panels: uint32 pairs of bfloat16 (even k in the low half), [n / 16][k / 32][16][16], zero-filled."""
+    k, n = matrix.shape
+    wide = np.zeros((-(-k // BLOCK) * BLOCK, -(-n // PANEL) * PANEL), np.float32)
+    wide[:k, :n] = matrix
+    half = wide.astype(DTYPES["bfloat16"]).view(np.uint16)
+    half[np.abs(half.view(DTYPES["bfloat16"]).astype(np.float32)) < SMALLEST] = 0
+    pairs = half[0::2].astype(np.uint32) | half[1::2].astype(np.uint32) << 16
+    return pairs.reshape(-1, BLOCK // 2, wide.shape[1] // PANEL, PANEL).transpose(2, 0, 1, 3).reshape(-1)
+
+
+def block_dot(
+    s: Lowering, group: Group, origin: str, out: View, rows: Sequence[int], column: int, k: Sequence[tuple[int, int]], a: View, packed: str
+) -> None:
+    """One BlockDot call; arguments as for `dot`."""
+    assert group.anchor is not None
+    arguments = Arguments()
+    a_arg, b_arg = arguments.view(a), arguments.add(packed, 0, "uint32")
+    steps = s.body(group, arguments, group.anchor.outputs[0])
+    target = arguments.view(out)
+    tables = [a.strides, out.strides, *(st for _, st in steps if st is not None)]
+    row_dims, row_strides = collapse([out.shape[i] for i in rows], [[t[i] for i in rows] for t in tables])
+    k_dims, (k_strides,) = collapse([n for n, _ in k], [[st for _, st in k]])
+    if not k_dims:
+        k_dims, k_strides = (1,), (0,)
+    if not row_dims:
+        row_dims, row_strides = (1,), [(0,) for _ in tables]
+    index = iter(range(2, len(tables)))
+
+    def place(i: int) -> tuple[int, ...]:
+        return (*row_strides[i], tables[i][column])
+
+    body = finish_body(steps, lambda _: place(next(index)))
+    spec = BlockDot(
+        tuple(arguments.types),
+        row_dims,
+        k_dims,
+        out.shape[column],
+        Access(a_arg, (*row_strides[0], *k_strides)),
+        b_arg,
+        body,
+        Access(target, place(1)),
+    )
+    s.call(spec, arguments, group.sink.outputs[0], origin, [target])
+
+
 def pack_dynamic(s: Lowering, b: View, value: str, origin: str) -> str:
     """Pack a [batch…, k, n] view at run time; returns the buffer of panels."""
     *lead, k, n = b.shape
@@ -120,6 +167,13 @@ def matmul(s: Lowering, group: Group, origin: str) -> None:
     out = s.in_place(group, value) or s.destination(value, range(len(shape)), origin)
     s.views[value] = out
     if out.size == 0:
+        return
+    if node.get("bf16"):
+        weights = s.graph.constants[right].reshape(s.graph.types[right].shape[-2:])
+        wide = s.view(left).expand((*shape[:-1], weights.shape[0]))
+        operand = View(wide.buffer, wide.dtype, shape, (*wide.strides[:-1], 0), wide.offset)
+        packed = _packed_pairs(s, ("matmul", right), weights)
+        block_dot(s, group, origin, out, range(len(shape) - 1), len(shape) - 1, [(weights.shape[0], wide.strides[-1])], operand, packed)
         return
     m, n = shape[-2:]
     turned = n < NARROW and m > n and known(s, right) is None or n == 1 and m > 1
@@ -187,6 +241,11 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
     for g in range(groups):
         part = out.slice((0, g * per_out, *(0,) * rank), (1,) * len(shape), (shape[0], per_out, *shape[2:]))
         operand = View(x.buffer, x.dtype, part.shape, (x.strides[0], 0, *spatial), x.offset + g * per_in * x.strides[1])
+        if node.get("bf16"):
+            weights = s.graph.constants[node.inputs[1]][g * per_out : (g + 1) * per_out]
+            pairs = _packed_pairs(s, ("conv", node.inputs[1], g), np.transpose(weights, (*order[1:-1], 1, 0)).reshape(-1, per_out))
+            block_dot(s, group, origin, part, [0, *range(2, 2 + rank)], 1, [*taps, (per_in, x.strides[1])], operand, pairs)
+            continue
         packed = _packed_kernel(s, node, g, per_out, order, origin)
         start = (
             View(bias.buffer, bias.dtype, part.shape, (0, bias.strides[0], *(0,) * rank), bias.offset + g * per_out * bias.strides[0])
@@ -194,6 +253,12 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
             else None
         )
         dot(s, group, origin, part, [0, *range(2, 2 + rank)], [], 1, [*taps, (per_in, x.strides[1])], operand, packed, (), start)
+
+
+def _packed_pairs(s: Lowering, key: tuple[object, ...], matrix: np.ndarray) -> str:
+    if ("pairs", *key) not in s._packed:
+        s._packed["pairs", *key] = s.constant(pack_pairs(matrix), "uint32")
+    return s._packed["pairs", *key]
 
 
 def _packed_kernel(s: Lowering, node: Node, g: int, per_out: int, order: tuple[int, ...], origin: str) -> str:

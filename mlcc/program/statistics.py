@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from mlcc.graph.core import DTYPES
-from mlcc.program.kernel import Access, Chain, Dot, Kernel, Map, Reduce, Scan, Scatter
+from mlcc.program.kernel import Access, BlockDot, Chain, Dot, Kernel, Map, Reduce, Scan, Scatter
 from mlcc.program.program import KernelCall, Program
 
 
@@ -41,6 +41,10 @@ def _cost(program: Program, call: KernelCall, spec: Kernel) -> StepCost:
             macs = prod(spec.batch) * prod(spec.rows) * prod(spec.k) * spec.columns
             touched[spec.b.arg] = prod(spec.batch) * prod(spec.k) * spec.columns
             shape = f"{'x'.join(map(str, (*spec.batch, *spec.rows)))} · {'x'.join(map(str, spec.k))} · {spec.columns}"
+        case BlockDot():
+            macs = prod(spec.rows) * prod(spec.k) * spec.columns
+            touched[spec.b] = prod(spec.k) * spec.columns // 2
+            shape = f"{'x'.join(map(str, spec.rows))} · {'x'.join(map(str, spec.k))} · {spec.columns} bf16"
         case Chain():
             macs = prod(spec.dims) * prod(spec.reduced)
             shape = f"{'x'.join(map(str, spec.dims))} · {'x'.join(map(str, spec.reduced))}"
@@ -70,6 +74,9 @@ def _accesses(spec: Kernel) -> list[tuple[Access, tuple[int, ...]]]:
             dims = (*spec.batch, *spec.rows, spec.columns)
             own = [spec.output, *([spec.init] if spec.init else [])]
             return [(spec.a, (*spec.batch, *spec.rows, *spec.k)), *((a, dims) for a in (*own, *_loads(spec)))]
+        case BlockDot():
+            dims, own = (*spec.rows, spec.columns), [spec.output]
+            return [(spec.a, (*spec.rows, *spec.k)), *((a, dims) for a in (*own, *_loads(spec)))]
         case Scan():
             dims = (*spec.dims, spec.extent)
             return [(a, dims) for a in (spec.source, spec.output, *([spec.second] if spec.second else []))]
@@ -78,5 +85,5 @@ def _accesses(spec: Kernel) -> list[tuple[Access, tuple[int, ...]]]:
     return [(a, dims) for a in (*own, *_loads(spec))]
 
 
-def _loads(spec: Map | Reduce | Chain | Dot) -> list[Access]:
+def _loads(spec: Map | Reduce | Chain | Dot | BlockDot) -> list[Access]:
     return [s.access for s in spec.body if s.access is not None]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mlcc.arithmetic.bf16 import SMALLEST
 from mlcc.graph.core import Node
 from mlcc.reference import native
 from mlcc.reference.reduce import reduce_rows
@@ -26,7 +27,26 @@ def chain(a: Array, b: Array, init: Array | None) -> Array:
     return np.matmul(a, b) + start
 
 
+def as_bfloat16(x: Array) -> Array:
+    """The bfloat16 number nearest to each binary32 one (ties to even), as binary32; +0 below 2^-55."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32).astype(np.uint64)
+    low, high = bits & 0xFFFF, bits >> 16
+    up = (low > 0x8000) | ((low == 0x8000) & (high % 2 == 1))
+    rounded = ((high + up).astype(np.uint32) << 16).view(np.float32)
+    rounded = np.where(np.isnan(x), np.float32(np.nan), rounded)
+    return np.where(np.abs(rounded) < np.float32(SMALLEST), np.float32(0), rounded)
+
+
+def block_dot(a: Array, b: Array) -> Array:
+    """[m,k]·[k,n] of the bf16 profile."""
+    return native.block_dot(as_bfloat16(a), as_bfloat16(b))
+
+
 def matmul(node: Node, a: Array, b: Array, init: Array | None = None) -> Array:
+    if node.get("bf16"):
+        return block_dot(a.reshape(-1, a.shape[-1]), b.reshape(b.shape[-2:])).reshape(
+            *np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], -1
+        )
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     shape = (*batch, a.shape[-2], b.shape[-1])
     left = np.broadcast_to(a, (*batch, *a.shape[-2:])).reshape(-1, *a.shape[-2:])
@@ -75,7 +95,7 @@ def conv(node: Node, x: Array, w: Array, bias: Array | None = None) -> Array:
         weights = w[g * per_out : (g + 1) * per_out]
         matrix = np.transpose(weights, (*range(2, 2 + spatial_rank), 1, 0)).reshape(-1, per_out)
         start = None if bias is None else bias[g * per_out : (g + 1) * per_out]
-        result = chain(rows, matrix, start).reshape(n, *out_spatial, per_out)
+        result = (block_dot(rows, matrix) if node.get("bf16") else chain(rows, matrix, start)).reshape(n, *out_spatial, per_out)
         out[:, g * per_out : (g + 1) * per_out] = np.moveaxis(result, -1, 1)
     return out
 

@@ -43,6 +43,23 @@ void mlcc_chain(int64_t m, int64_t n, int64_t k, const float *a, const float *b,
 }
 """
 
+BLOCK_DOT = r"""/* c[m][n] over blocks of 32 k: even and odd fma chains from 0, then acc + (even + odd); at last + 0 */
+void mlcc_block_dot(int64_t m, int64_t n, int64_t k, const float *a, const float *b, float *c) {
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j0 = 0; j0 < n; j0 += 16) {
+            float acc[16] = {0};
+            int64_t width = n - j0 < 16 ? n - j0 : 16;
+            for (int64_t k0 = 0; k0 < k; k0 += 32) {
+                float sum[2][16] = {{0}};
+                for (int64_t p = k0; p < k0 + 32 && p < k; p++)
+                    for (int64_t j = 0; j < width; j++) sum[p % 2][j] = fma1(a[i * k + p], b[p * n + j0 + j], sum[p % 2][j]);
+                for (int64_t j = 0; j < width; j++) acc[j] = acc[j] + (sum[0][j] + sum[1][j]);
+            }
+            for (int64_t j = 0; j < width; j++) c[i * n + j0 + j] = acc[j] + 0.0f;
+        }
+}
+"""
+
 PRELUDE = r"""
 #include <stdint.h>
 static inline int32_t bits_of(float x) { union { float f; int32_t i; } u; u.f = x; return u.i; }
@@ -120,6 +137,7 @@ def print_sequence(s: Sequence) -> str:
 def source() -> str:
     return (
         PRELUDE
+        + BLOCK_DOT
         + CHAIN
         + CHAIN.replace("mlcc_chain", "mlcc_chain64").replace("float", "double").replace("fma1", "__builtin_fma").replace("0.0f", "0.0")
         + "".join(print_sequence(s) for s in SEQUENCES.values())
@@ -194,6 +212,14 @@ def chain(a: np.ndarray, b: np.ndarray, init: np.ndarray) -> np.ndarray:
 def chain64(a: np.ndarray, b: np.ndarray, init: np.ndarray) -> np.ndarray:
     """`chain` in float64."""
     return _chain("mlcc_chain64", np.dtype(np.float64), a, b, init)
+
+
+def block_dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The bf16 profile's dot of a [m,k] and b [k,n], both binary32 arrays of bfloat16 numbers."""
+    (m, k), n = a.shape, b.shape[1]
+    a, b, out = np.ascontiguousarray(a, np.float32), np.ascontiguousarray(b, np.float32), np.empty((m, n), np.float32)
+    library().mlcc_block_dot(ctypes.c_int64(m), ctypes.c_int64(n), ctypes.c_int64(k), _pointer(a), _pointer(b), _pointer(out))
+    return out
 
 
 def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:

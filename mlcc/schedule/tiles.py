@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from mlcc.program.kernel import Chain, Dot, Kernel, Map, Reduce, Scan, Scatter, panels
+from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Reduce, Scan, Scatter, panels
 from mlcc.schedule.machine import Machine
 
 STREAMS = 4  # panels that the prefetchers follow at once where they come from beyond the first cache
@@ -86,10 +86,26 @@ def tasks(spec: Kernel, machine: Machine) -> int:
         case Dot():
             tile = dot_tile(spec, machine)
             return prod(spec.batch) * tile.row_tiles * tile.column_tiles
+        case BlockDot():
+            return -(-prod(spec.rows) // block_rows(machine)) * block_chunks(spec)
         case Scan():
             return prod(spec.dims)
         case Scatter():
             return 1
+
+
+CHUNK_PAIRS = 16  # pairs of panels that one task of a block dot takes
+
+
+def block_rows(machine: Machine) -> int:
+    """Rows that a task of a block dot packs and multiplies."""
+    return 32 if machine.amx else 8
+
+
+def block_chunks(spec: BlockDot) -> int:
+    """Column ranges that a block dot's tasks are made of."""
+    pairs = -(-spec.columns // 32)
+    return -(-pairs // CHUNK_PAIRS)
 
 
 def reduce_across(spec: Reduce) -> bool:
@@ -113,6 +129,8 @@ def work(spec: Kernel) -> int:
             return prod(spec.dims) * prod(spec.reduced)
         case Dot():
             return prod(spec.batch) * prod(spec.rows) * prod(spec.k) * spec.columns // 4
+        case BlockDot():
+            return prod(spec.rows) * prod(spec.k) * spec.columns // 16
         case Scan():
             return prod(spec.dims) * spec.extent * 4
         case Scatter():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from mlcc.graph.core import CoreGraph
-from mlcc.graph.passes import compose_movement, dead_code, flush_tiny, fold_scale
+from mlcc.graph.passes import compose_movement, dead_code, flush_tiny, fold_scale, to_bf16
 
 
-def optimise(graph: CoreGraph) -> CoreGraph:
-    """The passes of the normalise stage, in order."""
-    for run in (fold_scale.run, flush_tiny.run, compose_movement.run, dead_code.run):
+def optimise(graph: CoreGraph, precision: str = "float32") -> CoreGraph:
+    """The passes of the normalise stage, in order. precision: "float32" or "bf16"."""
+    profile = (to_bf16.run,) if precision == "bf16" else ()
+    for run in (fold_scale.run, flush_tiny.run, compose_movement.run, *profile, dead_code.run):
         graph = run(graph)
     return graph
