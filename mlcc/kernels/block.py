@@ -8,10 +8,9 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import numpy as np
 from tvm import tirx as t
 
-from mlcc.arithmetic.bf16 import BLOCK, SMALLEST
+from mlcc.arithmetic.bf16 import BLOCK
 from mlcc.kernels import body as bodies
 from mlcc.kernels.map import split_index
 from mlcc.program.kernel import PANEL, BlockDot
@@ -23,7 +22,6 @@ from mlcc.tir.builder import Expr, Function, affine, int32
 TILE = 16  # rows of an AMX tile
 PAIR = 2 * PANEL  # columns worked on at once
 DEPTH = 3072  # k packed at a time: what a task may take of its thread's stack
-SMALLEST_BITS = int(np.float32(SMALLEST).view(np.uint32)) >> 16  # in bfloat16
 HEAVY = 10
 
 
@@ -38,6 +36,7 @@ class _Emitter:
         self.spec, self.machine = spec, machine
         self.f = Function(spec.arguments)
         self.rows = block_rows(machine)
+        self.half = spec.arguments[spec.a.arg] == "uint16"
         self.count, self.k = prod(spec.rows), prod(spec.k)
         self.blocks = -(-self.k // BLOCK)
         self.depth = min(self.blocks * BLOCK, DEPTH)
@@ -138,7 +137,8 @@ class _Emitter:
     def _run(self, source: Expr, to: Expr, count: int) -> None:
         """`count` elements at the last dimension's stride."""
         f, stride, done = self.f, self.spec.a.strides[-1], 0
-        widths = (16, 8, 4, 1) if self.machine.vector_bits > 32 else (1,)
+        widest = 32 if self.half and self.machine.amx else 16
+        widths = (widest, *(w for w in (16, 8, 4) if w < widest), 1) if self.machine.vector_bits > 32 else (1,)
         for width in widths:
             steps = (count - done) // width
             if not steps:
@@ -147,18 +147,15 @@ class _Emitter:
             with f.loop(0, steps) as i:
                 k = f.index(t.Add(t.Mul(i, int32(width)), int32(done)))
                 x = f.load(f.buffers[self.spec.a.arg], t.Add(source, t.Mul(k, int32(stride))), width, stride)
-                f.store(self.packed, t.Add(to, k), self._half(a, f.let(x, a.v("float32"))), width)
+                f.store(self.packed, t.Add(to, k), self._element(a, f.let(x, a.v("uint16" if self.half else "float32"))), width)
             done += steps * width
 
-    def _half(self, a: Arithmetic, x: Expr) -> Expr:
-        """bfloat16 of a number, +0 below 2^-55: as bits for tiles, as a binary32 number for fma."""
-        f = self.f
-        half = f.let(bodies.cast(f, a, x, "float32", "bfloat16"), a.v("uint16"))
-        magnitude = a.int_op("bitwise_and", "uint16", half, a.const(0x7FFF, "uint16"))
-        kept = t.Select(t.LT(magnitude, a.const(SMALLEST_BITS, "uint16")), a.const(0, "uint16"), half)
+    def _element(self, a: Arithmetic, x: Expr) -> Expr:
+        """An element as packed: bfloat16 bits for tiles, the same as a binary32 number for fma. Rounded already where it lies as bits."""
+        bits = x if self.half else self.f.let(bodies.half(self.f, a, x), a.v("uint16"))
         if self.machine.amx:
-            return kept
-        return a.reinterpret("float32", a.int_op("shift_left", "uint32", a.cast("uint32", kept), a.const(16, "uint32")))
+            return bits
+        return a.reinterpret("float32", a.int_op("shift_left", "uint32", a.cast("uint32", bits), a.const(16, "uint32")))
 
     # tiles
 

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from tvm import tirx as t
 
+from mlcc.arithmetic.bf16 import SMALLEST
 from mlcc.arithmetic.elementary import SEQUENCES
 from mlcc.program.kernel import Access, Body, Step, storage
 from mlcc.tir.arithmetic import Arithmetic, differ
 from mlcc.tir.builder import Expr, Function, affine, int32
 
+SMALLEST_BITS = int(np.float32(SMALLEST).view(np.uint32)) >> 16  # in bfloat16
 FLOAT_RANGE = {
     "int8": (-128.0, 127.0),
     "uint8": (0.0, 255.0),
@@ -82,6 +84,8 @@ def _step(f: Function, a: Arithmetic, step: Step, values: list[Expr], body: Body
         value = load(f, a, step.access, step.dtype, point)
     elif step.op == "gather":
         value = _gather(f, a, step, x, [body[o] for o in step.operands], point)
+    elif step.op == "Half":
+        value = half(f, a, x[0])
     elif step.op == "Cast":
         value = cast(f, a, x[0], body[step.operands[0]].dtype, step.dtype)
     elif step.op in SEQUENCES:
@@ -89,6 +93,13 @@ def _step(f: Function, a: Arithmetic, step: Step, values: list[Expr], body: Body
     else:
         value = elementwise(f, a, step.op, body[step.operands[-1]].dtype, x)
     return f.let(value, a.v(register(step.dtype)))
+
+
+def half(f: Function, a: Arithmetic, x: Expr) -> Expr:
+    """The bf16 profile's bfloat16 of a binary32 number, as bits: +0 below 2^-55."""
+    rounded = f.let(cast(f, a, x, "float32", "bfloat16"), a.v("uint16"))
+    magnitude = a.int_op("bitwise_and", "uint16", rounded, a.const(0x7FFF, "uint16"))
+    return t.Select(t.LT(magnitude, a.const(SMALLEST_BITS, "uint16")), a.const(0, "uint16"), rounded)
 
 
 def in_range(f: Function, a: Arithmetic, index: Expr, dtype: str, extent: int) -> Expr:

@@ -102,7 +102,7 @@ class Dot:
 class BlockDot:
     """output[row…, n] = body(blocks of 32 over k of bf16(a[row…, k])·b[k, n], + 0): the bf16 profile's dot (mlcc.arithmetic.bf16).
 
-    `a` is binary32 and rounded on the way; `b` holds pairs (k, k + 1) of bfloat16 in panels [k / 32][16 pairs][16 columns], zero-filled.
+    `a` is binary32, rounded on the way, or bfloat16 already; `b` holds pairs (k, k + 1) of bfloat16 in panels [k / 32][16 pairs][16 columns], zero-filled.
     """
 
     arguments: tuple[str, ...]

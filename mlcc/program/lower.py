@@ -13,6 +13,7 @@ from mlcc.graph.core import DTYPES, CoreGraph
 from mlcc.graph.operators import family
 from mlcc.program import memory
 from mlcc.program.fusion import Group, fuse
+from mlcc.program.halves import bfloat16_values
 from mlcc.program.kernel import Access, Body, Kernel, Map, Step, storage
 from mlcc.program.program import Argument, Buffer, KernelCall, Layout, Program, lifetimes
 from mlcc.program.view import View, channels_last, collapse, order_of, ordered, row_major
@@ -80,6 +81,7 @@ class Lowering:
         self.uses: dict[str, int] = {}
         self.places: dict[str, Place] = {}
         self.gathered: dict[str, Gathered] = {}
+        self.halves: frozenset[str] = frozenset()  # float32 values that lie as bfloat16, since all their readers round them
         self.outlets: dict[str, str] = {}  # a value that a graph output is a mere reshaping of → that output
         self.halos: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         self.padded: dict[tuple[str, tuple[int, ...], tuple[int, ...], float], View] = {}
@@ -95,6 +97,7 @@ class Lowering:
             name = self.buffer(f"in.{v}", t.dtype, t.size, "input")
             self.views[v] = View(name, t.dtype, t.shape, row_major(t.shape))
         self._plan_places()
+        self.halves = bfloat16_values(graph, self.groups, set(self.outlets))
 
     # buffers and constants
 
@@ -214,14 +217,17 @@ class Lowering:
         """A buffer for a value alone, with its halo if it has one."""
         if value in self.halos:
             return self._haloed(value, origin)
-        t = self.graph.types[value]
-        return self.new_view(value, t.dtype, t.shape, order)
+        return self.new_view(value, self.dtype(value), self.graph.types[value].shape, order)
+
+    def dtype(self, value: str) -> str:
+        """How a value lies in memory."""
+        return "bfloat16" if value in self.halves else self.graph.types[value].dtype
 
     def _haloed(self, value: str, origin: str) -> View:
         """A channels-last buffer with a zero border; the strips are filled before the value is written."""
         t, (low, high) = self.graph.types[value], self.halos[value]
         shape = (*t.shape[:2], *(n + a + b for n, a, b in zip(t.shape[2:], low, high)))
-        whole = self.new_view(f"{value}.padded", t.dtype, shape, channels_last(len(shape)))
+        whole = self.new_view(f"{value}.padded", self.dtype(value), shape, channels_last(len(shape)))
         self._border(whole, low, high, 0, f"{value}.border", origin)
         return whole.slice((0, 0, *low), (1,) * len(shape), t.shape)
 
@@ -267,7 +273,7 @@ class Lowering:
         for v, view in views:
             if (
                 v in self.graph.constants
-                or view.dtype not in (t.dtype,)
+                or view.dtype != self.dtype(value)
                 or view.shape != t.shape
                 or self.buffers[view.buffer].place != "arena"
             ):
@@ -311,7 +317,8 @@ class Lowering:
         for v in group.sink.outputs:
             if v in self.views:
                 view = self.views[v]
-                self.layouts[v] = Layout(view.buffer, self.graph.types[v], view.strides, view.offset)
+                if view.dtype == self.graph.types[v].dtype:
+                    self.layouts[v] = Layout(view.buffer, self.graph.types[v], view.strides, view.offset)
                 if v in self.graph.outputs and (self.buffers[view.buffer].place != "output" or not view.row_major):
                     self._deliver(v, origin)
 
@@ -368,6 +375,8 @@ class Lowering:
                 continue
             operands = tuple(operand(v) for v in node.inputs)
             where[node.outputs[0]] = push(Step(node.op, self.graph.types[node.outputs[0]].dtype, operands))
+        if group.sink.outputs[0] in self.halves:
+            push(Step("Half", "bfloat16", (operand(group.sink.outputs[0]),)))
         return steps
 
     def gather_steps(
