@@ -15,7 +15,7 @@ from mlcc.kernels import body as bodies
 from mlcc.kernels.map import split_index
 from mlcc.program.kernel import PANEL, BlockDot
 from mlcc.schedule.machine import Machine
-from mlcc.schedule.tiles import CHUNK_PAIRS, block_chunks, block_rows
+from mlcc.schedule.tiles import CHUNK_PAIRS, SWEEP_PAIRS, block_chunks, block_rows
 from mlcc.tir.arithmetic import Arithmetic
 from mlcc.tir.builder import Expr, Function, affine, int32
 
@@ -42,7 +42,8 @@ class _Emitter:
         self.depth = min(self.blocks * BLOCK, DEPTH)
         self.pitch = self.depth + (BLOCK if self.depth % 512 == 0 else 0)  # not a multiple of what caches alias
         self.packed = self.f.local("uint16" if machine.amx else "float32", self.rows * self.pitch)
-        self.scratch = self.f.local("float32", self.rows * PAIR)
+        self.width = min(PAIR * SWEEP_PAIRS, -(-spec.columns // PAIR) * PAIR)  # of the scratch array of sums
+        self.scratch = self.f.local("float32", self.rows * self.width)
 
     def emit(self) -> Any:
         f, spec = self.f, self.spec
@@ -65,33 +66,46 @@ class _Emitter:
         return f.finish()
 
     def _rows(self, chunk: Expr, first: Expr, rows: int) -> None:
-        """All columns of a chunk for some rows."""
-        f, pairs, rest = self.f, self.spec.columns // PAIR, self.spec.columns % PAIR
+        """All columns of a chunk for some rows, a sweep at a time: sums first, then the body over long rows."""
+        f = self.f
         once = self.blocks * BLOCK <= DEPTH
         if once:
             self._pack(first, rows, 0)
-        start = f.index(t.Mul(chunk, int32(CHUNK_PAIRS)))
-        if pairs:
-            extent = f.index(t.Min(int32(CHUNK_PAIRS), t.Sub(int32(pairs), start)))
-            with f.loop(0, pairs if block_chunks(self.spec) == 1 else extent) as i:
-                self._columns(first, rows, f.index(t.Add(start, i)), PAIR, once)
-        if rest:
-            last = t.EQ(chunk, int32(block_chunks(self.spec) - 1))
-            with f.when(last):
-                self._columns(first, rows, int32(pairs), rest, once)
+        sweeps = -(-self.spec.columns // self.width)
+        per_chunk = CHUNK_PAIRS // SWEEP_PAIRS
+        start = f.index(t.Mul(chunk, int32(per_chunk)))
+        extent: Any = sweeps if block_chunks(self.spec) == 1 else f.index(t.Min(int32(per_chunk), t.Sub(int32(sweeps), start)))
+        with f.loop(0, extent) as i:
+            sweep = f.index(t.Add(start, i))
+            rest = self.spec.columns % self.width
+            if rest == 0 or sweeps == 1:
+                self._sweep(first, rows, sweep, rest or self.width, once)
+            else:
+                with f.when(t.LT(sweep, int32(sweeps - 1))):
+                    self._sweep(first, rows, sweep, self.width, once)
+                with f.when(t.EQ(sweep, int32(sweeps - 1))):
+                    self._sweep(first, rows, sweep, rest, once)
 
-    def _columns(self, first: Expr, rows: int, pair: Expr, valid: int, once: bool) -> None:
-        panels = -(-valid // PANEL)
+    def _sweep(self, first: Expr, rows: int, sweep: Expr, valid: int, once: bool) -> None:
+        f, (pairs, rest) = self.f, divmod(valid, PAIR)
+        start = f.index(t.Mul(sweep, int32(self.width // PAIR)))
+        with f.loop(0, pairs) as i:
+            self._columns(first, rows, f.index(t.Add(start, i)), f.index(t.Mul(i, int32(PAIR))), 2, once)
+        if rest:
+            self._columns(first, rows, f.index(t.Add(start, int32(pairs))), int32(pairs * PAIR), -(-rest // PANEL), once)
+        self._finish(first, rows, f.index(t.Mul(sweep, int32(self.width))), valid)
+
+    def _columns(self, first: Expr, rows: int, pair: Expr, place: Expr, panels: int, once: bool) -> None:
+        """The sums of a pair of panels, to `place` in the scratch array's rows."""
         multiply = self._tiles if self.machine.amx else self._vectors
         if once:
-            multiply(rows, pair, panels, 0, self.blocks, True, True)
-        else:
-            step = DEPTH // BLOCK
-            for at in range(0, self.blocks, step):
-                count = min(step, self.blocks - at)
-                self._pack(first, rows, at)
-                multiply(rows, pair, panels, at, count, at == 0, at + count == self.blocks)
-        self._finish(first, rows, pair, valid)
+            multiply(rows, pair, place, panels, 0, self.blocks, True, True)
+            return
+        step = DEPTH // BLOCK
+        for at in range(0, self.blocks, step):
+            count = min(step, self.blocks - at)
+            self._pack(first, rows, at)
+            multiply(rows, pair, place, panels, at, count, at == 0, at + count == self.blocks)
 
     # packing
 
@@ -170,7 +184,7 @@ class _Emitter:
             self.f.store(config, i, t.IntImm("uint8", value))
         self._amx("ldtilecfg", _address(config, int32(0)))
 
-    def _tiles(self, rows: int, pair: Expr, panels: int, at: int, count: int, fresh: bool, last: bool) -> None:
+    def _tiles(self, rows: int, pair: Expr, place: Expr, panels: int, at: int, count: int, fresh: bool, last: bool) -> None:
         """Tiles 0 to 3 accumulate (row half, panel), 4 and 5 hold rows, 6 and 7 panels."""
         f = self.f
         halves = -(-rows // TILE)
@@ -192,12 +206,12 @@ class _Emitter:
                     self._amx("tdpbf16ps", _tile(2 * h + p), _tile(4 + h), _tile(6 + p))
         if last:
             for h, p in used:
-                place = _address(self.scratch, int32(h * TILE * PAIR + p * PANEL))
-                self._amx("tilestored64", _tile(2 * h + p), place, t.IntImm("int64", 4 * PAIR))
+                address = _address(self.scratch, t.Add(place, int32(h * TILE * self.width + p * PANEL)))
+                self._amx("tilestored64", _tile(2 * h + p), address, t.IntImm("int64", 4 * self.width))
 
     # vectors
 
-    def _vectors(self, rows: int, pair: Expr, panels: int, at: int, count: int, fresh: bool, last: bool) -> None:
+    def _vectors(self, rows: int, pair: Expr, place: Expr, panels: int, at: int, count: int, fresh: bool, last: bool) -> None:
         """The same with fma: a few rows of one panel, sums of all blocks in the scratch array."""
         f, few = self.f, 4 if self.machine.registers >= 32 and self.machine.vector_bits >= 256 else 2
         lanes = PANEL if self.machine.vector_bits > 32 else 1
@@ -208,7 +222,7 @@ class _Emitter:
             for r in range(0, rows, few):
                 together = min(few, rows - r)
                 with f.loop(0, PANEL // lanes) as column:
-                    places = [t.Add(int32((r + j) * PAIR + p * PANEL), column) for j in range(together)]
+                    places = [t.Add(t.Add(place, int32((r + j) * self.width + p * PANEL)), column) for j in range(together)]
                     acc = f.local(a.v("float32"), together)
                     for j in range(together):
                         f.store(acc, j, a.const(0, "float32") if fresh else f.load(self.scratch, places[j], lanes))
@@ -238,13 +252,12 @@ class _Emitter:
 
     # results
 
-    def _finish(self, first: Expr, rows: int, pair: Expr, valid: int) -> None:
+    def _finish(self, first: Expr, rows: int, column: Expr, valid: int) -> None:
         """+ 0, the body, the store."""
         f, spec, machine = self.f, self.spec, self.machine
         result = spec.body[-1].dtype if spec.body else "float32"
         vectorisable, heavy = bodies.vectorisable(spec.body), bodies.weight(spec.body) > HEAVY
         most = machine.lanes(heavy) if vectorisable else 1
-        column = f.index(t.Mul(pair, int32(PAIR)))
         with f.loop(0, rows) as r:
             point = split_index(f, f.index(t.Add(first, r)), spec.rows)
             done = 0
@@ -256,7 +269,7 @@ class _Emitter:
                 with f.loop(0, steps) as i:
                     j = f.index(t.Add(t.Mul(i, int32(width)), int32(done)))
                     at = [*point, f.index(t.Add(column, j))]
-                    total = t.Add(f.load(self.scratch, t.Add(t.Mul(r, int32(PAIR)), j), width), a.const(0.0, "float32"))
+                    total = t.Add(f.load(self.scratch, t.Add(t.Mul(r, int32(self.width)), j), width), a.const(0.0, "float32"))
                     value = bodies.run(f, a, spec.body, at, f.let(total, a.v("float32")))
                     bodies.store(f, a, spec.output, result, at, value)
                 done += steps * width

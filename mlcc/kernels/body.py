@@ -13,7 +13,7 @@ from mlcc.program.kernel import Access, Body, Step, storage
 from mlcc.tir.arithmetic import Arithmetic, differ
 from mlcc.tir.builder import Expr, Function, affine, int32
 
-SMALLEST_BITS = int(np.float32(SMALLEST).view(np.uint32)) >> 16  # in bfloat16
+ROUNDS_TO_SMALLEST = SMALLEST * (1 - 2.0**-9)  # halfway down to the next bfloat16: ties go to even
 FLOAT_RANGE = {
     "int8": (-128.0, 127.0),
     "uint8": (0.0, 255.0),
@@ -97,9 +97,17 @@ def _step(f: Function, a: Arithmetic, step: Step, values: list[Expr], body: Body
 
 def half(f: Function, a: Arithmetic, x: Expr) -> Expr:
     """The bf16 profile's bfloat16 of a binary32 number, as bits: +0 below 2^-55."""
-    rounded = f.let(cast(f, a, x, "float32", "bfloat16"), a.v("uint16"))
-    magnitude = a.int_op("bitwise_and", "uint16", rounded, a.const(0x7FFF, "uint16"))
-    return t.Select(t.LT(magnitude, a.const(SMALLEST_BITS, "uint16")), a.const(0, "uint16"), rounded)
+
+    def bits_of(value: int) -> Expr:
+        return a.const(value, "uint32")
+
+    y = f.let(t.Add(x, a.const(0.0, "float32")), a.v("float32"))  # a NaN becomes quiet, so that its upper half is one
+    bits = f.let(a.reinterpret("uint32", y), a.v("uint32"))
+    odd = a.int_op("bitwise_and", "uint32", a.int_op("shift_right", "uint32", bits, bits_of(16)), bits_of(1))
+    rounded = t.Select(t.EQ(y, y), t.Add(bits, t.Add(odd, bits_of(0x7FFF))), bits)
+    tiny = t.LT(a.intrinsic("llvm.fabs", "float32", y), a.const(ROUNDS_TO_SMALLEST, "float32"))
+    kept = f.let(t.Select(tiny, bits_of(0), rounded), a.v("uint32"))
+    return a.cast("uint16", a.int_op("shift_right", "uint32", kept, bits_of(16)))
 
 
 def in_range(f: Function, a: Arithmetic, index: Expr, dtype: str, extent: int) -> Expr:

@@ -94,7 +94,8 @@ def tasks(spec: Kernel, machine: Machine) -> int:
             return 1
 
 
-CHUNK_PAIRS = 16  # pairs of panels that one task of a block dot takes
+CHUNK_PAIRS = 32  # pairs of panels that one task of a block dot takes
+SWEEP_PAIRS = 8  # pairs whose sums wait for the body
 
 
 def block_rows(machine: Machine) -> int:
