@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -14,6 +14,7 @@ from mlcc.graph.core import DTYPES, TensorType, to_bytes
 from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden
 from mlcc.program.memory import aligned
 from mlcc.program.program import Argument, Program
+from mlcc.schedule.sweep import Sweep, sweeps
 from mlcc.schedule.tiles import tasks, work
 from mlcc.target import Target
 from mlcc_backends.interface import KernelJob, Sources
@@ -100,6 +101,12 @@ def pointer(program: Program, a: Argument) -> str:
     return f"(const char *)c->inputs[{index}] + {at}" if b.place == "input" else f"(char *)c->outputs[{index}] + {at}"
 
 
+def _work(program: Program, call: int, runs: Mapping[int, Sweep]) -> int:
+    """Operations of a call and of those that run with it."""
+    together = runs[call].calls if call in runs else 1
+    return sum(work(program.kernels[c.kernel]) for c in program.calls[call : call + together])
+
+
 def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
     """Pure: the same program and target give the same bytes."""
     name = identifier(program.name)
@@ -110,15 +117,18 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
         suffix = identifier(v.name)
         symbols = {k: f"{name}_{k}_{suffix}" for k in program.kernels}
         jobs += [KernelJob(symbols[k], spec, v) for k, spec in program.kernels.items()]
+        runs = {s.first: s for s in sweeps(program, v.machine)}
         calls = [
             {
                 "symbol": symbols[c.kernel],
                 "arguments": [pointer(program, a) for a in c.arguments],
                 "tasks": tasks(program.kernels[c.kernel], v.machine),
-                "parallel": int(work(program.kernels[c.kernel]) >= SERIAL_WORK),
+                "parallel": int(_work(program, i, runs) >= SERIAL_WORK),
+                "together": runs[i].calls if i in runs else 1,
+                "rows": runs[i].rows if i in runs else 1,
                 "origin": c.origin.replace("*/", "").replace("\\", "/"),
             }
-            for c in program.calls
+            for i, c in enumerate(program.calls)
         ]
         variants.append(
             {

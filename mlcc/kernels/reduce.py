@@ -58,13 +58,23 @@ def emit(spec: Reduce, machine: Machine) -> Any:
     return f.finish()
 
 
-def _tree(f: Function, a: Arithmetic, spec: Reduce, lanes: Any, count: int) -> Expr:
-    """Accumulators lane by lane (each scalar or a vector across outputs) folded 8, 4, 2, 1."""
-    values = [f.load(lanes, j) for j in range(count)]
+def _tree(f: Function, a: Arithmetic, spec: Reduce, lanes: Any, count: int, used: int) -> Expr:
+    """Accumulators lane by lane (each scalar or a vector across outputs) folded 8, 4, 2, 1; lanes that took no element change nothing."""
+    values = [f.load(lanes, j) if j < used else None for j in range(count)]
     while len(values) > 1:
         half = len(values) // 2
-        values = [f.let(combine(a, spec.kind, spec.dtype, x, y), a.v(spec.dtype)) for x, y in zip(values[:half], values[half:])]
+        values = [
+            x if y is None else f.let(combine(a, spec.kind, spec.dtype, x, y), a.v(spec.dtype))
+            for x, y in zip(values[:half], values[half:])
+        ]
     return values[0]
+
+
+def _load(f: Function, a: Arithmetic, spec: Reduce, value: Expr) -> Expr:
+    """A source element; bfloat16 bits become the number that they stand for."""
+    if spec.dtype == "float32" and spec.arguments[spec.source.arg] == "uint16":
+        return bodies.cast(f, a, f.let(value, a.v("uint16")), "bfloat16", "float32")
+    return value
 
 
 def _vector_tree(f: Function, spec: Reduce, machine: Machine, lanes: Any, count: int) -> Expr:
@@ -97,7 +107,7 @@ def _along(f: Function, spec: Reduce, machine: Machine, point: list[Expr]) -> No
         f.store(acc, 0, a.const(start, spec.dtype))
         if blocks:
             with f.loop(0, blocks) as i:
-                x = bodies.load(f, a, spec.source, spec.dtype, [*point, f.index(t.Mul(i, int32(width)))])
+                x = _load(f, a, spec, bodies.load(f, a, spec.source, spec.dtype, [*point, f.index(t.Mul(i, int32(width)))]))
                 f.store(acc, 0, combine(a, spec.kind, spec.dtype, f.load(acc, 0), x))
         f.store(lanes, 0, f.load(acc, 0), width)
     else:
@@ -107,7 +117,7 @@ def _along(f: Function, spec: Reduce, machine: Machine, point: list[Expr]) -> No
 
     def add(flat: Expr, indices: list[Expr]) -> None:
         lane = f.index(t.Mod(flat, int32(width))) if width > 1 else int32(0)
-        x = bodies.load(f, one, spec.source, spec.dtype, [*point, *indices])
+        x = _load(f, one, spec, bodies.load(f, one, spec.source, spec.dtype, [*point, *indices]))
         f.store(lanes, lane, combine(one, spec.kind, spec.dtype, f.load(lanes, lane), x))
 
     if total > done:
@@ -130,23 +140,25 @@ def _across(f: Function, spec: Reduce, machine: Machine, point: list[Expr]) -> N
         with f.loop(0, count) as i:
             column = f.index(t.Add(t.Mul(i, int32(lanes)), int32(done)))
             acc = f.local(a.v(spec.dtype), width)
-            for j in range(width):
-                f.store(acc, j, a.const(start_value(spec.kind, spec.dtype), spec.dtype))
 
-            def add(flat: Expr, lane: Expr, a: Arithmetic = a, acc: Any = acc, column: Expr = column) -> None:
+            def add(flat: Expr, lane: Expr, first: bool, a: Arithmetic = a, acc: Any = acc, column: Expr = column) -> None:
                 indices = split_index(f, flat, spec.reduced)
                 address = [*point, column, *indices]
-                x = bodies.load_across(f, a, spec.source, address, len(spec.dims) - 1)
-                f.store(acc, lane, combine(a, spec.kind, spec.dtype, f.load(acc, lane), x))
+                x = _load(f, a, spec, bodies.load_across(f, a, spec.source, address, len(spec.dims) - 1))
+                f.store(acc, lane, x if first else combine(a, spec.kind, spec.dtype, f.load(acc, lane), x))
 
+            extremum = spec.kind in ("ReduceMax", "ReduceMin")
+            if not (extremum and total <= 64):
+                for j in range(width):
+                    f.store(acc, j, a.const(start_value(spec.kind, spec.dtype), spec.dtype))
             if total <= 64:
                 for k in range(total):
-                    add(int32(k), int32(k % width))
+                    add(int32(k), int32(k % width), extremum and k < width)
             else:
                 with f.loop(0, total // width) as block:
                     for j in range(width):
-                        add(f.index(t.Add(t.Mul(block, int32(width)), int32(j))), int32(j))
+                        add(f.index(t.Add(t.Mul(block, int32(width)), int32(j))), int32(j), False)
                 for k in range(total - total % width, total):
-                    add(int32(k), int32(k % width))
-            _finish(f, a, spec, [*point, column], _tree(f, a, spec, acc, width))
+                    add(int32(k), int32(k % width), False)
+            _finish(f, a, spec, [*point, column], _tree(f, a, spec, acc, width, min(total, width)))
         done += count * lanes

@@ -23,11 +23,13 @@ def bfloat16_values(graph: CoreGraph, groups: list[Group], kept: set[str]) -> fr
         g = maker.get(v)
         if g is None:
             return False
+        if g.anchor is None and g.sink.op == "Gather":
+            return True
         return family(g.sink.op) == "elementwise" if g.anchor is None else g.anchor.op != "ConvTranspose"
 
     def rounded(v: str) -> bool:
         """Whether all that is done with a value is to round it."""
-        return fits(v) and bool(readers.get(v)) and all(_rounds(g, v) or (_moves(g) and rounded(g.sink.outputs[0])) for g in readers[v])
+        return fits(v) and bool(readers.get(v)) and all(_rounds(g, v) or (_passes(g) and rounded(g.sink.outputs[0])) for g in readers[v])
 
     for g in groups:
         value = g.sink.outputs[0]
@@ -49,5 +51,6 @@ def _rounds(group: Group, value: str) -> bool:
     return sum(v == value for n in group.nodes for v in n.inputs) == 1
 
 
-def _moves(group: Group) -> bool:
-    return group.anchor is None and group.sink.op in ("Reshape", "Transpose")
+def _passes(group: Group) -> bool:
+    """What commutes with rounding: mere movement, and the largest of some numbers, since rounding is monotone."""
+    return len(group.nodes) == 1 and group.sink.op in ("Reshape", "Transpose", "PoolMax")

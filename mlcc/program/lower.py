@@ -159,7 +159,10 @@ class Lowering:
         self.map(out, lambda a: [(Step("load", out.dtype, access=Access(a.view(source), ())), source.strides)], value, origin)
 
     def fill(self, out: View, number: float | int | bool, value: str, origin: str) -> None:
-        self.map(out, lambda a: [(Step("const", out.dtype, value=number), None)], value, origin)
+        if out.dtype == "bfloat16" and isinstance(number, float):
+            number = int(np.array(number, DTYPES["bfloat16"]).view(np.uint16))
+        bits = number
+        self.map(out, lambda a: [(Step("const", out.dtype, value=bits), None)], value, origin)
 
     def materialise(self, view: View, order: Sequence[int], value: str, origin: str) -> View:
         """A contiguous copy of a view with its axes in the given order."""
@@ -402,6 +405,7 @@ class Lowering:
                 self._deliver(v, v)
         alive = lifetimes(tuple(self.calls))
         spans = [memory.Span(b.name, b.nbytes, *alive[b.name]) for b in self.buffers.values() if b.place == "arena" and b.name in alive]
+        spans = memory.linger(spans, len(self.calls))
         arena, offsets = memory.plan(spans)
         buffers = {n: replace(b, offset=offsets.get(n, 0)) for n, b in self.buffers.items() if n in alive or b.place in ("input", "output")}
         at = 0

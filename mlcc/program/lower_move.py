@@ -83,7 +83,9 @@ def _gather_map(
             steps.append((step, strides))
             return len(steps) - 1
 
-        push(*s.gather_steps(Gathered(data, strides, tuple(indices), tuple(order), ()), a, push))
+        found = push(*s.gather_steps(Gathered(data, strides, tuple(indices), tuple(order), ()), a, push))
+        if out.dtype == "bfloat16" and data.dtype == "float32":
+            push(Step("Half", "bfloat16", (found,)))
         return steps
 
     s.map(out, body, value, origin)
