@@ -1,11 +1,11 @@
-"""Whole models beside ONNX Runtime (and OpenVINO where it is installed), engines taking turns run by run. `make bench`
+"""Whole models beside ONNX Runtime and OpenVINO (where they are installed), engines taking turns run by run. `make bench`
 
-Writes docs/performance.md: ratios, sizes, memory against its lower bound, build times, and what they were measured on.
+Writes docs/performance.md: ratios at float32 and with the bf16 profile, load time, memory, sizes, build times, and what they were measured
+on; and a roofline for each model beside it.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import platform
@@ -13,189 +13,171 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import mlcc
 from benchmarks.corpus import MODELS, fetch
+from benchmarks.roofline import draw
 from mlcc.artifact import manifest
+from mlcc.cli.run import read_inputs
+from mlcc.profile import Core, core, profile
+from mlcc.target import load as load_target
 from mlcc.target import native
 
 SECONDS = 4
 ROUNDS = 3
-TARGETS = ("x86_64-v3", "native")
-
-PEAK = """
-#include <immintrin.h>
-void peak(long n, float *out) {
-    volatile float one = 1.0f, zero = 0.0f; /* so that the compiler cannot see through */
-    WIDE acc[12], a = SET(one), b = SET(zero);
-    for (int i = 0; i < 12; i++) acc[i] = SET((float)i);
-    for (long k = 0; k < n; k++)
-        for (int i = 0; i < 12; i++) acc[i] = FMA(a, acc[i], b);
-    for (int i = 1; i < 12; i++) acc[0] = ADD(acc[0], acc[i]);
-    STORE(out, acc[0]);
-}
-"""
+DOCS = Path(__file__).parents[1] / "docs"
+NAMES = {"openvino": "openvino f32", "openvino-default": "openvino default"}
 
 
-def peak_gflops(avx512: bool) -> float:
-    """The core's fma peak: twelve independent chains."""
-    prefix, wide = ("_mm512", "__m512") if avx512 else ("_mm256", "__m256")
-    names = {
-        "WIDE": wide,
-        "SET": f"{prefix}_set1_ps",
-        "FMA": f"{prefix}_fmadd_ps",
-        "ADD": f"{prefix}_add_ps",
-        "STORE": f"{prefix}_storeu_ps",
-    }
+def main() -> None:
+    float32 = [e for e in ("onnxruntime", "openvino") if find_spec(e)]
+    default = ["openvino-default"] if find_spec("openvino") else []
+    machine = core(load_target(native()).variants[0].machine.vector_bits // 8)
+    installed = ", ".join(f"{n} {version(n)}" for n in ("apache-tvm", "ziglang", *float32))
     with tempfile.TemporaryDirectory() as d:
-        source = "".join(f"#define {k} {v}\n" for k, v in names.items()) + PEAK
-        (Path(d) / "p.c").write_text(source)
-        cpu = "-mcpu=x86_64_v4" if avx512 else "-mcpu=x86_64_v3"
-        subprocess.run(
-            [sys.executable, "-m", "ziglang", "cc", "-O2", "-fno-sanitize=all", cpu, "-shared", "-fPIC", "p.c", "-o", "p.so"],
-            cwd=d,
-            check=True,
-        )
-        function = ctypes.CDLL(f"{d}/p.so").peak
-        out, best, n = (ctypes.c_float * 16)(), 0.0, 2_000_000
-        for _ in range(7):
-            start = time.perf_counter()
-            function(ctypes.c_long(n), out)
-            best = max(best, n * 12 * (16 if avx512 else 8) * 2 / (time.perf_counter() - start) / 1e9)
-    return best
+        place = Path(d)
+        lines = [
+            "# Performance",
+            "",
+            "Written by `make bench`, not by hand: medians, static shapes. One thread: engines take turns run by run in one process.",
+            "Two threads: each engine in a process of its own, taking turns, since a peer's spinning workers would take the cores from",
+            "whoever runs next. A ratio above 1 means that mlcc is faster.",
+            "",
+            f"Measured on {platform.machine()}, {native()}, {installed}. One core in the same run: {machine.gflops:.0f} GFLOP/s of",
+            f"float32 fma, {machine.cache_gbs:.0f} GB/s from the second-level cache, {machine.memory_gbs:.0f} GB/s from memory.",
+            "",
+        ]
+        for threads in (1, 2):
+            lines += comparison(f"native, float32, {threads} thread{'s' * (threads > 1)}", "native", "float32", float32, threads, place)
+        lines += comparison("x86_64-v3, float32, 1 thread", "x86_64-v3", "float32", float32, 1, place) if native() != "x86_64-v3" else []
+        for threads in (1, 2):
+            lines += comparison(
+                f"native, --precision bf16, {threads} thread{'s' * (threads > 1)}, against OpenVINO's default",
+                "native",
+                "bf16",
+                default,
+                threads,
+                place,
+            )
+        lines += loading(["mlcc", *float32], place) + sizes(place) + rooflines(machine, place)
+    (DOCS / "performance.md").write_text("\n".join(lines) + "\n")
 
 
-def bench(artifact: str, model: Path, engines: list[str], threads: int) -> dict[str, float]:
+def artifact(name: str, target: str, precision: str, place: Path) -> str:
+    built = mlcc.build(fetch(name), target=target, shapes=MODELS[name].shapes, out=place / precision, precision=precision)
+    return str(built["artifacts"][0]["path"])
+
+
+def comparison(title: str, target: str, precision: str, engines: Sequence[str], threads: int, place: Path) -> list[str]:
+    """A table of medians and ratios."""
+    lines = [
+        f"## {title}",
+        "",
+        "| model | mlcc ms | " + " | ".join(f"{NAMES.get(n, n)} ms | ratio" for n in engines) + " | mlcc GFLOP/s |",
+        "|---|---|" + "---|---|" * len(engines) + "---|",
+    ]
+    logs: dict[str, list[float]] = {n: [] for n in engines}
+    for name in MODELS:
+        built = artifact(name, target, precision, place)
+        t = bench(built, fetch(name), engines, threads)
+        flops = 2 * sum(c["multiply_adds"] for c in json.loads((Path(built) / "steps.json").read_bytes()))
+        own = t["mlcc"]
+        for n in engines:
+            logs[n].append(math.log(t[n] / own))
+        ratios = " | ".join(f"{t[n]:.3f} | {t[n] / own:.2f}" for n in engines)
+        lines.append(f"| {name} | {own:.3f} | {ratios} | {flops / own / 1e6:.0f} |")
+        print(lines[-1], flush=True)
+    return [*lines, "| geometric mean | | " + " | ".join(f"| {math.exp(sum(v) / len(v)):.2f}" for v in logs.values()) + " | |", ""]
+
+
+def bench(built: str, model: Path, engines: Sequence[str], threads: int) -> dict[str, float]:
     """Median ms by engine: one thread, interleaved in one process; more, alone in a process each, taking turns."""
     if threads == 1:
-        line = [
-            "bench",
-            artifact,
-            "--against",
-            ",".join(engines),
-            "--model",
-            str(model),
-            "--threads",
-            "1",
-            "--seconds",
-            str(SECONDS),
-            "--json",
-        ]
+        line = ["bench", built, "--against", ",".join(engines), "--model", str(model), "--seconds", str(SECONDS), "--json"]
         done = subprocess.run([sys.executable, "-m", "mlcc.cli", *line], check=True, capture_output=True, text=True)
         return {n: t["median_ms"] for n, t in json.loads(done.stdout)["engines"].items()}
     found: dict[str, list[float]] = {n: [] for n in ("mlcc", *engines)}
     for _ in range(ROUNDS):
         for n, times in found.items():
-            line = [sys.executable, "-m", "benchmarks.one", n, artifact, str(model), str(threads), str(SECONDS / ROUNDS / 2)]
-            times.append(float(subprocess.run(line, check=True, capture_output=True, text=True).stdout))
+            times.append(alone(n, built, model, threads, SECONDS / ROUNDS / 2)["median_ms"])
     return {n: median(t) for n, t in found.items()}
 
 
-def main() -> None:
-    names = [e for e in ("onnxruntime", "openvino") if find_spec(e)]
+def alone(engine: str, built: str, model: Path, threads: int, seconds: float) -> dict[str, float]:
+    line = [sys.executable, "-m", "benchmarks.one", engine, built, str(model), str(threads), str(seconds)]
+    found: dict[str, float] = json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    return found
+
+
+def loading(engines: Sequence[str], place: Path) -> list[str]:
+    """Open to first result, and the process's peak memory (Python, NumPy and the engine's own libraries included)."""
     lines = [
-        "# Performance",
+        "## Open to first result, and peak memory of a process that does it, one thread",
         "",
-        "Written by `make bench`, not by hand: medians, float32, static shapes. One thread: engines take turns run by run in one process.",
-        "Two threads: each engine in a process of its own, taking turns, since a peer's spinning workers would take the cores from whoever",
-        "runs next. A ratio above 1 means that mlcc is faster.",
-        "",
-        f"Measured on {platform.machine()}, {native()}, {', '.join(f'{n} {version(n)}' for n in ('apache-tvm', 'ziglang', *names))}. "
-        f"Fma peak of one core in the same run: {peak_gflops(False):.0f} GFLOP/s with AVX2"
-        + (f", {peak_gflops(True):.0f} with AVX-512." if native() == "x86_64-v4" else "."),
-        "",
+        "| model | " + " | ".join(f"{n} ms | MiB" for n in engines) + " |",
+        "|---|" + "---|---|" * len(engines),
     ]
-    sizes = [
+    for name in MODELS:
+        built, cells = artifact(name, "native", "float32", place), []
+        for n in engines:
+            runs = [alone(n, built, fetch(name), 1, 0) for _ in range(ROUNDS)]
+            cells.append(f"{median(r['first_ms'] for r in runs):.1f} | {median(r['peak_mib'] for r in runs):.0f}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        print(lines[-1], flush=True)
+    return [*lines, ""]
+
+
+def sizes(place: Path) -> list[str]:
+    lines = [
         "## Sizes, memory and build time",
         "",
         "| model | library | without weights | arena | lower bound | cold build, native | nothing changed |",
         "|---|---|---|---|---|---|---|",
     ]
-    for threads in (1, 2):
-        for target in TARGETS:
-            lines += [
-                f"## {target}, {threads} thread{'s' * (threads > 1)}",
-                "",
-                "| model | mlcc ms | " + " | ".join(f"{n} ms | ratio" for n in names) + " | mlcc GFLOP/s |",
-                "|---|---|" + "---|---|" * len(names) + "---|",
-            ]
-            logs: dict[str, list[float]] = {n: [] for n in names}
-            for name, entry in MODELS.items():
-                model = fetch(name)
-                with tempfile.TemporaryDirectory() as d:
-                    if threads == 1 and target == "native":
-                        sizes.append(build_facts(name, model, entry.shapes, Path(d)))
-                    artifact = mlcc.build(model, target=target, shapes=entry.shapes, out=d)["artifacts"][0]["path"]
-                    t = bench(artifact, model, names, threads)
-                    flops = (
-                        2
-                        * json.loads(
-                            subprocess.run(
-                                [
-                                    sys.executable,
-                                    "-m",
-                                    "mlcc.cli",
-                                    "inspect",
-                                    str(model),
-                                    "--json",
-                                    *(x for k, v in entry.shapes.items() for x in ("--shape", f"{k}={'x'.join(map(str, v))}")),
-                                ],
-                                check=True,
-                                capture_output=True,
-                                text=True,
-                            ).stdout
-                        )["multiply_adds"]
-                    )
-                own = t["mlcc"]
-                for n in names:
-                    logs[n].append(math.log(t[n] / own))
-                lines.append(
-                    f"| {name} | {own:.3f} | "
-                    + " | ".join(f"{t[n]:.3f} | {t[n] / own:.2f}" for n in names)
-                    + f" | {flops / own / 1e6:.0f} |"
-                )
-                print(lines[-1], flush=True)
-            lines += ["| geometric mean | | " + " | ".join(f"| {math.exp(sum(v) / len(v)):.2f}" for v in logs.values()) + " | |", ""]
-    (Path(__file__).parents[1] / "docs" / "performance.md").write_text("\n".join([*lines, *sizes]) + "\n")
+    return [*lines, *(build_facts(name, place / "sizes" / name) for name in MODELS), ""]
 
 
-def build_facts(name: str, model: Path, shapes: dict[str, tuple[int, ...]], folder: Path) -> str:
+def build_facts(name: str, folder: Path) -> str:
     """A row of the sizes table: a cold build (no cache at all), then the same again."""
+    model, shapes = fetch(name), MODELS[name].shapes
     start = time.perf_counter()
-    artifact = Path(mlcc.build(model, target="native", shapes=shapes, out=folder / "cold", cache=False)["artifacts"][0]["path"])
+    built = Path(mlcc.build(model, target="native", shapes=shapes, out=folder / "cold", cache=False)["artifacts"][0]["path"])
     cold = time.perf_counter() - start
-    line = [
-        sys.executable,
-        "-m",
-        "mlcc.cli",
-        "build",
-        str(model),
-        "-t",
-        "native",
-        "-o",
-        str(folder / "warm"),
-        *(x for k, v in shapes.items() for x in ("--shape", f"{k}={'x'.join(map(str, v))}")),
-    ]
+    line = [sys.executable, "-m", "mlcc.cli", "build", str(model), "-t", "native", "-o", str(folder / "warm")]
+    line += [x for k, v in shapes.items() for x in ("--shape", f"{k}={'x'.join(map(str, v))}")]
     times = []
     for _ in range(3):
         start = time.perf_counter()
         subprocess.run(line, check=True, capture_output=True)
         times.append(time.perf_counter() - start)
-    about = manifest.read(artifact)
-    kib = [
-        f"{v / 1024:.0f} KiB"
-        for v in (
-            about["library_bytes"],
-            about["library_bytes"] - about["constant_bytes"],
-            about["arena_bytes"],
-            about["arena_lower_bound_bytes"],
+    about = manifest.read(built)
+    code = about["library_bytes"] - about["constant_bytes"]
+    figures = (about["library_bytes"], code, about["arena_bytes"], about["arena_lower_bound_bytes"])
+    return f"| {name} | {' | '.join(f'{v / 1024:.0f} KiB' for v in figures)} | {cold:.1f} s | {median(times[1:]):.2f} s |"
+
+
+def rooflines(machine: Core, place: Path) -> list[str]:
+    """Each kernel call of the float32 builds against the core's bounds."""
+    lines = ["## Rooflines, native float32, one thread", ""]
+    for name in MODELS:
+        folder = Path(artifact(name, "native", "float32", place))
+        rows: list[dict[str, Any]] = profile(
+            mlcc.load(folder), read_inputs(manifest.read(folder)["inputs"], ()), folder, machine, SECONDS / 2
         )
-    ]
-    return f"| {name} | {' | '.join(kib)} | {cold:.1f} s | {median(times[1:]):.2f} s |"
+        draw(f"{name}, native, float32, one thread", machine, rows, DOCS / "roofline" / name)
+        total = sum(r["ms"] for r in rows)
+        fma = sum(r["ms"] for r in rows if r["bound"] == "fma") / total
+        memory = sum(r["ms"] for r in rows if r["bound"] == "memory") / total
+        lines.append(f"![{name}](roofline/{name}.svg)")
+        lines.append(f"{name}: {fma:.0%} of the time in calls bound by fma, {memory:.0%} by memory, the rest by other instructions.")
+        lines.append("")
+    return lines
 
 
 if __name__ == "__main__":

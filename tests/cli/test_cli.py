@@ -114,6 +114,27 @@ def test_targets(mlcc: Mlcc) -> None:
     assert json.loads(mlcc("targets", "x86_64-v3", "--json").stdout)["instruction_sets"] == ["x86_64-v3"]
 
 
+def test_profile(artifact: Path, mlcc: Mlcc) -> None:
+    done = json.loads(mlcc("bench", artifact, "--profile", "--seconds", "0.1", "--json").stdout)
+    assert done["machine"]["gflops"] > 0 and sum(c["share"] for c in done["calls"]) == pytest.approx(1)
+    assert {c["bound"] for c in done["calls"]} <= {"fma", "memory", "instructions"}
+    text = mlcc("bench", artifact, "--profile", "--seconds", "0.1").stdout
+    assert "Dot 8x8 · 3x9 · 8" in text and "GB/s from cache" in text
+
+
+def test_precision(small_model: Path, tmp_path: Path, mlcc: Mlcc) -> None:
+    """The bf16 profile: other bits than float32's, the same on every target, and the artifact says so."""
+    built = [
+        json.loads(mlcc("build", small_model, *targets, "--precision", p, "-o", tmp_path / p, "--json").stdout)
+        for p, targets in (("float32", ("-t", "native")), ("bf16", ("-t", "native", "-t", "x86_64-linux", "-t", "aarch64-linux")))
+    ]
+    assert built[0]["output_digest"] != built[1]["output_digest"]
+    assert all(a["conformance"] in ("passed", "not-run") and a["class"] == "exact" for a in built[1]["artifacts"])
+    about = json.loads((Path(built[1]["artifacts"][0]["path"]) / "manifest.json").read_text())
+    assert about["precision"] == "bf16" and about["rewrites"]["precision-bf16"] == 2
+    assert mlcc("build", small_model, "-t", "native", "--precision", "fp8", "-o", tmp_path).returncode == 2
+
+
 def test_bench(artifact: Path, small_model: Path, mlcc: Mlcc) -> None:
     done = json.loads(mlcc("bench", artifact, "--seconds", "0.1", "--against", "onnxruntime", "--model", small_model, "--json").stdout)
     assert set(done["engines"]) == {"mlcc", "onnxruntime"} and done["engines"]["mlcc"]["runs"] >= 5
