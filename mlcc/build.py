@@ -12,16 +12,17 @@ import time
 import types
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mlcc import lock
 from mlcc.artifact import write
 from mlcc.artifact.keys import SigningKey, signing_key
 from mlcc.cache.code import code_digest
 from mlcc.cache.store import Store, cache_folder, key_of
 from mlcc.error import Error
-from mlcc.target import Target, fitted
+from mlcc.target import Target, fitted, runs_here
 from mlcc.target import load as load_target
 
 Progress = Callable[[str], None]
@@ -31,7 +32,7 @@ PRECISIONS = ("float32", "bf16")
 @dataclass(frozen=True)
 class Request:
     """What to build. shapes: input → dimensions; compiler: "zig" or a system compiler's command; jobs: processes;
-    precision: "float32", or "bf16" for products with weights in bfloat16."""
+    precision: "float32", or "bf16" for products with weights in bfloat16; lock: an mlcc.lock to follow, and with `tune` to write."""
 
     model: Path
     targets: tuple[str, ...]
@@ -44,6 +45,8 @@ class Request:
     jobs: int = field(default_factory=lambda: int(os.environ.get("MLCC_JOBS") or os.cpu_count() or 1))
     check: bool = True
     precision: str = "float32"
+    lock: Path | None = None
+    tune: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,10 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
         raise Error("usage", "no target", hint="name one: --target native")
     if request.precision not in PRECISIONS:
         raise Error("usage", f"no precision {request.precision}", hint=f"precisions: {', '.join(PRECISIONS)}")
-    targets = [load_target(t) for t in dict.fromkeys(request.targets)]
+    tiles = lock.read(request.lock) if request.lock else {}
+    targets = [lock.locked(load_target(t), tiles) for t in dict.fromkeys(request.targets)]
+    if request.tune and request.lock is None:
+        raise Error("usage", "tuning needs a lock file to write", hint="lock=Path('mlcc.lock')")
     if not request.model.exists():
         raise Error("usage", "no such file", str(request.model), "give the path of a model file")
     model_digest = digest_model(request.model)
@@ -84,7 +90,7 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
         progress(f"made a signing key: {key.path} (give others {key.path.with_suffix('.pub') if key.path else ''} to verify with)")
     name = request.name or model_name(request.model)
     store = Store(cache_folder() / "actions") if request.cache else None
-    built = {t.name: _cached(store, request, model_digest, t, key, name) for t in targets}
+    built = {t.name: None if request.tune else _cached(store, request, model_digest, t, key, name) for t in targets}
     missing = [t for t in targets if built[t.name] is None]
     comparison: dict[str, Any] | None = None
     if missing:
@@ -197,6 +203,8 @@ def _build(
     frozen = _freeze(request, name, model_digest, progress)
     tiles = any(isinstance(k, BlockDot) for k in frozen.program.kernels.values())
     targets = [fitted(t, tiles) for t in targets]
+    if request.tune:
+        targets = _tune(request, targets, frozen.program, progress)
     binaries = {t.name: _compile(request, t, frozen, store, progress) for t in targets}
     progress("running golden vectors on " + ", ".join(t.name for t in targets))
     with ThreadPoolExecutor(max(1, request.jobs)) as pool:  # each run is a process of its own
@@ -208,6 +216,26 @@ def _build(
         if store:
             store.put(_key(request, model_digest, target, key, name), _freeze_built(built[target.name]))
     return built, _compare(request.model, frozen.vectors, progress)
+
+
+def _tune(request: Request, targets: list[Target], program: Any, progress: Progress) -> list[Target]:
+    """Measure tiles for the instruction sets that this machine has, and add them to the lock file."""
+    from mlcc.schedule.tune import tune
+
+    assert request.lock is not None
+    tiles = lock.read(request.lock)
+    for variant in {v.name: v for t in targets for v in t.variants}.values():
+        if not runs_here(variant.name):
+            continue
+
+        def report(n: int, total: int, name: str = variant.name) -> None:
+            progress(f"{name}: compiling candidates {n}/{total}")
+
+        progress(f"{variant.name}: tuning")
+        known = {k: t for k, t in tiles.get(variant.name, {}).items() if k not in program.kernels}
+        tiles[variant.name] = known | tune(program, replace(variant, tiles=()), request.jobs, report)
+    write.file(lock.dumps(tiles), request.lock)
+    return [lock.locked(t, tiles) for t in targets]
 
 
 def _freeze(request: Request, name: str, model_digest: str, progress: Progress) -> Frozen:

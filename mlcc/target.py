@@ -22,6 +22,12 @@ class KernelTarget:
     name: str
     llvm: tuple[tuple[str, Any], ...]
     machine: Machine
+    tiles: tuple[tuple[str, tuple[int, int]], ...] = ()  # a lock file's, by kernel
+
+    def machine_of(self, kernel: str) -> Machine:
+        """The machine as the schedule of one kernel sees it."""
+        tile = dict(self.tiles).get(kernel)
+        return replace(self.machine, tile=tile) if tile else self.machine
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,12 @@ def cpu_flags() -> frozenset[str]:
     except OSError:
         pass
     return frozenset()
+
+
+def runs_here(name: str) -> bool:
+    """Whether this machine's CPU has all that a target asks for."""
+    target = load(name)
+    return target.machine == host_machine() and set(target.requires) <= cpu_flags()
 
 
 def fitted(target: Target, tiles: bool) -> Target:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -116,13 +117,13 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
     for v in target.variants:
         suffix = identifier(v.name)
         symbols = {k: f"{name}_{k}_{suffix}" for k in program.kernels}
-        jobs += [KernelJob(symbols[k], spec, v) for k, spec in program.kernels.items()]
+        jobs += [KernelJob(symbols[k], spec, replace(v, machine=v.machine_of(k))) for k, spec in program.kernels.items()]
         runs = {s.first: s for s in sweeps(program, v.machine)}
         calls = [
             {
                 "symbol": symbols[c.kernel],
                 "arguments": [pointer(program, a) for a in c.arguments],
-                "tasks": tasks(program.kernels[c.kernel], v.machine),
+                "tasks": tasks(program.kernels[c.kernel], v.machine_of(c.kernel)),
                 "parallel": int(_work(program, i, runs) >= SERIAL_WORK),
                 "together": runs[i].calls if i in runs else 1,
                 "rows": runs[i].rows if i in runs else 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -44,6 +45,10 @@ def parse_shapes(values: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     type=click.Choice(["float32", "bf16"]),
     help="bf16: products with weights in bfloat16, sums in binary32; other bits, the same on every target [default: float32].",
 )
+@click.option(
+    "--tune", is_flag=True, help="Measure kernels' tiles on this machine and write the best to the lock file; bits stay the same."
+)
+@click.option("--lock", type=click.Path(path_type=Path), help="The lock file [default: mlcc.lock in this folder, where there is one].")
 @click.option("--no-cache", is_flag=True, help="Ignore every cache.")
 @click.option("--no-test", is_flag=True, help="Do not run the golden vectors (the artifact then says so).")
 @json_option
@@ -58,6 +63,8 @@ def command(
     depfile: Path | None,
     jobs: int,
     precision: str | None,
+    tune: bool,
+    lock: Path | None,
     no_cache: bool,
     no_test: bool,
     as_json: bool,
@@ -65,6 +72,7 @@ def command(
     """Build MODEL for one or more targets: signed, tested and reproducible. Without MODEL, build what mlcc.toml says."""
     from mlcc import project
     from mlcc.build import Request, external_files, model_name, run
+    from mlcc.lock import FILE as LOCK
 
     given = parse_shapes(shapes)
     files = [project.FILE] if model is None else []
@@ -74,7 +82,9 @@ def command(
         key, given, precision = key or p.key, {**p.shapes, **given}, precision or p.precision
     if not targets:
         raise Error("usage", "no target given", hint="name one: --target native")
-    options = {"jobs": jobs} if jobs > 0 else {}
+    if lock is None and (tune or Path(LOCK).exists()):
+        lock = Path(LOCK)
+    options: dict[str, Any] = {"jobs": jobs} if jobs > 0 else {}
     request = Request(
         model,
         targets,
@@ -86,6 +96,8 @@ def command(
         compiler,
         check=not no_test,
         precision=precision or "float32",
+        lock=lock,
+        tune=tune,
         **options,
     )
     with progress() as report:

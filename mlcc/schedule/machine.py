@@ -8,13 +8,15 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Machine:
     """vector_bits: 32 for scalar float units; registers: how many such vectors; fma: a fused multiply-add instruction for binary32;
-    l1_kib: the smallest first-level data cache of the family; amx: x86 tiles of bfloat16."""
+    l1_kib: the smallest first-level data cache of the family; amx: x86 tiles of bfloat16;
+    tile: (rows, panels) that a lock file chose for the kernel at hand."""
 
     vector_bits: int
     registers: int
     fma: bool
     l1_kib: int = 32
     amx: bool = False
+    tile: tuple[int, int] | None = None
 
     def lanes(self, heavy: bool) -> int:
         """float32 lanes of an elementwise loop: two vectors for light bodies (latency), one for heavy ones (registers)."""

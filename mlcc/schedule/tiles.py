@@ -24,12 +24,19 @@ class Tile:
 
 
 def dot_tile(spec: Dot, machine: Machine) -> Tile:
-    """Cheapest tile: estimated cycles of fma and load ports over the whole matrix."""
+    """The tile of a product: what a lock file says, else the cheapest."""
+    if machine.tile is not None:
+        return _tile(*machine.tile, prod(spec.rows), len(panels(spec.columns)))
+    return dot_tiles(spec, machine)[0]
+
+
+def dot_tiles(spec: Dot, machine: Machine) -> list[Tile]:
+    """Tiles that fit the registers, cheapest first: estimated cycles of fma and load ports over the whole matrix."""
     widths, m = panels(spec.columns), prod(spec.rows)
     vectors = max(1, 16 * 32 // machine.vector_bits)  # machine vectors a panel
     if machine.vector_bits <= 32:
-        return _tile(1, 1, m, len(widths))
-    best: tuple[float, int, int] | None = None
+        return [_tile(1, 1, m, len(widths))]
+    found: list[tuple[float, int, int]] = []
     for p in range(1, min(6, len(widths)) + 1):
         for r in range(1, min(24, m) + 1):
             accumulators = r * p * vectors
@@ -47,10 +54,9 @@ def dot_tile(spec: Dot, machine: Machine) -> Tile:
             cost *= 1.0 + 0.02 * (rest > 0) + 0.01 * (columns_rest > 0)
             if p > STREAMS and 64 * p * prod(spec.k) > machine.l1_kib << 10:
                 cost *= 1.0 + 0.04 * (p - STREAMS)
-            if best is None or cost < best[0]:
-                best = (cost, r, p)
-    assert best is not None
-    return _tile(best[1], best[2], m, len(widths))
+            found.append((cost, r, p))
+    best = sorted(found, key=lambda f: (f[0], found.index(f)))
+    return [_tile(r, p, m, len(widths)) for _, r, p in best]
 
 
 def _step_cost(rows: int, cols: int, vectors: int) -> float:

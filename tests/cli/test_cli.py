@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,6 +134,24 @@ def test_precision(small_model: Path, tmp_path: Path, mlcc: Mlcc) -> None:
     about = json.loads((Path(built[1]["artifacts"][0]["path"]) / "manifest.json").read_text())
     assert about["precision"] == "bf16" and about["rewrites"]["precision-bf16"] == 2
     assert mlcc("build", small_model, "-t", "native", "--precision", "fp8", "-o", tmp_path).returncode == 2
+
+
+def test_tune(small_model: Path, tmp_path: Path, mlcc: Mlcc) -> None:
+    """A lock changes kernels and no output bit; a build that follows one is reproducible; damage is found."""
+
+    def build(*options: object) -> dict[str, Any]:
+        done = mlcc("build", small_model, "-t", "native", "-o", tmp_path / "out", "--json", *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    plain, tuned = build(), build("--tune")
+    lock = tmp_path / "mlcc.lock"
+    text = json.loads(lock.read_text())
+    assert text["version"] == 1 and plain["output_digest"] == tuned["output_digest"]
+    assert build()["artifacts"][0]["digest"] == tuned["artifacts"][0]["digest"]
+    lock.write_text("{}")
+    assert mlcc("build", small_model, "-t", "native", "-o", tmp_path / "out", cwd=tmp_path).returncode == 2
 
 
 def test_bench(artifact: Path, small_model: Path, mlcc: Mlcc) -> None:
