@@ -6,6 +6,7 @@ on; and a roofline for each model beside it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import platform
@@ -65,6 +66,7 @@ def main() -> None:
                 threads,
                 place,
             )
+        lines += compilers(place)
         lines += loading(["mlcc", *float32], place) + sizes(place) + rooflines(machine, place)
     (DOCS / "performance.md").write_text("\n".join(lines) + "\n")
 
@@ -113,6 +115,40 @@ def alone(engine: str, built: str, model: Path, threads: int, seconds: float) ->
     line = [sys.executable, "-m", "benchmarks.one", engine, built, str(model), str(threads), str(seconds)]
     found: dict[str, float] = json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     return found
+
+
+def compilers(place: Path) -> list[str]:
+    """IREE and TVM, each alone in a process; they take turns. A dash: it does not take the model."""
+    names = [n for n, package in (("iree", "iree.compiler"), ("tvm", "tvm")) if _installed(package)]
+    lines = [
+        "## Beside ahead-of-time compilers, native, float32, 1 thread",
+        "",
+        "TVM is untuned. A dash: the engine refuses the model.",
+        "",
+        "| model | mlcc ms | " + " | ".join(f"{n} ms | ratio" for n in names) + " |",
+        "|---|---|" + "---|---|" * len(names),
+    ]
+    logs: dict[str, list[float]] = {n: [] for n in names}
+    for name in MODELS:
+        built, found = artifact(name, "native", "float32", place), {}
+        for n in ("mlcc", *names):
+            with contextlib.suppress(subprocess.CalledProcessError):
+                found[n] = median(alone(n, built, fetch(name), 1, SECONDS / ROUNDS / 2)["median_ms"] for _ in range(2))
+        for n in names:
+            if n in found:
+                logs[n].append(math.log(found[n] / found["mlcc"]))
+        cells = [f"{found[n]:.1f} | {found[n] / found['mlcc']:.1f}" if n in found else "– | –" for n in names]
+        lines.append(f"| {name} | {found['mlcc']:.3f} | " + " | ".join(cells) + " |")
+        print(lines[-1], flush=True)
+    means = [f"| {math.exp(sum(v) / len(v)):.1f}" if v else "| –" for v in logs.values()]
+    return [*lines, "| geometric mean | | " + " | ".join(means) + " |", ""]
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def loading(engines: Sequence[str], place: Path) -> list[str]:

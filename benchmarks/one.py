@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 import mlcc
+from benchmarks.compilers import COMPILERS
 from mlcc.artifact import manifest
 from mlcc.cli.bench import engine
 from mlcc.cli.run import read_inputs
@@ -30,13 +31,15 @@ def main(name: str, artifact: str, model: str, threads: int, seconds: float) -> 
     feed = read_inputs(manifest.read(Path(artifact))["inputs"], ())
     if name == "onnxruntime":  # imports are no part of opening a model
         import onnxruntime  # noqa: F401
-    elif name != "mlcc":
+    elif name.startswith("openvino"):
         import openvino  # noqa: F401
     start = time.perf_counter()
     run: Callable[[], Any]
     if name == "mlcc":
         m = mlcc.load(artifact, threads=threads)
         run = lambda: m(feed)  # noqa: E731
+    elif name in COMPILERS:
+        run = COMPILERS[name](Path(model), feed, threads)
     else:
         run = engine(name, Path(model), feed, threads)
     run()

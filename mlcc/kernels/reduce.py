@@ -148,7 +148,7 @@ def _across(f: Function, spec: Reduce, machine: Machine, point: list[Expr]) -> N
                 f.store(acc, lane, x if first else combine(a, spec.kind, spec.dtype, f.load(acc, lane), x))
 
             extremum = spec.kind in ("ReduceMax", "ReduceMin")
-            if not (extremum and total <= 64):
+            if not (extremum and 0 < total <= 64):
                 for j in range(width):
                     f.store(acc, j, a.const(start_value(spec.kind, spec.dtype), spec.dtype))
             if total <= 64:
@@ -160,5 +160,5 @@ def _across(f: Function, spec: Reduce, machine: Machine, point: list[Expr]) -> N
                         add(f.index(t.Add(t.Mul(block, int32(width)), int32(j))), int32(j), False)
                 for k in range(total - total % width, total):
                     add(int32(k), int32(k % width), False)
-            _finish(f, a, spec, [*point, column], _tree(f, a, spec, acc, width, min(total, width)))
+            _finish(f, a, spec, [*point, column], _tree(f, a, spec, acc, width, max(1, min(total, width))))
         done += count * lanes
