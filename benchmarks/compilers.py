@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 
-def static(model: Path, feed: dict[str, np.ndarray], place: Path) -> Any:
-    """The model with the feed's shapes written into it, saved to `place`."""
+def static(model: Path, feed: dict[str, np.ndarray], place: Path) -> tuple[Any, list[np.ndarray]]:
+    """The model with the feed's shapes written into it, saved to `place`, and the feed in its order."""
     import onnx
 
     proto = onnx.load(str(model))
@@ -24,7 +24,8 @@ def static(model: Path, feed: dict[str, np.ndarray], place: Path) -> Any:
     del proto.graph.value_info[:]
     proto = onnx.shape_inference.infer_shapes(proto)
     onnx.save(proto, str(place))
-    return proto
+    known = {i.name for i in proto.graph.initializer}
+    return proto, [feed[i.name] for i in proto.graph.input if i.name not in known]
 
 
 def iree(model: Path, feed: dict[str, np.ndarray], threads: int) -> Callable[[], Any]:
@@ -33,7 +34,7 @@ def iree(model: Path, feed: dict[str, np.ndarray], threads: int) -> Callable[[],
     import iree.runtime as runtime
 
     with tempfile.TemporaryDirectory() as d:
-        proto = static(model, feed, Path(d) / "m.onnx")
+        _, inputs = static(model, feed, Path(d) / "m.onnx")
         line = [sys.executable, "-m", "iree.compiler.tools.import_onnx", f"{d}/m.onnx", "--opset-version", "17", "-o", f"{d}/m.mlir"]
         subprocess.run(line, check=True, capture_output=True)
         options = ["--iree-llvmcpu-target-cpu=host"]
@@ -42,8 +43,6 @@ def iree(model: Path, feed: dict[str, np.ndarray], threads: int) -> Callable[[],
         runtime.flags.parse_flags(f"--task_topology_group_count={threads}")
     module = runtime.load_vm_flatbuffer(binary, driver="local-sync" if threads == 1 else "local-task")
     function = next(getattr(module, n) for n in module.vm_module.function_names if not n.startswith("__") and not n.endswith("$async"))
-    known = {i.name for i in proto.graph.initializer}
-    inputs = [feed[i.name] for i in proto.graph.input if i.name not in known]
 
     def run() -> Any:
         result = function(*inputs)
@@ -66,12 +65,11 @@ def tvm(model: Path, feed: dict[str, np.ndarray], threads: int) -> Callable[[], 
     from mlcc.target import load, native
 
     with tempfile.TemporaryDirectory() as d:
-        proto = static(model, feed, Path(d) / "m.onnx")
+        proto, arrays = static(model, feed, Path(d) / "m.onnx")
     module = from_onnx(proto, {n: list(a.shape) for n, a in feed.items()}, keep_params_in_input=False)
     cpu = dict(load(native()).variants[0].llvm)["mcpu"]
     machine = relax.VirtualMachine(t.compile(module, t.target.Target({"kind": "llvm", "mcpu": cpu})), t.cpu())
-    known = {i.name for i in proto.graph.initializer}
-    inputs = [t.runtime.tensor(feed[i.name]) for i in proto.graph.input if i.name not in known]
+    inputs = [t.runtime.tensor(a) for a in arrays]
     return lambda: machine["main"](*inputs)
 
 

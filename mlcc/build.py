@@ -225,7 +225,7 @@ def _tune(request: Request, targets: list[Target], program: Any, progress: Progr
     assert request.lock is not None
     tiles = lock.read(request.lock)
     for variant in {v.name: v for t in targets for v in t.variants}.values():
-        if not runs_here(variant.name):
+        if not runs_here(load_target(variant.name)):
             continue
 
         def report(n: int, total: int, name: str = variant.name) -> None:

@@ -110,7 +110,7 @@ def profile(model: Model, feed: Mapping[str, Any], folder: Path, machine: Core, 
     runs: list[list[float]] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(runs) < 5:
-        runs.append(model.step_seconds(feed))
+        runs.append(model.step_seconds(feed, len(costs)))
     times = [median(t) for t in zip(*runs)]
     total = sum(times) or 1.0
     rows = []

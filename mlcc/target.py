@@ -163,9 +163,8 @@ def cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
-def runs_here(name: str) -> bool:
+def runs_here(target: Target) -> bool:
     """Whether this machine's CPU has all that a target asks for."""
-    target = load(name)
     return target.machine == host_machine() and set(target.requires) <= cpu_flags()
 
 
@@ -185,7 +184,7 @@ def native() -> str:
     machine = host_machine()
     if machine == "x86_64":
         for name in ("x86_64-amx", "x86_64-v4", "x86_64-v3", "x86_64-v2"):
-            if set(load(name).requires) <= cpu_flags():
+            if runs_here(load(name)):
                 return name
     found = {
         "aarch64": "aarch64-linux",

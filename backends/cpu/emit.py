@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -102,12 +102,6 @@ def pointer(program: Program, a: Argument) -> str:
     return f"(const char *)c->inputs[{index}] + {at}" if b.place == "input" else f"(char *)c->outputs[{index}] + {at}"
 
 
-def _work(program: Program, call: int, runs: Mapping[int, Sweep]) -> int:
-    """Operations of a call and of those that run with it."""
-    together = runs[call].calls if call in runs else 1
-    return sum(work(program.kernels[c.kernel]) for c in program.calls[call : call + together])
-
-
 def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
     """Pure: the same program and target give the same bytes."""
     name = identifier(program.name)
@@ -119,17 +113,18 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
         symbols = {k: f"{name}_{k}_{suffix}" for k in program.kernels}
         jobs += [KernelJob(symbols[k], spec, replace(v, machine=v.machine_of(k))) for k, spec in program.kernels.items()]
         runs = {s.first: s for s in sweeps(program, v.machine)}
+        turns = [runs.get(i, Sweep(i, 1, 1)) for i in range(len(program.calls))]
         calls = [
             {
                 "symbol": symbols[c.kernel],
                 "arguments": [pointer(program, a) for a in c.arguments],
                 "tasks": tasks(program.kernels[c.kernel], v.machine_of(c.kernel)),
-                "parallel": int(_work(program, i, runs) >= SERIAL_WORK),
-                "together": runs[i].calls if i in runs else 1,
-                "rows": runs[i].rows if i in runs else 1,
+                "parallel": int(sum(work(program.kernels[o.kernel]) for o in program.calls[i : i + turn.calls]) >= SERIAL_WORK),
+                "together": turn.calls,
+                "rows": turn.rows,
                 "origin": c.origin.replace("*/", "").replace("\\", "/"),
             }
-            for i, c in enumerate(program.calls)
+            for i, (c, turn) in enumerate(zip(program.calls, turns))
         ]
         variants.append(
             {

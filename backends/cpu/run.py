@@ -16,7 +16,7 @@ import numpy as np
 from mlcc.error import Error
 from mlcc.graph.core import ByteOrder, from_bytes, to_bytes
 from mlcc.program.program import Program
-from mlcc.target import Target, cpu_flags, host_machine
+from mlcc.target import Target, runs_here
 from mlcc_backends.cpu.compile import FLAGS, compiler, run
 from mlcc_backends.interface import Binaries, CompileOptions
 
@@ -29,7 +29,7 @@ WebAssembly.instantiate(fs.readFileSync(process.env.MLCC_WASM), wasi.getImportOb
 
 def command(target: Target) -> tuple[list[str], str] | None:
     """(what to put before the test program, how the report names it), or None where nothing here runs the target."""
-    if not target.emulated_only and target.machine == host_machine() and set(target.requires) <= cpu_flags():
+    if not target.emulated_only and runs_here(target):
         return [], "native"
     if not target.emulator:
         return None

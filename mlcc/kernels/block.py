@@ -150,19 +150,12 @@ class _Emitter:
 
     def _run(self, source: Expr, to: Expr, count: int) -> None:
         """`count` elements at the last dimension's stride."""
-        f, stride, done = self.f, self.spec.a.strides[-1], 0
+        f, stride = self.f, self.spec.a.strides[-1]
         widest = 32 if self.half and self.machine.amx else 16
         widths = (widest, *(w for w in (16, 8, 4) if w < widest), 1) if self.machine.vector_bits > 32 else (1,)
-        for width in widths:
-            steps = (count - done) // width
-            if not steps:
-                continue
-            a = Arithmetic(f, width, self.machine.fma)
-            with f.loop(0, steps) as i:
-                k = f.index(t.Add(t.Mul(i, int32(width)), int32(done)))
-                x = f.load(f.buffers[self.spec.a.arg], t.Add(source, t.Mul(k, int32(stride))), width, stride)
-                f.store(self.packed, t.Add(to, k), self._element(a, f.let(x, a.v("uint16" if self.half else "float32"))), width)
-            done += steps * width
+        for a, k in bodies.strips(f, self.machine.fma, count, widths):
+            x = f.load(f.buffers[self.spec.a.arg], t.Add(source, t.Mul(k, int32(stride))), a.lanes, stride)
+            f.store(self.packed, t.Add(to, k), self._element(a, f.let(x, a.v("uint16" if self.half else "float32"))), a.lanes)
 
     def _element(self, a: Arithmetic, x: Expr) -> Expr:
         """An element as packed: bfloat16 bits for tiles, the same as a binary32 number for fma. Rounded already where it lies as bits."""
@@ -253,26 +246,17 @@ class _Emitter:
     # results
 
     def _finish(self, first: Expr, rows: int, column: Expr, valid: int) -> None:
-        """+ 0, the body, the store."""
+        """The body, the store. The sums need no + 0: they begin at +0 and add, which never makes a −0."""
         f, spec, machine = self.f, self.spec, self.machine
-        result = spec.body[-1].dtype if spec.body else "float32"
-        vectorisable, heavy = bodies.vectorisable(spec.body), bodies.weight(spec.body) > HEAVY
-        most = machine.lanes(heavy) if vectorisable else 1
-        with f.loop(0, rows) as r:
-            point = split_index(f, f.index(t.Add(first, r)), spec.rows)
-            done = 0
-            for width in (most, *(w for w in (8, 4, 1) if w < most)):
-                steps = (valid - done) // width
-                if not steps:
-                    continue
-                a = Arithmetic(f, width, machine.fma)
-                with f.loop(0, steps) as i:
-                    j = f.index(t.Add(t.Mul(i, int32(width)), int32(done)))
-                    at = [*point, f.index(t.Add(column, j))]
-                    total = t.Add(f.load(self.scratch, t.Add(t.Mul(r, int32(self.width)), j), width), a.const(0.0, "float32"))
-                    value = bodies.run(f, a, spec.body, at, f.let(total, a.v("float32")))
-                    bodies.store(f, a, spec.output, result, at, value)
-                done += steps * width
+        heavy = bodies.weight(spec.body) > HEAVY
+        most = machine.lanes(heavy) if bodies.vectorisable(spec.body) else 1
+        widths = (most, *(w for w in (8, 4, 1) if w < most))
+
+        def point(r: Expr) -> list[Expr]:
+            return split_index(f, f.index(t.Add(first, r)), spec.rows)
+
+        scratch = (self.scratch, self.width, "float32")
+        bodies.sweep(f, machine.fma, spec.body, spec.output, scratch, rows, point, column, valid, widths)
 
 
 def _tile(number: int) -> Expr:

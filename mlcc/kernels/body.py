@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from tvm import tirx as t
@@ -24,6 +25,40 @@ FLOAT_RANGE = {
     "int64": (-9223372036854775808.0, 9223371487098961920.0),
     "uint64": (0.0, 18446742974197923840.0),
 }
+
+
+def strips(f: Function, has_fma: bool, extent: int, widths: Iterable[int]) -> Iterator[tuple[Arithmetic, Expr]]:
+    """Loops over an extent in ever narrower vectors: what each loop's body is written with, (its arithmetic, its first lane's index)."""
+    done = 0
+    for width in dict.fromkeys(widths):
+        count = (extent - done) // width
+        if not count:
+            continue
+        with f.loop(0, count) as i:
+            yield Arithmetic(f, width, has_fma), f.index(t.Add(t.Mul(i, int32(width)), int32(done)))
+        done += count * width
+
+
+def sweep(
+    f: Function,
+    has_fma: bool,
+    body: Body,
+    output: Access,
+    scratch: tuple[Any, int, str],
+    rows: int,
+    point: Callable[[Expr], list[Expr]],
+    column: Expr,
+    valid: int,
+    widths: Sequence[int],
+) -> None:
+    """The body over rows of sums that wait in a scratch array (its buffer, pitch and element type), `valid` of each row from `column` on."""
+    buffer, pitch, dtype = scratch
+    with f.loop(0, rows) as r:
+        row = point(r)
+        for a, j in strips(f, has_fma, valid, widths):
+            at = [*row, f.index(t.Add(column, j))]
+            value = f.let(f.load(buffer, t.Add(t.Mul(r, int32(pitch)), j), a.lanes), a.v(dtype))
+            store(f, a, output, body[-1].dtype if body else dtype, at, run(f, a, body, at, value))
 
 
 def register(dtype: str) -> str:

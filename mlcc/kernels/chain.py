@@ -44,21 +44,13 @@ def _plane(f: Function, spec: Chain, machine: Machine, point: list[Expr], dims: 
     extent = dims[-1]
     rows = dims[0] if len(dims) == 2 else 1
     tile = tile_rows(rows, machine.registers if machine.vector_bits > 32 else 16)
-    done = 0
     most = max(1, min(16, machine.vector_bits // 32))
-    for lanes in (most, *(w for w in (8, 4, 1) if w < most)):
-        count = (extent - done) // lanes
-        if not count:
-            continue
-        a = Arithmetic(f, lanes, machine.fma)
-        with f.loop(0, count) as i:
-            column = f.index(t.Add(t.Mul(i, int32(lanes)), int32(done)))
-            full, rest = divmod(rows, tile)
-            with f.loop(0, full) as r:
-                _tile(f, a, spec, point, f.index(t.Mul(r, int32(tile))) if len(dims) == 2 else None, tile, column)
-            if rest:
-                _tile(f, a, spec, point, int32(full * tile), rest, column)
-        done += count * lanes
+    for a, column in bodies.strips(f, machine.fma, extent, (most, *(w for w in (8, 4, 1) if w < most))):
+        full, rest = divmod(rows, tile)
+        with f.loop(0, full) as r:
+            _tile(f, a, spec, point, f.index(t.Mul(r, int32(tile))) if len(dims) == 2 else None, tile, column)
+        if rest:
+            _tile(f, a, spec, point, int32(full * tile), rest, column)
 
 
 def _tile(f: Function, a: Arithmetic, spec: Chain, point: list[Expr], row: Expr, count: int, column: Expr) -> None:

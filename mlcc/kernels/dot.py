@@ -188,73 +188,53 @@ def _finish(
 ) -> None:
     """+ 0, the body, the store."""
     result = spec.body[-1].dtype if spec.body else spec.dtype
-    heavy = bodies.weight(spec.body) > INLINE_BODY
-    whole = [p for p, a in enumerate(makers) if block.valid[p] == a.lanes == PANEL and bodies.vectorisable(spec.body)]
+    heavy, vectorisable = bodies.weight(spec.body) > INLINE_BODY, bodies.vectorisable(spec.body)
+    whole = [p for p, a in enumerate(makers) if block.valid[p] == a.lanes == PANEL and vectorisable]
     columns = [f.index(t.Add(block.column, int32(PANEL * p)) if p else block.column) for p in range(len(makers))]
-    if not heavy:
+    if whole and heavy:  # one loop over all of their vectors, so that the processor overlaps them
+        _sweep(
+            f,
+            spec,
+            machine,
+            block,
+            [[(makers[p], row[p]) for p in whole] for row in acc],
+            block.column,
+            PANEL * len(whole),
+            [machine.lanes(True)],
+        )
+    elif whole:
         for p in whole:
             for r, point in enumerate(points):
                 at, a = [*point, columns[p]], makers[p]
                 bodies.store(f, a, spec.output, result, at, bodies.run(f, a, spec.body, at, _canonical(f, a, spec, f.load(acc[r][p], 0))))
-    rest = [p for p in range(len(makers)) if p not in whole]
-    if whole and heavy:
-        _sweep(f, spec, machine, block, result, [[_canonical(f, makers[p], spec, f.load(row[p], 0)) for p in whole] for row in acc])
-    for p in rest:
-        _ragged(f, spec, machine, block, result, makers[p], columns[p], block.valid[p], [row[p] for row in acc], heavy)
+    for p, a in enumerate(makers):
+        if p not in whole:
+            lanes = min(a.lanes, machine.lanes(heavy)) if vectorisable else 1
+            widths = [lanes, *((w for w in (8, 4) if w < lanes) if not heavy else ()), 1]
+            _sweep(f, spec, machine, block, [[(a, row[p])] for row in acc], columns[p], block.valid[p], widths)
 
 
-def _row_point(f: Function, spec: Dot, block: Block, r: Expr) -> list[Expr]:
-    return [*block.batch, *(split_index(f, f.index(t.Add(block.row, r)), spec.rows) if spec.rows else [])]
-
-
-def _sweep(f: Function, spec: Dot, machine: Machine, block: Block, result: str, values: list[list[Expr]]) -> None:
-    """A heavy body over the tile's whole panels: one loop over all of its vectors, so that the processor overlaps them."""
-    across, lanes = len(values[0]) * PANEL, machine.lanes(True)
-    scratch = f.local(spec.dtype, across * block.rows)
-    for r, row in enumerate(values):
-        for p, value in enumerate(row):
-            f.store(scratch, r * across + p * PANEL, value, PANEL)
-    a = Arithmetic(f, lanes, machine.fma)
-    with f.loop(0, block.rows) as r:
-        point = _row_point(f, spec, block, r)
-        with f.loop(0, across // lanes) as i:
-            j = f.index(t.Mul(i, int32(lanes)))
-            at = [*point, f.index(t.Add(block.column, j))]
-            value = f.let(f.load(scratch, t.Add(t.Mul(r, int32(across)), j), lanes), a.v(spec.dtype))
-            bodies.store(f, a, spec.output, result, at, bodies.run(f, a, spec.body, at, value))
-
-
-def _ragged(
+def _sweep(
     f: Function,
     spec: Dot,
     machine: Machine,
     block: Block,
-    result: str,
-    a: Arithmetic,
+    acc: list[list[tuple[Arithmetic, Any]]],
     column: Expr,
     valid: int,
-    acc: list[Any],
-    heavy: bool,
+    widths: Sequence[int],
 ) -> None:
-    """A panel that is not whole, or whose body runs one element at a time."""
-    scratch = f.local(spec.dtype, a.lanes * block.rows)
-    for r in range(block.rows):
-        f.store(scratch, r * a.lanes, _canonical(f, a, spec, f.load(acc[r], 0)), a.lanes)
-    lanes = min(a.lanes, machine.lanes(heavy)) if bodies.vectorisable(spec.body) else 1
-    with f.loop(0, block.rows) as r:
-        point = _row_point(f, spec, block, r)
-        done = 0
-        for width in dict.fromkeys((lanes, *((w for w in (8, 4) if w < lanes) if not heavy else ()), 1)):
-            count = (valid - done) // width
-            if not count:
-                continue
-            narrow = Arithmetic(f, width, machine.fma)
-            with f.loop(0, count) as i:
-                j = f.index(t.Add(t.Mul(i, int32(width)), int32(done)))
-                at = [*point, f.index(t.Add(column, j))]
-                value = f.let(f.load(scratch, t.Add(t.Mul(r, int32(a.lanes)), j), width), narrow.v(spec.dtype))
-                bodies.store(f, narrow, spec.output, result, at, bodies.run(f, narrow, spec.body, at, value))
-            done += count * width
+    """The body over some panels of the tile, by way of memory."""
+    pitch = sum(a.lanes for a, _ in acc[0])
+    scratch = f.local(spec.dtype, pitch * block.rows)
+    for r, row in enumerate(acc):
+        for p, (a, cell) in enumerate(row):
+            f.store(scratch, r * pitch + p * PANEL, _canonical(f, a, spec, f.load(cell, 0)), a.lanes)
+
+    def point(r: Expr) -> list[Expr]:
+        return [*block.batch, *(split_index(f, f.index(t.Add(block.row, r)), spec.rows) if spec.rows else [])]
+
+    bodies.sweep(f, machine.fma, spec.body, spec.output, (scratch, pitch, spec.dtype), block.rows, point, column, valid, widths)
 
 
 def _canonical(f: Function, a: Arithmetic, spec: Dot, value: Expr) -> Expr:

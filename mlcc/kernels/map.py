@@ -47,16 +47,10 @@ def emit(spec: Map, machine: Machine) -> Any:
 
 def row(f: Function, machine: Machine, body: Body, output: Access, dtype: str, point: Sequence[Expr], extent: int, lanes: int) -> None:
     """The innermost dimension: vectors, then ever smaller tails."""
-    done = 0
     widths = [lanes] + ([w for w in (8, 4) if w < lanes] if bodies.weight(body) <= HEAVY else []) + [1]
-    for width in dict.fromkeys(widths):
-        count = (extent - done) // width
-        if count:
-            a = Arithmetic(f, width, machine.fma)
-            with f.loop(0, count) as i:
-                at = [*point, f.index(t.Add(t.Mul(i, int32(width)), int32(done)))]
-                bodies.store(f, a, output, dtype, at, bodies.run(f, a, body, at))
-            done += count * width
+    for a, i in bodies.strips(f, machine.fma, extent, widths):
+        at = [*point, i]
+        bodies.store(f, a, output, dtype, at, bodies.run(f, a, body, at))
 
 
 def _flat(f: Function, spec: Map, machine: Machine, lanes: int, dtype: str) -> None:

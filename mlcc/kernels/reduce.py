@@ -131,34 +131,26 @@ def _across(f: Function, spec: Reduce, machine: Machine, point: list[Expr]) -> N
     """Vectors across neighbouring outputs, one accumulator vector for each virtual lane."""
     extent, total = spec.dims[-1], prod(spec.reduced)
     width = LANES.get(spec.dtype, 1)
-    done = 0
-    for lanes in dict.fromkeys((machine.lanes(False), 4, 1)):
-        count = (extent - done) // lanes
-        if not count:
-            continue
-        a = Arithmetic(f, lanes, machine.fma)
-        with f.loop(0, count) as i:
-            column = f.index(t.Add(t.Mul(i, int32(lanes)), int32(done)))
-            acc = f.local(a.v(spec.dtype), width)
+    for a, column in bodies.strips(f, machine.fma, extent, (machine.lanes(False), 4, 1)):
+        acc = f.local(a.v(spec.dtype), width)
 
-            def add(flat: Expr, lane: Expr, first: bool, a: Arithmetic = a, acc: Any = acc, column: Expr = column) -> None:
-                indices = split_index(f, flat, spec.reduced)
-                address = [*point, column, *indices]
-                x = _load(f, a, spec, bodies.load_across(f, a, spec.source, address, len(spec.dims) - 1))
-                f.store(acc, lane, x if first else combine(a, spec.kind, spec.dtype, f.load(acc, lane), x))
+        def add(flat: Expr, lane: Expr, first: bool, a: Arithmetic = a, acc: Any = acc, column: Expr = column) -> None:
+            indices = split_index(f, flat, spec.reduced)
+            address = [*point, column, *indices]
+            x = _load(f, a, spec, bodies.load_across(f, a, spec.source, address, len(spec.dims) - 1))
+            f.store(acc, lane, x if first else combine(a, spec.kind, spec.dtype, f.load(acc, lane), x))
 
-            extremum = spec.kind in ("ReduceMax", "ReduceMin")
-            if not (extremum and 0 < total <= 64):
+        extremum = spec.kind in ("ReduceMax", "ReduceMin")
+        if not (extremum and 0 < total <= 64):
+            for j in range(width):
+                f.store(acc, j, a.const(start_value(spec.kind, spec.dtype), spec.dtype))
+        if total <= 64:
+            for k in range(total):
+                add(int32(k), int32(k % width), extremum and k < width)
+        else:
+            with f.loop(0, total // width) as block:
                 for j in range(width):
-                    f.store(acc, j, a.const(start_value(spec.kind, spec.dtype), spec.dtype))
-            if total <= 64:
-                for k in range(total):
-                    add(int32(k), int32(k % width), extremum and k < width)
-            else:
-                with f.loop(0, total // width) as block:
-                    for j in range(width):
-                        add(f.index(t.Add(t.Mul(block, int32(width)), int32(j))), int32(j), False)
-                for k in range(total - total % width, total):
-                    add(int32(k), int32(k % width), False)
-            _finish(f, a, spec, [*point, column], _tree(f, a, spec, acc, width, max(1, min(total, width))))
-        done += count * lanes
+                    add(f.index(t.Add(t.Mul(block, int32(width)), int32(j))), int32(j), False)
+            for k in range(total - total % width, total):
+                add(int32(k), int32(k % width), False)
+        _finish(f, a, spec, [*point, column], _tree(f, a, spec, acc, width, max(1, min(total, width))))

@@ -146,8 +146,6 @@ class Lowering:
         dims = [out.shape[i] for i in order]
         tables = [tuple(s[i] for i in order) for _, s in steps if s is not None] + [tuple(out.strides[i] for i in order)]
         merged, strides = collapse(dims, tables)
-        if not merged:
-            merged, strides = (1,), [(0,)] * len(tables)
         rest = iter(strides)
         final = tuple(
             replace(step, access=replace(step.access, strides=next(rest))) if s is not None and step.access is not None else step
@@ -161,8 +159,8 @@ class Lowering:
     def fill(self, out: View, number: float | int | bool, value: str, origin: str) -> None:
         if out.dtype == "bfloat16" and isinstance(number, float):
             number = int(np.array(number, DTYPES["bfloat16"]).view(np.uint16))
-        bits = number
-        self.map(out, lambda a: [(Step("const", out.dtype, value=bits), None)], value, origin)
+        step = Step("const", out.dtype, value=number)
+        self.map(out, lambda a: [(step, None)], value, origin)
 
     def materialise(self, view: View, order: Sequence[int], value: str, origin: str) -> View:
         """A contiguous copy of a view with its axes in the given order."""
@@ -367,7 +365,8 @@ class Lowering:
             elif v in self.graph.constants and self.graph.constants[v].size == 1:
                 where[v] = push(Step("const", dtype, value=_scalar(self.graph.constants[v], dtype)))
             elif v in self.gathered:
-                where[v] = push(*self.gather_steps(self.gathered[v], arguments, push))
+                steps.extend(self.gather_steps(self.gathered[v], arguments, len(steps)))
+                where[v] = len(steps) - 1
             else:
                 view = self.view(v).expand(shape)
                 where[v] = push(Step("load", dtype, access=Access(arguments.view(view), ())), view.strides)
@@ -382,13 +381,12 @@ class Lowering:
             push(Step("Half", "bfloat16", (operand(group.sink.outputs[0]),)))
         return steps
 
-    def gather_steps(
-        self, g: Gathered, arguments: Arguments, push: Callable[[Step, tuple[int, ...] | None], int]
-    ) -> tuple[Step, tuple[int, ...]]:
-        """Pushes the loads of a gather's indices; returns the gather itself and its strides."""
-        loaded = tuple(push(Step("load", v.dtype, access=Access(arguments.view(v), ())), v.strides) for v, _, _ in g.indices)
+    def gather_steps(self, g: Gathered, arguments: Arguments, at: int) -> list[tuple[Step, tuple[int, ...] | None]]:
+        """The loads of a gather's indices, then the gather, as steps from number `at` on, with their strides."""
+        loads = [(Step("load", v.dtype, access=Access(arguments.view(v), ())), v.strides) for v, _, _ in g.indices]
         terms = tuple((stride, extent) for _, stride, extent in g.indices)
-        return Step("gather", g.data.dtype, loaded, Access(arguments.view(g.data), ()), terms=terms), g.strides
+        indices = tuple(range(at, at + len(loads)))
+        return [*loads, (Step("gather", g.data.dtype, indices, Access(arguments.view(g.data), ()), terms=terms), g.strides)]
 
     def reader(self, value: str) -> Group | None:
         """The one group that reads a value; None where there are several, or the value must lie somewhere for other reasons."""

@@ -61,10 +61,6 @@ def dot(
     tables = [a.strides, out.strides, *([init.strides] if init is not None else []), *loads]
     row_dims, row_strides = collapse([out.shape[i] for i in rows], [[t[i] for i in rows] for t in tables])
     k_dims, (k_strides,) = collapse([n for n, _ in k], [[st for _, st in k]])
-    if not k_dims:
-        k_dims, k_strides = (1,), (0,)
-    if not row_dims:
-        row_dims, row_strides = (1,), [(0,) for _ in tables]
 
     def place(i: int, last: int) -> tuple[int, ...]:
         return (*(tables[i][x] for x in batch), *row_strides[i], last)
@@ -110,10 +106,6 @@ def block_dot(
     tables = [a.strides, out.strides, *(st for _, st in steps if st is not None)]
     row_dims, row_strides = collapse([out.shape[i] for i in rows], [[t[i] for i in rows] for t in tables])
     k_dims, (k_strides,) = collapse([n for n, _ in k], [[st for _, st in k]])
-    if not k_dims:
-        k_dims, k_strides = (1,), (0,)
-    if not row_dims:
-        row_dims, row_strides = (1,), [(0,) for _ in tables]
     index = iter(range(2, len(tables)))
 
     def place(i: int) -> tuple[int, ...]:
@@ -325,13 +317,9 @@ def _depthwise(
         *loads,
     ]
     merged, strides = collapse(dims, tables)
-    if not merged:
-        merged, strides = (1,), [(0,) for _ in tables]
     counts = [n for n, _ in taps]
     w_steps = [channels * st for st in row_major(counts)]
     reduced, (x_taps, w_taps) = collapse(counts, [[st for _, st in taps], w_steps])
-    if not reduced:
-        reduced, x_taps, w_taps = (1,), (0,), (0,)
     rest = iter(strides[3 + (bias is not None) :])
     body = finish_body(steps, lambda _: next(rest))
     spec = Chain(

@@ -77,16 +77,9 @@ def _gather_map(
     s.views[value] = out
 
     def body(a: Arguments) -> list[tuple[Step, tuple[int, ...] | None]]:
-        steps: list[tuple[Step, tuple[int, ...] | None]] = []
-
-        def push(step: Step, strides: tuple[int, ...] | None = None) -> int:
-            steps.append((step, strides))
-            return len(steps) - 1
-
-        found = push(*s.gather_steps(Gathered(data, strides, tuple(indices), tuple(order), ()), a, push))
-        if out.dtype == "bfloat16" and data.dtype == "float32":
-            push(Step("Half", "bfloat16", (found,)))
-        return steps
+        steps = s.gather_steps(Gathered(data, strides, tuple(indices), tuple(order), ()), a, 0)
+        half = [(Step("Half", "bfloat16", (len(steps) - 1,)), None)] if out.dtype == "bfloat16" and data.dtype == "float32" else []
+        return [*steps, *half]
 
     s.map(out, body, value, origin)
 

@@ -45,11 +45,7 @@ def _call(s: Lowering, group: Group, origin: str, kind: str, out: View, kept: Vi
         *(tuple(st[i] for i in order) for _, st in steps if st is not None),
     ]
     dims, merged = collapse([out.shape[i] for i in order], tables)
-    if not dims:
-        dims, merged = (1,), [(0,) for _ in tables]
     reduced, (inner,) = collapse([n for n, _ in window], [[st for _, st in window]])
-    if not reduced:
-        reduced, inner = (1,), (0,)
     rest = iter(merged[2:])
     body = finish_body(steps, lambda _: next(rest))
     spec = Reduce(

@@ -33,7 +33,7 @@ def multiply_adds(program: Program) -> int:
 
 def _cost(program: Program, call: KernelCall, spec: Kernel) -> StepCost:
     macs, touched = 0, [0] * len(call.arguments)
-    for access, dims in _accesses(spec):
+    for access, dims in accesses(spec):
         live = prod(n for n, s in zip(dims, access.strides) if s)
         touched[access.arg] = max(touched[access.arg], live)
     match spec:
@@ -57,7 +57,7 @@ def _cost(program: Program, call: KernelCall, spec: Kernel) -> StepCost:
     return StepCost(call.origin, type(spec).__name__, shape, macs, moved)
 
 
-def _accesses(spec: Kernel) -> list[tuple[Access, tuple[int, ...]]]:
+def accesses(spec: Kernel) -> list[tuple[Access, tuple[int, ...]]]:
     """Every access with the dimensions that its strides run over."""
     match spec:
         case Map():

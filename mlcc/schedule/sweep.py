@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlcc.graph.core import DTYPES
-from mlcc.program.kernel import Access, Kernel, Map, Reduce
+from mlcc.program.kernel import Map, Reduce
 from mlcc.program.program import KernelCall, Program
+from mlcc.program.statistics import accesses
 from mlcc.schedule.machine import Machine
 from mlcc.schedule.tiles import tasks
 
@@ -66,22 +67,13 @@ def _rows(program: Program, call: KernelCall, machine: Machine) -> int:
     return spec.dims[0] if tasks(spec, machine) == spec.dims[0] else 0
 
 
-def _accesses(spec: Kernel) -> list[tuple[Access, tuple[int, ...]]] | None:
-    assert isinstance(spec, Map | Reduce)
-    if any(s.op == "gather" for s in spec.body):
-        return None
-    loads = [(s.access, spec.dims) for s in spec.body if s.access is not None]
-    source = [(spec.source, (*spec.dims, *spec.reduced))] if isinstance(spec, Reduce) else []
-    return [*source, *loads, (spec.output, spec.dims)]
-
-
 def _touches(program: Program, call: KernelCall) -> list[_Touch] | None:
+    """What a call reads and writes, or None where loaded indices decide."""
     spec = program.kernels[call.kernel]
-    accesses = _accesses(spec)
-    if accesses is None:
+    if isinstance(spec, Map | Reduce) and any(step.op == "gather" for step in spec.body):
         return None
     found = []
-    for access, dims in accesses:
+    for access, dims in accesses(spec):
         argument = call.arguments[access.arg]
         low = high = argument.offset + access.offset
         for n, s in list(zip(dims, access.strides))[1:]:

@@ -55,8 +55,7 @@ def dot_tiles(spec: Dot, machine: Machine) -> list[Tile]:
             if p > STREAMS and 64 * p * prod(spec.k) > machine.l1_kib << 10:
                 cost *= 1.0 + 0.04 * (p - STREAMS)
             found.append((cost, r, p))
-    best = sorted(found, key=lambda f: (f[0], found.index(f)))
-    return [_tile(r, p, m, len(widths)) for _, r, p in best]
+    return [_tile(r, p, m, len(widths)) for _, r, p in sorted(found, key=lambda f: f[0])]
 
 
 def _step_cost(rows: int, cols: int, vectors: int) -> float:
