@@ -73,9 +73,6 @@ class Backend(Protocol):
 
     def compile(self, sources: Sources, target: Target, options: CompileOptions) -> Binaries: ...
 
-    def environment(self, target: Target) -> str | None:
-        """What would run the target here ("native", an emulator and its version), or None."""
-
     def runner(self, binaries: Binaries, target: Target, program: Program) -> Runner | None:
         """None where nothing here can run the target."""
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import sys
-import tarfile
 import time
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +20,7 @@ from mlcc.artifact.keys import SigningKey, signing_key
 from mlcc.cache.code import code_digest
 from mlcc.cache.store import Store, cache_folder, key_of
 from mlcc.error import Error
+from mlcc.names import identifier
 from mlcc.target import Target, fitted, runs_here
 from mlcc.target import load as load_target
 
@@ -54,8 +53,8 @@ class Built:
     """One target's result, as kept in the cache."""
 
     summary: dict[str, Any]
-    files: dict[str, bytes]
-    layout: dict[str, bytes]
+    files: Mapping[str, bytes | memoryview]
+    layout: Mapping[str, bytes | memoryview]
 
 
 def build(
@@ -122,8 +121,6 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
 
 def model_name(path: Path) -> str:
     """A C identifier from the file's name: what the library and its functions are called."""
-    from mlcc_backends.cpu.emit import identifier
-
     return identifier(path.name.split(".onnx")[0] if path.name.endswith(".onnx") else path.stem)
 
 
@@ -358,10 +355,10 @@ def _write_comparison(folder: Path, name: str, comparison: dict[str, Any], artif
 
 
 def _key(request: Request, model_digest: str, target: Target, key: SigningKey, name: str) -> str:
+    from mlcc.conformance.emulator import environment
     from mlcc.target import cpu_flags
-    from mlcc_backends import interface
 
-    runs = interface.load(target.backend).environment(target)
+    runs = environment(target)
     parts = {
         "code": code_digest(),
         "model": model_digest,
@@ -386,31 +383,23 @@ def _cached(store: Store | None, request: Request, model_digest: str, target: Ta
 
 
 def _freeze_built(built: Built) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, body in {
-            "summary": json.dumps(built.summary).encode(),
-            **{f"f/{n}": b for n, b in built.files.items()},
-            **{f"l/{n}": b for n, b in built.layout.items()},
-        }.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(body)
-            archive.addfile(info, io.BytesIO(body))
-    return out.getvalue()
+    """One blob: the length of a JSON header, the header (summary; names and sizes), the files one after the other."""
+    groups = {"files": built.files, "layout": built.layout}
+    sizes = {g: {n: len(body) for n, body in files.items()} for g, files in groups.items()}
+    header = json.dumps({"summary": built.summary, **sizes}).encode()
+    return b"".join([len(header).to_bytes(8, "little"), header, *(body for files in groups.values() for body in files.values())])
 
 
-def _thaw_built(body: bytes) -> Built:
-    parts: dict[str, bytes] = {}
-    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
-        for member in archive:
-            handle = archive.extractfile(member)
-            assert handle is not None
-            parts[member.name] = handle.read()
-    return Built(
-        json.loads(parts["summary"]),
-        {n[2:]: b for n, b in parts.items() if n.startswith("f/")},
-        {n[2:]: b for n, b in parts.items() if n.startswith("l/")},
-    )
+def _thaw_built(body: memoryview) -> Built:
+    """The blob's parts as views: nothing is copied."""
+    at = 8 + int.from_bytes(body[:8], "little")
+    header = json.loads(bytes(body[8:at]))
+    groups: dict[str, dict[str, memoryview]] = {"files": {}, "layout": {}}
+    for group, found in groups.items():
+        for name, size in header[group].items():
+            found[name] = body[at : at + size]
+            at += size
+    return Built(header["summary"], groups["files"], groups["layout"])
 
 
 class _CallableModule(types.ModuleType):

@@ -2,6 +2,6 @@
 
 from mlcc_backends.cpu.compile import compile
 from mlcc_backends.cpu.emit import emit
-from mlcc_backends.cpu.run import environment, execute, runner
+from mlcc_backends.cpu.run import execute, runner
 
-__all__ = ["compile", "emit", "environment", "execute", "runner"]
+__all__ = ["compile", "emit", "execute", "runner"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -13,6 +12,7 @@ import jinja2
 
 from mlcc.graph.core import DTYPES, TensorType, to_bytes
 from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden
+from mlcc.names import identifier, unique
 from mlcc.program.memory import aligned
 from mlcc.program.program import Argument, Program
 from mlcc.schedule.sweep import Sweep, sweeps
@@ -30,24 +30,6 @@ C_TYPES = {
 }
 KINDS = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 3, "bool": 4}  # how the self-test makes and digests elements; 5: integers
 SERIAL_WORK = 150_000  # operations below which waking threads costs more than it saves
-
-
-def identifier(name: str) -> str:
-    """A C identifier close to a model's or tensor's name."""
-    text = re.sub(r"\W", "_", name)
-    return text if text and not text[0].isdigit() else f"m_{text}"
-
-
-def unique(names: Sequence[str]) -> list[str]:
-    """Identifiers for names, told apart where they collide."""
-    found: list[str] = []
-    for n in names:
-        base = text = identifier(n)
-        count = 2
-        while text in found:
-            text, count = f"{base}_{count}", count + 1
-        found.append(text)
-    return found
 
 
 @cache

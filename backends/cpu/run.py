@@ -2,50 +2,21 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mlcc.conformance.emulator import command
 from mlcc.error import Error
 from mlcc.graph.core import ByteOrder, from_bytes, to_bytes
 from mlcc.program.program import Program
-from mlcc.target import Target, runs_here
+from mlcc.target import Target
 from mlcc_backends.cpu.compile import FLAGS, compiler, run
 from mlcc_backends.interface import Binaries, CompileOptions
-
-WASI = """
-const { WASI } = require('node:wasi'); const fs = require('node:fs');
-const wasi = new WASI({ version: 'preview1', args: ['test', ...process.argv.slice(1)], preopens: { '/': '/' }, returnOnExit: true });
-WebAssembly.instantiate(fs.readFileSync(process.env.MLCC_WASM), wasi.getImportObject()).then(({ instance }) => process.exit(wasi.start(instance)));
-"""
-
-
-def command(target: Target) -> tuple[list[str], str] | None:
-    """(what to put before the test program, how the report names it), or None where nothing here runs the target."""
-    if not target.emulated_only and runs_here(target):
-        return [], "native"
-    if not target.emulator:
-        return None
-    tool, *rest = target.emulator
-    if tool == "node-wasi":
-        node = shutil.which("node")
-        return ([node, "--no-warnings", "-e", WASI, "--"], f"node {_version(node)}") if node else None
-    found = shutil.which(tool) or shutil.which(tool.removesuffix("-static"))
-    return ([found, *rest], f"{tool.removesuffix('-static')} {_version(found)}") if found else None
-
-
-@cache
-def _version(tool: str) -> str:
-    text = subprocess.run([tool, "--version"], capture_output=True, text=True).stdout
-    found = re.search(r"\d+\.\d+(\.\d+)?", text)
-    return found.group(0) if found else "?"
 
 
 def execute_program(path: Path, prefix: Sequence[str], environment: str, arguments: Sequence[str], name: str) -> str:
@@ -90,12 +61,6 @@ def runner(binaries: Binaries, target: Target, program: Program) -> ProcessRunne
     """A runner, or None where no CPU or emulator here runs the target."""
     found = command(target)
     return ProcessRunner(binaries, program, *found, target.endianness == "big") if found else None
-
-
-def environment(target: Target) -> str | None:
-    """What would run the target here, or None."""
-    found = command(target)
-    return found[1] if found else None
 
 
 def byte_order(target: Target) -> ByteOrder:

@@ -16,7 +16,7 @@ def write_error(e: OSError, where: Path) -> Error:
     return Error("usage", f"cannot write: {e.strerror or e}", str(where), hint)
 
 
-def folder(files: Mapping[str, bytes], place: Path) -> None:
+def folder(files: Mapping[str, bytes | memoryview], place: Path) -> None:
     """Replace `place` by a folder of these files. Raises Error(usage) where that is impossible; leaves nothing half-written."""
     temporary: Path | None = None
     try:

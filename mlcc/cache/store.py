@@ -39,9 +39,9 @@ class Store:
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key[2:]
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str) -> memoryview | None:
         try:
-            raw = self._path(key).read_bytes()
+            raw = memoryview(self._path(key).read_bytes())
         except OSError:
             return None
         digest, body = raw[:32], raw[32:]

@@ -12,13 +12,13 @@ from mlcc.cli.output import json_option, print_json, table
 @json_option
 def command(name: str | None, as_json: bool) -> None:
     """List the targets, or describe NAME: what it compiles for and what runs it here."""
+    from mlcc.conformance.emulator import environment
     from mlcc.target import load, names
-    from mlcc_backends import interface
 
     chosen = [load(name)] if name else [load(n) for n in names()]
     rows = []
     for t in chosen:
-        found = interface.load(t.backend).environment(t)
+        found = environment(t)
         rows.append(
             {
                 "name": t.name,

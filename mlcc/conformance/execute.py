@@ -15,12 +15,12 @@ def execute(
     artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], threads: int = 1, variant: str | None = None
 ) -> tuple[dict[str, np.ndarray], str]:
     """(outputs, what ran them)."""
+    from mlcc.conformance import emulator
     from mlcc.target import load
     from mlcc_backends import interface
 
     target = load(about["target"])
-    backend = interface.load(target.backend)
-    environment = backend.environment(target)
+    environment = emulator.environment(target)
     if environment is None:
         hint = f"install {target.emulator[0]}" if target.emulator else "run it on such a machine"
         raise Error("unsupported", f"nothing here runs {target.name}", str(artifact), hint)
@@ -28,4 +28,4 @@ def execute(
         from mlcc.runtime import Model
 
         return Model(artifact, threads, variant)(feed), environment
-    return backend.execute(artifact, about, feed, target), environment
+    return interface.load(target.backend).execute(artifact, about, feed, target), environment

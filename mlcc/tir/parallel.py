@@ -43,7 +43,7 @@ def compile_all(
         if body is None:
             missing.append((key, job))
         else:
-            found[job[0]] = body
+            found[job[0]] = bytes(body)
     keys = {job[0]: key for key, job in missing}
     total, done = len(missing), 0
 

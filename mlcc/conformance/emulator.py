@@ -1,0 +1,43 @@
+"""What runs a target here: this machine's CPU, or the emulator that the target's TOML names."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from functools import cache
+
+from mlcc.target import Target, runs_here
+
+WASI = """
+const { WASI } = require('node:wasi'); const fs = require('node:fs');
+const wasi = new WASI({ version: 'preview1', args: ['test', ...process.argv.slice(1)], preopens: { '/': '/' }, returnOnExit: true });
+WebAssembly.instantiate(fs.readFileSync(process.env.MLCC_WASM), wasi.getImportObject()).then(({ instance }) => process.exit(wasi.start(instance)));
+"""
+
+
+def command(target: Target) -> tuple[list[str], str] | None:
+    """(what to put before the test program, how the report names it), or None where nothing here runs the target."""
+    if not target.emulated_only and runs_here(target):
+        return [], "native"
+    if not target.emulator:
+        return None
+    tool, *rest = target.emulator
+    if tool == "node-wasi":
+        node = shutil.which("node")
+        return ([node, "--no-warnings", "-e", WASI, "--"], f"node {_version(node)}") if node else None
+    found = shutil.which(tool) or shutil.which(tool.removesuffix("-static"))
+    return ([found, *rest], f"{tool.removesuffix('-static')} {_version(found)}") if found else None
+
+
+@cache
+def _version(tool: str) -> str:
+    text = subprocess.run([tool, "--version"], capture_output=True, text=True).stdout
+    found = re.search(r"\d+\.\d+(\.\d+)?", text)
+    return found.group(0) if found else "?"
+
+
+def environment(target: Target) -> str | None:
+    """What would run the target here, or None."""
+    found = command(target)
+    return found[1] if found else None
