@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcc.kernels import block, chain, dot, map, reduce, scan
-from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Reduce, Scan, Scatter
+from mlcc.kernels import block, chain, dot, map, nest, reduce, scan
+from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter
 from mlcc.schedule.machine import Machine
 
 
@@ -22,6 +22,8 @@ def emit(spec: Kernel, machine: Machine) -> Any:
             return dot.emit(spec, machine)
         case BlockDot():
             return block.emit(spec, machine)
+        case Nest():
+            return nest.emit(spec, machine)
         case Scan():
             return scan.emit(spec, machine)
         case Scatter():

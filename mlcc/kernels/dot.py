@@ -39,6 +39,12 @@ class Block:
 
 def emit(spec: Dot, machine: Machine) -> Any:
     f = Function(spec.arguments)
+    write(f, spec, machine)
+    return f.finish()
+
+
+def write(f: Function, spec: Dot, machine: Machine) -> None:
+    """Tasks f.begin to f.end."""
     tile = dot_tile(spec, machine)
     with f.loop(f.begin, t.Sub(f.end, f.begin)) as task:
         *batch, column_tile, row_tile = split_index(f, task, (*spec.batch, tile.column_tiles, tile.row_tiles))
@@ -60,7 +66,6 @@ def emit(spec: Dot, machine: Machine) -> Any:
                 else:
                     with f.when(conditions[0] if len(conditions) == 1 else t.And(*conditions)):
                         _block(f, spec, machine, block)
-    return f.finish()
 
 
 def _column_cuts(columns: int, per_tile: int, tiles: int, column_tile: Expr) -> list[tuple[tuple[int, ...], tuple[int, ...], Expr | None]]:

@@ -31,18 +31,20 @@ def split_index(f: Function, flat: Expr, dims: Sequence[int]) -> list[Expr]:
 
 def emit(spec: Map, machine: Machine) -> Any:
     f = Function(spec.arguments)
-    lanes = machine.lanes(bodies.weight(spec.body) > HEAVY) if bodies.vectorisable(spec.body) else 1
-    dtype = spec.body[-1].dtype
     if len(spec.dims) == 1:
-        _flat(f, spec, machine, lanes, dtype)
-        return f.finish()
-    outer = outer_dims(spec.dims, 1)
+        _flat(f, spec, machine)
+    else:
+        write(f, spec, machine, outer_dims(spec.dims, 1))
+    return f.finish()
+
+
+def write(f: Function, spec: Map, machine: Machine, outer: int) -> None:
+    """Tasks f.begin to f.end, numbered over the `outer` first dimensions."""
     with f.loop(f.begin, t.Sub(f.end, f.begin)) as task, ExitStack() as stack:
         point = split_index(f, task, spec.dims[:outer])
         for n in spec.dims[outer:-1]:
             point.append(stack.enter_context(f.loop(0, n)))
-        row(f, machine, spec.body, spec.output, dtype, point, spec.dims[-1], lanes)
-    return f.finish()
+        row(f, machine, spec.body, spec.output, spec.body[-1].dtype, point, spec.dims[-1], _lanes(spec, machine))
 
 
 def row(f: Function, machine: Machine, body: Body, output: Access, dtype: str, point: Sequence[Expr], extent: int, lanes: int) -> None:
@@ -53,8 +55,13 @@ def row(f: Function, machine: Machine, body: Body, output: Access, dtype: str, p
         bodies.store(f, a, output, dtype, at, bodies.run(f, a, body, at))
 
 
-def _flat(f: Function, spec: Map, machine: Machine, lanes: int, dtype: str) -> None:
+def _lanes(spec: Map, machine: Machine) -> int:
+    return machine.lanes(bodies.weight(spec.body) > HEAVY) if bodies.vectorisable(spec.body) else 1
+
+
+def _flat(f: Function, spec: Map, machine: Machine) -> None:
     """One dimension: a task takes a chunk, the last one what is left."""
+    lanes, dtype = _lanes(spec, machine), spec.body[-1].dtype
     extent = spec.dims[0]
     with f.loop(f.begin, t.Sub(f.end, f.begin)) as task:
         start = f.index(t.Mul(task, int32(MAP_CHUNK)))

@@ -44,8 +44,13 @@ def combine(a: Arithmetic, kind: str, dtype: str, x: Expr, y: Expr) -> Expr:
 
 def emit(spec: Reduce, machine: Machine) -> Any:
     f = Function(spec.arguments)
+    write(f, spec, machine, outer_dims(spec.dims, 1 if reduce_across(spec) else 0))
+    return f.finish()
+
+
+def write(f: Function, spec: Reduce, machine: Machine, outer: int) -> None:
+    """Tasks f.begin to f.end, numbered over the `outer` first dimensions."""
     across = reduce_across(spec)
-    outer = outer_dims(spec.dims, 1 if across else 0)
     inner = spec.dims[outer:-1] if across else spec.dims[outer:]
     with f.loop(f.begin, t.Sub(f.end, f.begin)) as task, ExitStack() as stack:
         point = split_index(f, task, spec.dims[:outer])
@@ -55,7 +60,6 @@ def emit(spec: Reduce, machine: Machine) -> Any:
             _across(f, spec, machine, point)
         else:
             _along(f, spec, machine, point)
-    return f.finish()
 
 
 def _tree(f: Function, a: Arithmetic, spec: Reduce, lanes: Any, count: int, used: int) -> Expr:

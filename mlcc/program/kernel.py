@@ -146,7 +146,21 @@ class Scatter:
     output: Access
 
 
-Kernel = Map | Reduce | Chain | Dot | BlockDot | Scan | Scatter
+@dataclass(frozen=True)
+class Nest:
+    """Kernels in turn for each point of `outer`, with memory of their own in between.
+
+    A stage is a kernel whose first dimensions are `outer`, and where its arguments come from: argument n, or for −1 − n local n
+    (element type, elements), which all points of `outer` use anew.
+    """
+
+    arguments: tuple[str, ...]
+    locals: tuple[tuple[str, int], ...]
+    outer: tuple[int, ...]
+    stages: tuple[tuple[Kernel, tuple[int, ...]], ...]
+
+
+Kernel = Map | Reduce | Chain | Dot | BlockDot | Scan | Scatter | Nest
 PANEL = 16
 
 

@@ -15,6 +15,7 @@ from mlcc.program import memory
 from mlcc.program.fusion import Group, fuse
 from mlcc.program.halves import bfloat16_values
 from mlcc.program.kernel import Access, Body, Kernel, Map, Step, storage
+from mlcc.program.nest import nested
 from mlcc.program.program import Argument, Buffer, KernelCall, Layout, Program, lifetimes
 from mlcc.program.view import View, channels_last, collapse, order_of, ordered, row_major
 
@@ -401,6 +402,7 @@ class Lowering:
                 self.view(v)
             if not any(b == f"out.{v}" for b in self.buffers):
                 self._deliver(v, v)
+        self.calls = nested(self.calls, self.kernels, self.buffers)
         alive = lifetimes(tuple(self.calls))
         spans = [memory.Span(b.name, b.nbytes, *alive[b.name]) for b in self.buffers.values() if b.place == "arena" and b.name in alive]
         spans = memory.linger(spans, len(self.calls))

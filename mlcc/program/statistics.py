@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from mlcc.graph.core import DTYPES
-from mlcc.program.kernel import Access, BlockDot, Chain, Dot, Kernel, Map, Reduce, Scan, Scatter
+from mlcc.program.kernel import Access, BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter
 from mlcc.program.program import KernelCall, Program
 
 
@@ -32,29 +32,61 @@ def multiply_adds(program: Program) -> int:
 
 
 def _cost(program: Program, call: KernelCall, spec: Kernel) -> StepCost:
-    macs, touched = 0, [0] * len(call.arguments)
+    touched, size = _touched(spec), [DTYPES[program.buffers[a.buffer].dtype].itemsize for a in call.arguments]
+    moved = sum(min(n, program.buffers[a.buffer].elements) * s for n, s, a in zip(touched, size, call.arguments))
+    return StepCost(call.origin, type(spec).__name__, _shape(spec), _multiply_adds(spec), moved)
+
+
+def _multiply_adds(spec: Kernel) -> int:
+    match spec:
+        case Dot():
+            return prod(spec.batch) * prod(spec.rows) * prod(spec.k) * spec.columns
+        case BlockDot():
+            return prod(spec.rows) * prod(spec.k) * spec.columns
+        case Chain():
+            return prod(spec.dims) * prod(spec.reduced)
+        case Nest():
+            return sum(_multiply_adds(stage) for stage, _ in spec.stages)
+    return 0
+
+
+def _touched(spec: Kernel) -> list[int]:
+    """Elements of each argument that a kernel must read or write at least."""
+    touched = [0] * len(spec.arguments)
+    if isinstance(spec, Nest):
+        for stage, sources in spec.stages:
+            for n, source in zip(_touched(stage), sources):
+                if source >= 0:
+                    touched[source] = max(touched[source], n)
+        return touched
     for access, dims in accesses(spec):
         live = prod(n for n, s in zip(dims, access.strides) if s)
         touched[access.arg] = max(touched[access.arg], live)
+    if isinstance(spec, Dot):
+        touched[spec.b.arg] = prod(n for n, s in zip(spec.batch, spec.b.strides) if s) * prod(spec.k) * spec.columns
+    if isinstance(spec, BlockDot):
+        touched[spec.b] = prod(spec.k) * spec.columns // 2
+    return touched
+
+
+def _shape(spec: Kernel) -> str:
+    """How a profile names the kernel's size."""
+
+    def x(*dims: int) -> str:
+        return "x".join(map(str, dims))
+
     match spec:
         case Dot():
-            macs = prod(spec.batch) * prod(spec.rows) * prod(spec.k) * spec.columns
-            touched[spec.b.arg] = prod(spec.batch) * prod(spec.k) * spec.columns
-            shape = f"{'x'.join(map(str, (*spec.batch, *spec.rows)))} · {'x'.join(map(str, spec.k))} · {spec.columns}"
+            return f"{x(*spec.batch, *spec.rows)} · {x(*spec.k)} · {spec.columns}"
         case BlockDot():
-            macs = prod(spec.rows) * prod(spec.k) * spec.columns
-            touched[spec.b] = prod(spec.k) * spec.columns // 2
-            shape = f"{'x'.join(map(str, spec.rows))} · {'x'.join(map(str, spec.k))} · {spec.columns} bf16"
+            return f"{x(*spec.rows)} · {x(*spec.k)} · {spec.columns} bf16"
         case Chain():
-            macs = prod(spec.dims) * prod(spec.reduced)
-            shape = f"{'x'.join(map(str, spec.dims))} · {'x'.join(map(str, spec.reduced))}"
+            return f"{x(*spec.dims)} · {x(*spec.reduced)}"
         case Reduce():
-            shape = f"{'x'.join(map(str, spec.dims))} ← {'x'.join(map(str, spec.reduced))}"
-        case _:
-            shape = "x".join(map(str, spec.dims))
-    size = [DTYPES[program.buffers[a.buffer].dtype].itemsize for a in call.arguments]
-    moved = sum(min(n, program.buffers[a.buffer].elements) * s for n, s, a in zip(touched, size, call.arguments))
-    return StepCost(call.origin, type(spec).__name__, shape, macs, moved)
+            return f"{x(*spec.dims)} ← {x(*spec.reduced)}"
+        case Nest():
+            return " → ".join(_shape(stage) for stage, _ in spec.stages if isinstance(stage, Dot))
+    return x(*spec.dims)
 
 
 def accesses(spec: Kernel) -> list[tuple[Access, tuple[int, ...]]]:
@@ -82,6 +114,8 @@ def accesses(spec: Kernel) -> list[tuple[Access, tuple[int, ...]]]:
             return [(a, dims) for a in (spec.source, spec.output, *([spec.second] if spec.second else []))]
         case Scatter():
             return [(a, spec.dims) for a in (*spec.indices, spec.updates, spec.output)]
+        case Nest():
+            raise TypeError("a nest's accesses are its stages'")
     return [(a, dims) for a in (*own, *_loads(spec))]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Reduce, Scan, Scatter, panels
+from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter, panels
 from mlcc.schedule.machine import Machine
 
 STREAMS = 4  # panels that the prefetchers follow at once where they come from beyond the first cache
@@ -97,6 +97,8 @@ def tasks(spec: Kernel, machine: Machine) -> int:
             return prod(spec.dims)
         case Scatter():
             return 1
+        case Nest():
+            return prod(spec.outer)
 
 
 CHUNK_PAIRS = 32  # pairs of panels that one task of a block dot takes
@@ -141,3 +143,5 @@ def work(spec: Kernel) -> int:
             return prod(spec.dims) * spec.extent * 4
         case Scatter():
             return prod(spec.dims)
+        case Nest():
+            return sum(work(stage) for stage, _ in spec.stages)

@@ -106,6 +106,14 @@ class Function:
         body = sequence(self._scopes.pop())
         self.emit(t.IfThenElse(condition, body, None))
 
+    @contextmanager
+    def stage(self, buffers: Sequence[Any], begin: Expr, end: Expr) -> Iterator[None]:
+        """Write a part that has pointers and a task range of its own."""
+        outside = self.buffers, self.begin, self.end
+        self.buffers, self.begin, self.end = list(buffers), begin, end
+        yield
+        self.buffers, self.begin, self.end = outside
+
     def finish(self) -> Any:
         return t.PrimFunc([self.begin, self.end, *self.pointers], sequence(self._scopes[0]))
 

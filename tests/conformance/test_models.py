@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks.corpus import MODELS, fetch
+from mlcc.conformance.emulator import environment
 from mlcc.target import load, names
-from mlcc_backends.cpu import environment
 from tests.conftest import Mlcc
 
 ALL = [n for n in names() if n != "native"]

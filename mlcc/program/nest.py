@@ -1,0 +1,228 @@
+"""Attention without materialised scores: product, softmax and product become one kernel that works on a few rows at a time.
+
+Exact, since nothing of one row depends on another: each kernel of the run keeps its order, and only what lies between them moves from
+the arena to memory of the kernel's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+from mlcc.program.kernel import Access, Body, Dot, Kernel, Map, Nest, Reduce
+from mlcc.program.program import Argument, Buffer, KernelCall
+
+ROWS = (24, 20, 16, 12, 10, 8, 6, 4)  # that a kernel takes at a time, best first
+CACHED, LARGEST = 32 << 10, 64 << 10  # bytes of its own memory: what suits a first-level cache, and what a small thread's stack bears
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Calls from a product to the product that reads its softmax, in order, and those in between that have nothing to do with them."""
+
+    inside: tuple[int, ...]
+    outside: tuple[int, ...]
+    private: frozenset[str]
+
+
+def nested(calls: Sequence[KernelCall], kernels: dict[str, Kernel], buffers: Mapping[str, Buffer]) -> list[KernelCall]:
+    """The calls with each attention as one; its kernels are added to `kernels`."""
+    found: list[KernelCall] = []
+    last = {a.buffer: i for i, c in enumerate(calls) for a in c.arguments}
+    at = 0
+    while at < len(calls):
+        run = _run(calls, kernels, buffers, last, at)
+        fused = _fuse([calls[i] for i in run.inside], kernels, run.private, buffers) if run else None
+        if run and fused:
+            found += [calls[i] for i in run.outside]
+            for spec, call in fused:
+                name = f"nest_{hashlib.sha256(repr(spec).encode()).hexdigest()[:16]}"
+                kernels[name] = spec
+                found.append(replace(call, kernel=name))
+            at = max(run.inside) + 1
+        else:
+            found.append(calls[at])
+            at += 1
+    return found
+
+
+def _run(
+    calls: Sequence[KernelCall], kernels: Mapping[str, Kernel], buffers: Mapping[str, Buffer], last: Mapping[str, int], first: int
+) -> _Run | None:
+    """The run that starts with call `first`, if it ends in a product and nothing else ever reads what lies between."""
+    if not isinstance(kernels[calls[first].kernel], Dot):
+        return None
+    inside, outside = [first], []
+    own, read = _written(calls[first]), {a.buffer for a in calls[first].arguments}
+    for i in range(first + 1, len(calls)):
+        call, touched = calls[i], {a.buffer for a in calls[i].arguments}
+        if not touched & own:
+            if _written(call) & read:
+                return None
+            outside.append(i)
+            continue
+        spec = kernels[call.kernel]
+        inside.append(i)
+        if isinstance(spec, Dot):
+            private = own - _written(call)
+            stays = all(buffers[b].place == "arena" and last[b] <= i for b in private)
+            reduces = any(isinstance(kernels[calls[j].kernel], Reduce) for j in inside)
+            return _Run(tuple(inside), tuple(outside), frozenset(private)) if stays and reduces and not _written(call) & own else None
+        if not isinstance(spec, Map | Reduce):
+            return None
+        own, read = own | _written(call), read | touched
+    return None
+
+
+def _written(call: KernelCall) -> set[str]:
+    return {call.arguments[i].buffer for i in call.writes}
+
+
+def _fuse(
+    run: Sequence[KernelCall], kernels: Mapping[str, Kernel], private: frozenset[str], buffers: Mapping[str, Buffer]
+) -> list[tuple[Nest, KernelCall]] | None:
+    """One nest for the rows that divide evenly, one for the rest."""
+    first = kernels[run[0].kernel]
+    assert isinstance(first, Dot)
+    if len(first.rows) != 1:
+        return None
+    count, batch = first.rows[0], first.batch
+    per_row = sum(buffers[b].nbytes // (prod(batch) * count) for b in private)
+    sizes = [r for r in ROWS if r <= count and r * per_row <= CACHED] or [r for r in ROWS if r <= count and r * per_row <= LARGEST]
+    if not sizes:
+        return None
+    rows = next((r for r in sizes if count % r == 0), sizes[0])
+    pieces = [(count // rows, rows, 0)] + ([(1, count % rows, count - count % rows)] if count % rows else [])
+    found = []
+    for tiles, height, start in pieces:
+        nest = _Nest(batch, count, tiles, height, start, private, buffers)
+        if not all(nest.stage(call, kernels[call.kernel]) for call in run):
+            return None
+        end = run[-1]
+        items = [*nest.items]
+        writes = tuple(i for i, a in enumerate(items) if a.buffer in _written(end))
+        spec = Nest(tuple(nest.types), tuple(nest.locals.values()), (*batch, tiles), tuple(nest.stages))
+        found.append((spec, KernelCall("", tuple(items), writes, end.value, end.origin)))
+    return found
+
+
+class _Nest:
+    """Collects the stages for `tiles` times `height` rows from row `start` on, of `count` in each of `batch`."""
+
+    def __init__(
+        self,
+        batch: tuple[int, ...],
+        count: int,
+        tiles: int,
+        height: int,
+        start: int,
+        private: frozenset[str],
+        buffers: Mapping[str, Buffer],
+    ) -> None:
+        self.batch, self.count, self.tiles, self.height, self.start = batch, count, tiles, height, start
+        self.private, self.buffers = private, buffers
+        self.items: list[Argument] = []
+        self.types: list[str] = []
+        self.locals: dict[str, tuple[str, int]] = {}
+        self.steps: dict[str, tuple[int, ...]] = {}  # a private buffer's strides over batch and rows
+        self.stages: list[tuple[Kernel, tuple[int, ...]]] = []
+
+    def stage(self, call: KernelCall, spec: Kernel) -> bool:
+        """Add a call; False where its rows are not the run's."""
+        slots: list[tuple[str, int]] = []  # (kind, number) of each argument, numbered for good at the end
+        for a, dtype in zip(call.arguments, spec.arguments):
+            if a.buffer in self.private:
+                if a.offset:
+                    return False
+                size = self.buffers[a.buffer].elements // (prod(self.batch) * self.count) * self.height
+                self.locals.setdefault(a.buffer, (dtype, size))
+                slots.append(("local", list(self.locals).index(a.buffer)))
+            else:
+                if a not in self.items:
+                    self.items.append(a)
+                    self.types.append(dtype)
+                slots.append(("item", self.items.index(a)))
+        try:
+            cut = self._cut(call, spec)
+        except _Unlike:
+            return False
+        self.stages.append((cut, tuple(n if kind == "item" else -1 - n for kind, n in slots)))
+        return True
+
+    def _cut(self, call: KernelCall, spec: Kernel) -> Kernel:
+        """The kernel over (batch, tile, row of the tile, …)."""
+        rows = (*self.batch, self.count)
+        outer = (*self.batch, self.tiles, self.height)
+        match spec:
+            case Dot():
+                if (*spec.batch, *spec.rows) != rows:
+                    raise _Unlike
+                b = replace(spec.b, strides=(*spec.b.strides, 0))
+                a, init = self._access(call, spec.a, rows), self._access(call, spec.init, rows) if spec.init else None
+                output, body = self._access(call, spec.output, rows), self._body(call, spec.body, rows)
+                return replace(spec, batch=outer[:-1], rows=outer[-1:], a=a, b=b, init=init, output=output, body=body)
+            case Reduce():
+                own, inner = _spread(spec.dims, rows), spec.source.strides[len(spec.dims) :]
+                source = replace(spec.source, strides=(*own(spec.source.strides[: len(spec.dims)]), *inner))
+                output = replace(spec.output, strides=own(spec.output.strides))
+                body = tuple(replace(s, access=replace(s.access, strides=own(s.access.strides))) if s.access else s for s in spec.body)
+                return replace(
+                    spec,
+                    dims=outer,
+                    source=self._access(call, source, rows),
+                    output=self._access(call, output, rows),
+                    body=self._body(call, body, rows),
+                )
+            case Map():
+                width = prod(spec.dims) // prod(rows)
+                if any(s.op == "gather" for s in spec.body) or width * prod(rows) != prod(spec.dims):
+                    raise _Unlike
+                own = _spread(spec.dims, (*rows, width))
+                body = tuple(replace(s, access=replace(s.access, strides=own(s.access.strides))) if s.access else s for s in spec.body)
+                output = replace(spec.output, strides=own(spec.output.strides))
+                return replace(spec, dims=(*outer, width), body=self._body(call, body, rows), output=self._access(call, output, rows))
+        raise _Unlike
+
+    def _body(self, call: KernelCall, body: Body, rows: tuple[int, ...]) -> Body:
+        return tuple(replace(s, access=self._access(call, s.access, rows)) if s.access else s for s in body)
+
+    def _access(self, call: KernelCall, access: Access, rows: tuple[int, ...]) -> Access:
+        """Rows cut into tiles; private memory begins anew with each tile."""
+        head, rest = access.strides[: len(rows)], access.strides[len(rows) :]
+        step = head[-1]
+        buffer = call.arguments[access.arg].buffer
+        if buffer in self.private:
+            known = self.steps.setdefault(buffer, head)
+            size = self.buffers[buffer].elements // prod(rows)
+            whole = tuple(size * prod(rows[i + 1 :]) for i in range(len(rows)))
+            if known != head or access.offset or any(n > 1 and s != w for n, s, w in zip(rows, head, whole)):
+                raise _Unlike
+            return replace(access, strides=(*(0 for _ in self.batch), 0, size, *rest))
+        return replace(access, strides=(*head[:-1], step * self.height, step, *rest), offset=access.offset + self.start * step)
+
+
+class _Unlike(Exception):
+    """A kernel whose rows are not the run's."""
+
+
+def _spread(dims: Sequence[int], wanted: Sequence[int]) -> Callable[[Sequence[int]], tuple[int, ...]]:
+    """Strides over merged dims → strides over the dims that they were merged from."""
+    groups: list[list[int]] = []
+    rest = list(wanted)
+    for n in dims:
+        group: list[int] = []
+        while rest and (prod(group) < n or rest[0] == 1):
+            group.append(rest.pop(0))
+        if prod(group) != n:
+            raise _Unlike
+        groups.append(group)
+    if any(n != 1 for n in rest):
+        raise _Unlike
+    trailing = len(rest)
+
+    def own(strides: Sequence[int]) -> tuple[int, ...]:
+        return (*(s * prod(g[i + 1 :]) for g, s in zip(groups, strides) for i in range(len(g))), *(0,) * trailing)
+
+    return own
