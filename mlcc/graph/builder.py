@@ -14,6 +14,7 @@ import numpy as np
 
 from mlcc.error import Error
 from mlcc.graph.core import DTYPES, MAX_ELEMENTS, CoreGraph, Node, Rewrite, TensorType
+from mlcc.graph.integers import Quantised, moved
 from mlcc.graph.operators import family
 from mlcc.graph.types import infer
 from mlcc.reference.execute import evaluate
@@ -58,6 +59,8 @@ class Builder:
         self.rewrites: list[Rewrite] = []
         self.inputs: list[str] = []
         self.origin = ""
+        self.quantised: dict[str, Quantised] = {}  # float values that DequantizeLinear made, or that were moved since
+        self._producers: dict[str, Node] = {}
         self._known: dict[Any, tuple[Value, ...]] = {}
         self._by_content: dict[Any, Value] = {}
 
@@ -96,6 +99,13 @@ class Builder:
             raise Error("unsupported", f"{what} depends on the model's inputs; only values known at build time are supported", self.origin)
         return a
 
+    def producer(self, value: Value) -> Node | None:
+        """The node that makes a value; None for inputs and constants."""
+        return self._producers.get(value.name)
+
+    def value(self, name: str) -> Value:
+        return Value(name, self.types[name])
+
     def record(self, rule: str) -> None:
         self.rewrites.append(Rewrite(rule, self.origin))
 
@@ -131,8 +141,14 @@ class Builder:
             results = tuple(Value(f"{self._name('v')}_{i}" if i else self._name("v"), t) for i, t in enumerate(types))
             for r in results:
                 self._define(r)
-            self.nodes.append(Node(node.op, node.inputs, tuple(r.name for r in results), node.attributes, node.origin))
+            made = Node(node.op, node.inputs, tuple(r.name for r in results), node.attributes, node.origin)
+            self.nodes.append(made)
+            self._producers.update({r.name: made for r in results})
         self._known[key] = results
+        if operands and operands[0].name in self.quantised:
+            standing = moved(self, node, self.quantised[operands[0].name])
+            if standing is not None:
+                self.quantised[results[0].name] = standing
         return results
 
     def _in_float32(self, op: str, operands: tuple[Value, ...], attributes: dict[str, Any]) -> tuple[Value, ...]:

@@ -56,6 +56,7 @@ OPERATORS: dict[str, Operator] = {
             "IsNaN": 1,  # → bool
             "Where": 3,  # (bool, a, b) → a's dtype
             "Cast": 1,  # attribute `to`
+            "Requantize": 2,  # (int32, float32) → `to`: round(x · scale) + `zero`, between `low` and `high`
         },
     ),
     **_family(

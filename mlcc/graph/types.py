@@ -30,6 +30,10 @@ def broadcast(node: Node, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
 
 def _elementwise(node: Node, t: Types) -> list[TensorType]:
     shape = broadcast(node, [x.shape for x in t])
+    if node.op == "Requantize":
+        if (t[0].dtype, t[1].dtype) != ("int32", "float32"):
+            raise wrong(node, f"int32 and float32 wanted, {t[0].dtype} and {t[1].dtype} given")
+        return [TensorType(node["to"], shape)]
     operands = t[1:] if node.op == "Where" else t
     if len({x.dtype for x in operands}) > 1:
         raise wrong(node, f"operands of different types: {', '.join(x.dtype for x in operands)}")
@@ -86,19 +90,30 @@ def _reduced(node: Node, t: Types, dtype: str | None = None) -> list[TensorType]
         raise wrong(node, "bool given, a number wanted")
     if node.op in ("ArgMax", "ArgMin") and any(t[0].shape[a] == 0 for a in axes):
         raise wrong(node, f"no element to choose from: {list(t[0].shape)}")
-    return [TensorType(dtype or t[0].dtype, tuple(1 if i in axes else n for i, n in enumerate(t[0].shape)))]
+    return [TensorType(dtype or node.get("to") or t[0].dtype, tuple(1 if i in axes else n for i, n in enumerate(t[0].shape)))]
+
+
+def _quantised(node: Node, t: Types) -> tuple[Types, str]:
+    """A product with a `zero` takes bytes, and sums (x − zero) · w in int32."""
+    if node.get("zero") is None:
+        return t, t[0].dtype
+    if t[0].dtype not in ("int8", "uint8") or t[1].dtype != "int8" or any(x.dtype != "int32" for x in t[2:]):
+        raise wrong(node, f"bytes wanted, {t[0].dtype} and {t[1].dtype} given")
+    return [TensorType("int32", x.shape) for x in t], "int32"
 
 
 def _matmul(node: Node, t: Types) -> list[TensorType]:
     a, b = t[0].shape, t[1].shape
+    t, dtype = _quantised(node, t)
     if len(a) < 2 or len(b) < 2 or a[-1] != b[-2] or t[0].dtype != t[1].dtype or t[0].dtype == "bool":
         raise wrong(node, f"{t[0].dtype}{list(a)} times {t[1].dtype}{list(b)}")
-    return [TensorType(t[0].dtype, (*broadcast(node, [a[:-2], b[:-2]]), a[-2], b[-1]))]
+    return [TensorType(dtype, (*broadcast(node, [a[:-2], b[:-2]]), a[-2], b[-1]))]
 
 
 def _conv(node: Node, t: Types) -> list[TensorType]:
     x, w, group = t[0].shape, t[1].shape, node["group"]
     rank = len(x) - 2
+    t, dtype = _quantised(node, t)
     lists = [node[k] for k in ("strides", "dilations", "before", "after")]
     if (
         rank < 1
@@ -112,7 +127,7 @@ def _conv(node: Node, t: Types) -> list[TensorType]:
         raise wrong(node, f"input {list(x)}, weights {list(w)}, group {group} do not fit")
     if len(t) > 2 and t[2].shape != (w[0],):
         raise wrong(node, f"bias {list(t[2].shape)} for {w[0]} channels")
-    return [TensorType(t[0].dtype, (x[0], w[0], *_window_counts(node, x[2:], w[2:])))]
+    return [TensorType(dtype, (x[0], w[0], *_window_counts(node, x[2:], w[2:])))]
 
 
 def _window_counts(node: Node, spatial: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
@@ -148,7 +163,7 @@ def _pool(node: Node, t: Types) -> list[TensorType]:
     x = t[0].shape
     if len(x) < 3 or any(len(node[k]) != len(x) - 2 for k in ("kernel", "strides", "dilations", "before", "after")):
         raise wrong(node, f"a window {list(node['kernel'])} over {list(x)}")
-    return [TensorType(t[0].dtype, (*x[:2], *_window_counts(node, x[2:], node["kernel"])))]
+    return [TensorType(node.get("to") or t[0].dtype, (*x[:2], *_window_counts(node, x[2:], node["kernel"])))]
 
 
 def _slice(node: Node, t: Types) -> list[TensorType]:

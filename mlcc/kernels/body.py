@@ -119,6 +119,8 @@ def _step(f: Function, a: Arithmetic, step: Step, values: list[Expr], body: Body
         value = load(f, a, step.access, step.dtype, point)
     elif step.op == "gather":
         value = _gather(f, a, step, x, [body[o] for o in step.operands], point)
+    elif step.op == "Requantize":
+        value = requantize(f, a, x[0], x[1], step.dtype, *step.value)
     elif step.op == "Half":
         value = half(f, a, x[0])
     elif step.op == "Cast":
@@ -128,6 +130,16 @@ def _step(f: Function, a: Arithmetic, step: Step, values: list[Expr], body: Body
     else:
         value = elementwise(f, a, step.op, body[step.operands[-1]].dtype, x)
     return f.let(value, a.v(register(step.dtype)))
+
+
+def requantize(f: Function, a: Arithmetic, x: Expr, scale: Expr, to: str, zero: int, low: int, high: int) -> Expr:
+    """round(binary32(x) · scale) + zero between the bounds. Clamped before it is rounded: the bounds less the zero point are integers."""
+    y = f.let(a.mul("float32", a.cast("float32", x), scale), a.v("float32"))
+    least, most = a.const(float(low - zero), "float32"), a.const(float(high - zero), "float32")
+    y = f.let(t.Select(t.LT(least, y), y, least), a.v("float32"))  # a NaN gives the least
+    y = f.let(t.Select(t.LT(y, most), y, most), a.v("float32"))
+    rounded = f.let(a.intrinsic("llvm.rint", "float32", y), a.v("float32"))
+    return a.cast(to, f.let(t.Add(a.cast("int32", rounded), a.const(zero, "int32")), a.v("int32")))
 
 
 def half(f: Function, a: Arithmetic, x: Expr) -> Expr:

@@ -65,8 +65,9 @@ def _tile(f: Function, a: Arithmetic, spec: Chain, point: list[Expr], row: Expr,
     def operand(access: Access, base: Expr, at: int) -> Expr:
         """A vector at a constant distance from a base: equal distances are one load."""
         where, step = t.Add(base, int32(at)) if at else base, access.strides[n - 1]
-        buffer = f.buffers[access.arg]
-        return a.wide(f.load(buffer, where)) if a.lanes > 1 and step == 0 else f.load(buffer, where, a.lanes, step)
+        buffer, stored = f.buffers[access.arg], spec.arguments[access.arg]
+        value = a.wide(f.load(buffer, where)) if a.lanes > 1 and step == 0 else f.load(buffer, where, a.lanes, step)
+        return a.number(value, stored, spec.dtype) if stored in ("int8", "uint8") else value
 
     def steps(bases: list[Expr], count_taps: int, offsets: list[tuple[int, ...]]) -> None:
         for k in range(count_taps):

@@ -149,16 +149,25 @@ def _chains(
     unroll = max(u for u in range(1, UNROLL + 1) if inner % u == 0) if inner > 8 else inner
     if inner > 8 and unroll == 1:
         unroll = UNROLL
+    one = Arithmetic(f, 1, makers[0].has_fma)
     panel_bases = [f.index(t.Add(b_base, int32(depth * 16 * p))) if p else b_base for p in range(len(block.widths))]
 
     def step(a_offset: Expr, k: Expr, u: int) -> None:
         """Chain step k + u; a_offset is the address of step k relative to the rows' bases."""
         columns = [
-            f.let(f.load(f.buffers[spec.b.arg], t.Add(t.Add(panel_bases[p], t.Mul(k, int32(w))), int32(u * w)), w), makers[p].v(spec.dtype))
+            makers[p].number(
+                f.load(f.buffers[spec.b.arg], t.Add(t.Add(panel_bases[p], t.Mul(k, int32(w))), int32(u * w)), w),
+                spec.arguments[spec.b.arg],
+                spec.dtype,
+            )
             for p, w in enumerate(block.widths)
         ]
         for r, (base, constant) in enumerate(bases):
-            scalar = f.let(f.load(f.buffers[spec.a.arg], t.Add(t.Add(base, a_offset), int32(constant + u * k_strides[-1]))), spec.dtype)
+            scalar = one.number(
+                f.load(f.buffers[spec.a.arg], t.Add(t.Add(base, a_offset), int32(constant + u * k_strides[-1]))),
+                spec.arguments[spec.a.arg],
+                spec.dtype,
+            )
             for p, a in enumerate(makers):
                 f.store(acc[r][p], 0, a.fma(spec.dtype, a.wide(scalar), columns[p], f.load(acc[r][p], 0)))
 

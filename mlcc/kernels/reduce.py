@@ -75,9 +75,11 @@ def _tree(f: Function, a: Arithmetic, spec: Reduce, lanes: Any, count: int, used
 
 
 def _load(f: Function, a: Arithmetic, spec: Reduce, value: Expr) -> Expr:
-    """A source element; bfloat16 bits become the number that they stand for."""
+    """A source element in the type that is computed in: bfloat16 bits become the number that they stand for, bytes int32."""
     if spec.dtype == "float32" and spec.arguments[spec.source.arg] == "uint16":
         return bodies.cast(f, a, f.let(value, a.v("uint16")), "bfloat16", "float32")
+    if spec.arguments[spec.source.arg] in ("int8", "uint8") and spec.dtype == "int32":
+        return a.number(value, spec.arguments[spec.source.arg], spec.dtype)
     return value
 
 

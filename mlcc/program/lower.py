@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from mlcc.graph.core import DTYPES, CoreGraph
+from mlcc.graph.core import DTYPES, CoreGraph, Node
 from mlcc.graph.operators import family
 from mlcc.program import memory
 from mlcc.program.fusion import Group, fuse
@@ -85,6 +85,7 @@ class Lowering:
         self.halves: frozenset[str] = frozenset()  # float32 values that lie as bfloat16, since all their readers round them
         self.outlets: dict[str, str] = {}  # a value that a graph output is a mere reshaping of → that output
         self.halos: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        self.borders: dict[str, int] = {}  # what a halo holds
         self.padded: dict[tuple[str, tuple[int, ...], tuple[int, ...], float], View] = {}
         self._by_content: dict[tuple[str, bytes], str] = {}
         self._packed: dict[tuple[object, ...], str] = {}
@@ -188,7 +189,13 @@ class Lowering:
             node = group.anchor
             if node is not None and node.op in ("Conv", "PoolSum") and any((*node["before"], *node["after"])):
                 x = node.inputs[0]
-                if x in made | joined and x not in self.graph.outputs and x not in self.outlets:
+                border = node.get("zero", 0)
+                if (
+                    x in made | joined
+                    and x not in self.graph.outputs
+                    and x not in self.outlets
+                    and self.borders.setdefault(x, border) == border
+                ):
                     low, high = self.halos.get(x, ((0,) * len(node["before"]),) * 2)
                     self.halos[x] = tuple(map(max, low, node["before"])), tuple(map(max, high, node["after"]))
         for group in self.groups:
@@ -230,7 +237,7 @@ class Lowering:
         t, (low, high) = self.graph.types[value], self.halos[value]
         shape = (*t.shape[:2], *(n + a + b for n, a, b in zip(t.shape[2:], low, high)))
         whole = self.new_view(f"{value}.padded", self.dtype(value), shape, channels_last(len(shape)))
-        self._border(whole, low, high, 0, f"{value}.border", origin)
+        self._border(whole, low, high, self.borders[value], f"{value}.border", origin)
         return whole.slice((0, 0, *low), (1,) * len(shape), t.shape)
 
     def _border(self, whole: View, low: Sequence[int], high: Sequence[int], number: float, value: str, origin: str) -> None:
@@ -251,7 +258,7 @@ class Lowering:
         view = self.view(value)
         if not any((*low, *high)):
             return view
-        if value in self.halos and number == 0:
+        if value in self.halos and number == self.borders[value]:
             return view.slice(
                 (0, 0, *(-p for p in low)),
                 (1,) * len(view.shape),
@@ -377,7 +384,7 @@ class Lowering:
             if node is group.anchor:
                 continue
             operands = tuple(operand(v) for v in node.inputs)
-            where[node.outputs[0]] = push(Step(node.op, self.graph.types[node.outputs[0]].dtype, operands))
+            where[node.outputs[0]] = push(Step(node.op, self.graph.types[node.outputs[0]].dtype, operands, value=_detail(node)))
         if group.sink.outputs[0] in self.halves:
             push(Step("Half", "bfloat16", (operand(group.sink.outputs[0]),)))
         return steps
@@ -426,6 +433,11 @@ class Lowering:
             memory.lower_bound(spans),
             {v: l for v, l in self.layouts.items() if l.buffer in buffers},
         )
+
+
+def _detail(node: Node) -> tuple[int, int, int] | None:
+    """What a step must know besides its operands: a Requantize's (zero, low, high)."""
+    return (node["zero"], node["low"], node["high"]) if node.op == "Requantize" else None
 
 
 def _scalar(array: np.ndarray, dtype: str) -> float | int | bool:

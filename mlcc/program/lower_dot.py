@@ -53,7 +53,7 @@ def dot(
     value = group.sink.outputs[0]
     arguments = Arguments()
     a_arg = arguments.view(a)
-    b_arg = arguments.add(packed, 0, a.dtype)
+    b_arg = arguments.add(packed, 0, s.buffers[packed].dtype)
     init_arg = arguments.view(init) if init is not None else -1
     steps = s.body(group, arguments, group.anchor.outputs[0])
     target = arguments.view(out)
@@ -69,7 +69,7 @@ def dot(
     body = finish_body(steps, lambda st: place(next(index), st[column]))
     spec = Dot(
         tuple(arguments.types),
-        a.dtype,
+        accumulator(group.anchor, a.dtype),
         tuple(out.shape[i] for i in batch),
         row_dims,
         k_dims,
@@ -81,6 +81,21 @@ def dot(
         Access(target, place(1, out.strides[column])),
     )
     s.call(spec, arguments, value, origin, [target])
+
+
+def accumulator(node: Node, dtype: str) -> str:
+    """The type that a product's sums have: bytes are summed in int32."""
+    return dtype if node.get("zero") is None else "int32"
+
+
+def start_of_bytes(s: Lowering, node: Node) -> View:
+    """What a product of bytes starts from: Σ (x − zero)·w + bias = Σ x·w + (bias − zero·Σ w)."""
+    w = s.graph.constants[node.inputs[1]].astype(np.int64)
+    start = -node["zero"] * (w.sum(-2) if node.op == "MatMul" else w.reshape(w.shape[0], -1).sum(1))
+    if len(node.inputs) > 2:
+        start = start + s.graph.constants[node.inputs[2]]
+    wrapped = start.astype(np.int32).reshape(-1)
+    return View(s.constant(wrapped, "int32"), "int32", wrapped.shape, (1,))
 
 
 def pack_pairs(matrix: np.ndarray) -> np.ndarray:
@@ -168,7 +183,7 @@ def matmul(s: Lowering, group: Group, origin: str) -> None:
         block_dot(s, group, origin, out, range(len(shape) - 1), len(shape) - 1, [(weights.shape[0], wide.strides[-1])], operand, packed)
         return
     m, n = shape[-2:]
-    turned = n < NARROW and m > n and known(s, right) is None or n == 1 and m > 1
+    turned = (n < NARROW and m > n and known(s, right) is None or n == 1 and m > 1) and node.get("zero") is None
     if turned:  # outᵀ = bᵀ·aᵀ: the same chains, vectors along the long side
         left, right = right, left
     axis_m, axis_n = (len(shape) - 1, len(shape) - 2) if turned else (len(shape) - 2, len(shape) - 1)
@@ -200,12 +215,14 @@ def matmul(s: Lowering, group: Group, origin: str) -> None:
     strides[axis_m] = wide.strides[-2]
     operand = View(a.buffer, a.dtype, shape, tuple(strides), a.offset)
     start = s.view(init).expand(shape) if init is not None else None
+    if node.get("zero") is not None:
+        start = start_of_bytes(s, node).expand(shape)
     dot(s, group, origin, out, [*rows, axis_m], batch, axis_n, [(depth, wide.strides[-1])], operand, packed, advance, start)
 
 
 def _input(s: Lowering, node: Node, low: tuple[int, ...], high: tuple[int, ...], origin: str) -> View:
     """The convolution's input with its border, channels side by side unless there are few."""
-    x = s.padded_view(node.inputs[0], low, high, 0, origin)
+    x = s.padded_view(node.inputs[0], low, high, node.get("zero", 0), origin)
     if x.shape[1] > 4 and x.strides[1] != 1:
         return s.materialise(x, channels_last(len(x.shape)), node.inputs[0], origin)
     return x
@@ -225,6 +242,8 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
     spatial = tuple(st * step for st, step in zip(x.strides[2:], node["strides"]))
     taps = [(n, st * d) for n, st, d in zip(w_shape[2:], x.strides[2:], node["dilations"])]
     bias = s.view(node.inputs[2]) if len(node.inputs) > 2 else None
+    if node.get("zero") is not None:
+        bias = start_of_bytes(s, node)
     per_in, per_out = w_shape[1], w_shape[0] // groups
     if groups > 1 and per_in == 1:
         _depthwise(s, group, origin, out, x, spatial, taps, bias, per_out)
@@ -293,7 +312,8 @@ def _depthwise(
     groups = channels // per_out
     if weights is not None:
         laid = np.transpose(weights, (*range(2, 2 + rank), 1, 0)).reshape(-1, channels)
-        w = View(s.constant(laid, s.graph.types[node.inputs[1]].dtype), x.dtype, (laid.shape[0], channels), (channels, 1))
+        dtype = s.graph.types[node.inputs[1]].dtype
+        w = View(s.constant(laid, dtype), dtype, (laid.shape[0], channels), (channels, 1))
     else:
         source = s.view(node.inputs[1]).transpose((*range(2, 2 + rank), 1, 0))
         copy = s.materialise(source, range(len(source.shape)), f"{value}.weights", origin)
@@ -324,7 +344,7 @@ def _depthwise(
     body = finish_body(steps, lambda _: next(rest))
     spec = Chain(
         tuple(a.types),
-        x.dtype,
+        accumulator(node, x.dtype),
         merged,
         reduced,
         Access(x_arg, (*strides[0], *x_taps)),

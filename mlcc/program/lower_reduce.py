@@ -51,7 +51,7 @@ def _call(s: Lowering, group: Group, origin: str, kind: str, out: View, kept: Vi
     spec = Reduce(
         tuple(a.types),
         kind,
-        s.graph.types[node.inputs[0]].dtype,
+        node.get("to") or s.graph.types[node.inputs[0]].dtype,
         dims,
         reduced,
         Access(source_arg, (*merged[0], *inner)),

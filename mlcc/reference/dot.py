@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlcc.arithmetic.bf16 import SMALLEST
-from mlcc.graph.core import Node
+from mlcc.graph.core import DTYPES, Node
 from mlcc.reference import native
 from mlcc.reference.reduce import reduce_rows
 
@@ -24,6 +24,8 @@ def chain(a: Array, b: Array, init: Array | None) -> Array:
         return native.chain(a.astype(np.float32), b.astype(np.float32), start.astype(np.float32)).astype(a.dtype)
     if a.dtype == np.float64:
         return native.chain64(a, b, start)
+    if a.dtype == np.int32 and a.size and b.size and float(np.abs(a).max()) * float(np.abs(b).max()) * a.shape[-1] < 2.0**53:
+        return np.matmul(a.astype(np.float64), b.astype(np.float64)).astype(np.int64).astype(np.int32) + start  # exact, and much faster
     return np.matmul(a, b) + start
 
 
@@ -42,7 +44,15 @@ def block_dot(a: Array, b: Array) -> Array:
     return native.block_dot(as_bfloat16(a), as_bfloat16(b))
 
 
+def centred(node: Node, x: Array, w: Array) -> tuple[Array, Array]:
+    """The int32 operands of a product of bytes: x less its zero point."""
+    if node.get("zero") is None:
+        return x, w
+    return x.astype(np.int32) - np.int32(node["zero"]), w.astype(np.int32)
+
+
 def matmul(node: Node, a: Array, b: Array, init: Array | None = None) -> Array:
+    a, b = centred(node, a, b)
     if node.get("bf16"):
         return block_dot(a.reshape(-1, a.shape[-1]), b.reshape(b.shape[-2:])).reshape(
             *np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], -1
@@ -80,6 +90,7 @@ def padded(x: Array, before: tuple[int, ...], after: tuple[int, ...], value: flo
 
 def conv(node: Node, x: Array, w: Array, bias: Array | None = None) -> Array:
     """Cross-correlation; chain order: kernel positions row-major, then input channel."""
+    x, w = centred(node, x, w)
     group, kernel = node["group"], w.shape[2:]
     n, spatial_rank = x.shape[0], x.ndim - 2
     view = windows(padded(x, node["before"], node["after"]), kernel, node["strides"], node["dilations"])
@@ -140,6 +151,7 @@ def conv_transpose(node: Node, x: Array, w: Array, bias: Array | None = None) ->
 
 def pool(kind: str):  # type: ignore[no-untyped-def]
     def run(node: Node, x: Array) -> Array:
+        x = x.astype(DTYPES[node["to"]]) if node.get("to") else x
         value = 0 if kind == "ReduceSum" else lowest(x.dtype)
         view = windows(padded(x, node["before"], node["after"], value), node["kernel"], node["strides"], node["dilations"])
         rank = x.ndim - 2

@@ -78,6 +78,13 @@ def cast(a: Array, to: str) -> Array:
     return a.astype(dtype)
 
 
+def requantize(x: Array, scale: Array, to: str, zero: int, low: int, high: int) -> Array:
+    """round(binary32(x) · scale) + zero between the bounds; 0 · ∞ gives the lower one."""
+    rounded = np.rint(x.astype(np.float32) * scale).astype(np.float64)
+    rounded = np.rint(x.astype(np.float32) * scale).astype(np.float64)
+    return np.clip(np.where(np.isnan(rounded), -np.inf, rounded) + zero, low, high).astype(DTYPES[to])
+
+
 def elementary(name: str) -> Callable[..., Array]:
     def run(*args: Array) -> Array:
         if args[0].dtype != np.float32:

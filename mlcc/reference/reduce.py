@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcc.graph.core import Node
+from mlcc.graph.core import DTYPES, Node
 
 Array = np.ndarray
 LANES = {np.dtype("float32"): 16, np.dtype("float64"): 8}
@@ -65,6 +65,7 @@ def to_rows(a: Array, axes: tuple[int, ...]) -> Array:
 def reduction(kind: str) -> Callable[[Node, Array], Array]:
     def run(node: Node, a: Array) -> Array:
         shape = tuple(1 if i in node["axes"] else n for i, n in enumerate(a.shape))
+        a = a.astype(DTYPES[node["to"]]) if node.get("to") else a
         return reduce_rows(kind, to_rows(a, node["axes"])).reshape(shape)
 
     return run

@@ -59,6 +59,12 @@ class Arithmetic:
     def cast(self, dtype: str, x: Expr) -> Expr:
         return t.Cast(self.v(dtype), x)
 
+    def number(self, x: Expr, stored: str, dtype: str) -> Expr:
+        """A loaded value in the type that it is computed in: bytes become int32."""
+        if stored in ("int8", "uint8") and dtype == "int32":
+            x = self.cast(dtype, x)
+        return self.f.let(x, self.v(dtype))
+
     def mul(self, dtype: str, a: Expr, b: Expr) -> Expr:
         product = t.Mul(a, b)
         return self.intrinsic("llvm.arithmetic.fence", dtype, product) if dtype.startswith("float") else product

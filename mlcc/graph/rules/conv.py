@@ -66,19 +66,7 @@ def conv_transpose(s: Source) -> Value:
     )[0]
 
 
-def conv_integer(s: Source) -> Value:
-    b = s.b
-    x, w = b.cast(s[0], "int32"), b.cast(s[1], "int32")
-    if (zero := s.optional(2)) is not None:
-        x = b("Sub", x, b.cast(zero, "int32"))
-    if (zero := s.optional(3)) is not None:
-        z = b.cast(zero, "int32")
-        w = b("Sub", w, b.reshape(z, (z.type.size, *(1,) * (w.rank - 1))) if z.rank else z)
-    return b("Conv", x, w, group=int(s.attr("group", 1)), **window(s, x.shape[2:], w.shape[2:]))
-
-
 TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "Conv": conv,
     "ConvTranspose": conv_transpose,
-    "ConvInteger": conv_integer,
 }

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mlcc.graph import integers
 from mlcc.graph.builder import Value
 from mlcc.graph.core import DTYPES
+from mlcc.graph.integers import Quantised
 from mlcc.graph.rules.conv import window
 from mlcc.graph.rules.elementwise import ONNX_DTYPES, clamp
 from mlcc.graph.source import Source, normal_axis
@@ -55,6 +57,8 @@ def dequantize_linear(s: Source) -> Value:
     axis = int(s.attr("axis", 1))
     zero = s.optional(2)
     y = dequantize(s, x, along(s, s[1], x, axis), along(s, zero, x, axis) if zero is not None else None)
+    if y.dtype == "float32" and not s.attr("block_size", 0):
+        s.b.quantised[y.name] = Quantised(x, s[1], zero, axis)
     return s.b.cast(y, ONNX_DTYPES[int(s.attr("output_dtype"))]) if s.attr("output_dtype", 0) else y
 
 
@@ -64,6 +68,8 @@ def quantize_linear(s: Source) -> Value:
     to = zero.dtype if zero is not None else ONNX_DTYPES.get(int(s.attr("output_dtype", 2)) or 2, "")
     if to not in ("int8", "uint8", "int16", "uint16"):
         raise s.unsupported(f"quantisation to {to or s.attr('output_dtype')}", "use int8, uint8, int16 or uint16")
+    if (rounding := integers.rounding(s.b, s[1], zero, to)) is not None and (found := integers.quantised(s.b, x, rounding)) is not None:
+        return found
     return quantize(s, x, along(s, s[1], x, axis), along(s, zero, x, axis) if zero is not None else None, to)
 
 
@@ -86,36 +92,61 @@ def shifted(s: Source, x: Value, zero: Value | None, axis: int) -> Value:
     return i if zero is None else b("Sub", i, along(s, b.cast(zero, "int32"), x, axis))
 
 
+def product(
+    s: Source, op: str, x: Value, x_zero: Value | None, w: Value, w_zero: Value | None, bias: Value | None, **attributes: object
+) -> Value:
+    """Σ (x − x_zero) · (w − w_zero) in int32: of bytes as they lie where the weights and zero points are known, else of int32 copies."""
+    b, axis = s.b, 0 if op == "Conv" else w.rank - 1
+    one = b.constant(np.float32(1))
+    weights = integers.centred(b, Quantised(w, one, w_zero, axis)) if w.rank >= 2 else None
+    place = Quantised(x, one, x_zero, 0).per_tensor(b)
+    extra = [bias] if bias is not None else []
+    if weights is not None and x.dtype in ("int8", "uint8"):
+        if place is not None:
+            return b.many(op, [x, b.constant(weights), *extra], **attributes, zero=place[1])[0]
+        if op == "MatMul" and w.rank == 2 and x_zero is not None and x_zero.type.size == 1:  # Σ x·w − x_zero · Σ w
+            sums = b.constant(weights.astype(np.int32).sum(0, dtype=np.int32))
+            acc = b.many(op, [x, b.constant(weights), *extra], **attributes, zero=0)[0]
+            return b("Sub", acc, b("Mul", b.reshape(b.cast(x_zero, "int32"), ()), sums))
+    operands = [shifted(s, x, x_zero, 1 if op == "Conv" else x.rank - 2), shifted(s, w, w_zero, axis)]
+    return b.many(op, [*operands, *extra], **attributes)[0]
+
+
 def matmul_integer(s: Source) -> Value:
-    return s.b("MatMul", shifted(s, s[0], s.optional(2), s[0].rank - 2), shifted(s, s[1], s.optional(3), s[1].rank - 1))
+    return product(s, "MatMul", s[0], s.optional(2), s[1], s.optional(3), None)
+
+
+def conv_integer(s: Source) -> Value:
+    attributes = window(s, s[0].shape[2:], s[1].shape[2:])
+    return product(s, "Conv", s[0], s.optional(2), s[1], s.optional(3), None, group=int(s.attr("group", 1)), **attributes)
 
 
 def requantize(s: Source, acc: Value, a_scale: Value, w_scale: Value, y_scale: Value, y_zero: Value, axis: int) -> Value:
     """int32 → binary32, times the combined scale, rounded half to even, saturated."""
     b = s.b
+    a_scale, w_scale, y_scale = (b.cast(v, "float32") for v in (a_scale, w_scale, y_scale))
     scale = along(s, b("Div", b("Mul", a_scale, w_scale), y_scale), acc, axis)
+    limits = np.iinfo(DTYPES[y_zero.dtype])
+    known, zero = b.array(scale), b.array(y_zero)
+    if known is not None and np.isfinite(known).all() and zero is not None and zero.size == 1:
+        low, high = int(limits.min), int(limits.max)
+        return b("Requantize", acc, scale, to=y_zero.dtype, zero=int(zero.reshape(())), low=low, high=high)
     value = b("Round", b("Mul", b.cast(acc, "float32"), scale))
     value = b("Add", value, along(s, b.cast(y_zero, "float32"), acc, axis))
-    limits = np.iinfo(DTYPES[y_zero.dtype])
-    low, high = (b.constant(np.float32(v)) for v in (limits.min, limits.max))
-    return b.cast(clamp(s, clamp(s, value, low, False), high, True), y_zero.dtype)
+    low_value, high_value = (b.constant(np.float32(v)) for v in (limits.min, limits.max))
+    return b.cast(clamp(s, clamp(s, value, low_value, False), high_value, True), y_zero.dtype)
 
 
 def qlinear_matmul(s: Source) -> Value:
     a, a_scale, a_zero, c, c_scale, c_zero, y_scale, y_zero = (s[i] for i in range(8))
-    acc = s.b("MatMul", shifted(s, a, a_zero, a.rank - 2), shifted(s, c, c_zero, c.rank - 1))
-    y = requantize(s, acc, s.b.cast(a_scale, "float32"), s.b.cast(c_scale, "float32"), s.b.cast(y_scale, "float32"), y_zero, acc.rank - 1)
-    return y
+    acc = product(s, "MatMul", a, a_zero, c, c_zero, None)
+    return requantize(s, acc, a_scale, c_scale, y_scale, y_zero, acc.rank - 1)
 
 
 def qlinear_conv(s: Source) -> Value:
-    b = s.b
     x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = (s[i] for i in range(8))
-    bias = s.optional(8)
-    operands = [shifted(s, x, x_zero, 1), shifted(s, w, w_zero, 0)]
-    acc = b.many(
-        "Conv", [*operands, bias] if bias is not None else operands, group=int(s.attr("group", 1)), **window(s, x.shape[2:], w.shape[2:])
-    )[0]
+    attributes = window(s, x.shape[2:], w.shape[2:])
+    acc = product(s, "Conv", x, x_zero, w, w_zero, s.optional(8), group=int(s.attr("group", 1)), **attributes)
     return requantize(s, acc, x_scale, w_scale, y_scale, y_zero, 1)
 
 
@@ -123,6 +154,7 @@ TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "DequantizeLinear": dequantize_linear,
     "QuantizeLinear": quantize_linear,
     "DynamicQuantizeLinear": dynamic_quantize_linear,
+    "ConvInteger": conv_integer,
     "MatMulInteger": matmul_integer,
     "QLinearMatMul": qlinear_matmul,
     "QLinearConv": qlinear_conv,
