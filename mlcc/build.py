@@ -190,6 +190,19 @@ class Frozen:
     vectors: Any
     notes: list[str]
 
+    def lowered(self, target: Target) -> Frozen:
+        """With the program that suits a target."""
+        return replace(self, program=_compact(self.graph)) if target.compact else self
+
+
+def _compact(graph: Any) -> Any:
+    from mlcc.program import program as loop
+    from mlcc.program.lower import lower
+
+    program = lower(graph, compact=True)
+    loop.validate(program)
+    return program
+
 
 def _build(
     request: Request, targets: list[Target], name: str, model_digest: str, key: SigningKey, store: Store | None, progress: Progress
@@ -202,14 +215,15 @@ def _build(
     targets = [fitted(t, tiles) for t in targets]
     if request.tune:
         targets = _tune(request, targets, frozen.program, progress)
-    binaries = {t.name: _compile(request, t, frozen, store, progress) for t in targets}
+    versions = {t.name: frozen.lowered(t) for t in targets}
+    binaries = {t.name: _compile(request, t, versions[t.name], store, progress) for t in targets}
     progress("running golden vectors on " + ", ".join(t.name for t in targets))
     with ThreadPoolExecutor(max(1, request.jobs)) as pool:  # each run is a process of its own
-        results = list(pool.map(lambda t: _check(request, t, frozen, binaries[t.name]), targets))
+        results = list(pool.map(lambda t: _check(request, t, versions[t.name], binaries[t.name]), targets))
     built = {}
     for target, result in zip(targets, results):
         progress(f"{target.name}: packaging")
-        built[target.name] = _package(request, target, frozen, binaries[target.name], result, key)
+        built[target.name] = _package(request, target, versions[target.name], binaries[target.name], result, key)
         if store:
             store.put(_key(request, model_digest, target, key, name), _freeze_built(built[target.name]))
     return built, _compare(request.model, frozen.vectors, progress)

@@ -41,6 +41,7 @@ class Target:
     zig: str
     cpu: str = ""
     shared: bool = True
+    compact: bool = False  # programs for small memories, in C
     threads: bool = True
     endianness: str = "little"
     machine: str = ""
@@ -54,7 +55,7 @@ class Target:
 LLVM_KEYS = {"mtriple": str, "mcpu": str, "mattr": list, "mabi": str, "mfloat_abi": str, "vector_width": int}
 MACHINE_KEYS = {"vector_bits": int, "registers": int, "fma": bool, "l1_kib": int, "amx": bool}
 SECTIONS: dict[str, dict[str, type]] = {
-    "": {"description": str, "backend": str, "dispatch": list, "resolve": str},
+    "": {"description": str, "backend": str, "compact": bool, "dispatch": list, "resolve": str},
     "kernel": {**LLVM_KEYS, **MACHINE_KEYS},
     "link": {"zig": str, "cpu": str, "shared": bool, "threads": bool, "endianness": str},
     "run": {"machine": str, "emulator": list, "emulated_only": bool, "requires": list},
@@ -133,6 +134,7 @@ def read(name: str, text: str, where: str) -> Target:
         link["zig"],
         link.get("cpu", ""),
         link.get("shared", True),
+        top.get("compact", False),
         link.get("threads", True),
         link.get("endianness", "little"),
         run.get("machine", ""),
@@ -165,7 +167,7 @@ def cpu_flags() -> frozenset[str]:
 
 def runs_here(target: Target) -> bool:
     """Whether this machine's CPU has all that a target asks for."""
-    return target.machine == host_machine() and set(target.requires) <= cpu_flags()
+    return target.machine in ("any", host_machine()) and set(target.requires) <= cpu_flags()
 
 
 def fitted(target: Target, tiles: bool) -> Target:

@@ -83,9 +83,17 @@ def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndar
             "linking the artifact",
         )
         program = next(p for p in (folder / "test", folder / "test.wasm") if p.exists())
-        ins = [folder / f"in{i}" for i in range(len(about["inputs"]))]
-        outs = [folder / f"out{i}" for i in range(len(about["outputs"]))]
-        for path, t in zip(ins, about["inputs"]):
-            path.write_bytes(to_bytes(feed[t["name"]], order))
-        execute_program(program, *runs, ["run", "-1", *map(str, ins), *map(str, outs), str(folder / "arena")], about["name"])
-        return {t["name"]: from_bytes(p.read_bytes(), t["dtype"], order).reshape(t["shape"]) for t, p in zip(about["outputs"], outs)}
+        return call_program(program, *runs, about, feed, order)
+
+
+def call_program(
+    program: Path, prefix: Sequence[str], environment: str, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], order: ByteOrder
+) -> dict[str, np.ndarray]:
+    """Run an artifact's main program on inputs, by way of files beside it."""
+    folder = program.parent
+    ins = [folder / f"in{i}" for i in range(len(about["inputs"]))]
+    outs = [folder / f"out{i}" for i in range(len(about["outputs"]))]
+    for path, t in zip(ins, about["inputs"]):
+        path.write_bytes(to_bytes(feed[t["name"]], order))
+    execute_program(program, prefix, environment, ["run", "-1", *map(str, ins), *map(str, outs), str(folder / "arena")], about["name"])
+    return {t["name"]: from_bytes(p.read_bytes(), t["dtype"], order).reshape(t["shape"]) for t, p in zip(about["outputs"], outs)}

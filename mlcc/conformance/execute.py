@@ -24,7 +24,7 @@ def execute(
     if environment is None:
         hint = f"install {target.emulator[0]}" if target.emulator else "run it on such a machine"
         raise Error("unsupported", f"nothing here runs {target.name}", str(artifact), hint)
-    if environment == "native":
+    if environment == "native" and target.shared:
         from mlcc.runtime import Model
 
         return Model(artifact, threads, variant)(feed), environment

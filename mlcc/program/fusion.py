@@ -50,6 +50,12 @@ def fuse(graph: CoreGraph) -> list[Group]:
     producer = {v: n for n in graph.nodes for v in n.outputs}
     position = {id(n): i for i, n in enumerate(graph.nodes)}
     outputs = set(graph.outputs)
+
+    def rounds(node: Node) -> bool:
+        """Whether a node brings a product's int32 sums back to bytes."""
+        source = producer.get(node.inputs[0]) if node.op == "Requantize" else None
+        return source is not None and source.op in ANCHORS
+
     taken: set[int] = set()
     groups: list[Group] = []
     for sink in reversed(graph.nodes):
@@ -74,6 +80,8 @@ def fuse(graph: CoreGraph) -> list[Group]:
                 for p in sorted(candidates.values(), key=lambda n: -position[id(n)]):
                     if not (is_elementwise(p) or (anchor is None and takes_followers(p, graph))):
                         continue
+                    if rounds(p) and (anchor is not None or any(rounds(m) for m in members)):
+                        continue  # else the sums of its own product would have to be kept in int32
                     v = p.outputs[0]
                     if v in outputs or graph.types[v].shape != shape or any(id(r) not in inside or r is anchor for r in readers.get(v, [])):
                         continue

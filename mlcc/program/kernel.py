@@ -63,6 +63,21 @@ class Reduce:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """Which taps of a window lie inside: those where index[dim]·step + tap·dilation − before is in [0, extent). The others read the kernel's `outside` (the zero point of bytes), or are skipped where that is 0.
+
+    `dim` numbers the kernel's rows or dims, `axis` its k or reduced dims, which the tap indexes.
+    """
+
+    dim: int
+    axis: int
+    step: int
+    dilation: int
+    before: int
+    extent: int
+
+
+@dataclass(frozen=True)
 class Chain:
     """output = body(one fma chain over `reduced` of a·b from init, + 0); operands as they lie. For depthwise convolution and odd shapes."""
 
@@ -75,6 +90,8 @@ class Chain:
     init: Access | None
     body: Body
     output: Access
+    bounds: tuple[Bound, ...] = ()
+    outside: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,7 +99,8 @@ class Dot:
     """output[batch…, row…, n] = body(chain over k of a[batch…, row…, k]·b[batch, k, n] from init, + 0), b packed in panels.
 
     Panels hold 16 columns ([k][16], the last one [k][4, 8 or 16]); `b` strides by whole batches. Strides of `a` cover batch, rows, k;
-    of init, output and the body's loads batch, rows, n.
+    of init, output and the body's loads batch, rows, n. Compact programs pack otherwise: `fours` [n / 4][k][4], `words` [n / 2][k / 4][2][4] for
+    bytes, `plain` [k][n]; their kernels gather two rows' operands into `scratch` where these do not lie side by side.
     """
 
     arguments: tuple[str, ...]
@@ -96,6 +114,10 @@ class Dot:
     init: Access | None
     body: Body
     output: Access
+    packing: str = "panels"
+    scratch: int | None = None
+    bounds: tuple[Bound, ...] = ()
+    outside: int = 0
 
 
 @dataclass(frozen=True)

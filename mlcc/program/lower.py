@@ -20,9 +20,9 @@ from mlcc.program.program import Argument, Buffer, KernelCall, Layout, Program, 
 from mlcc.program.view import View, channels_last, collapse, order_of, ordered, row_major
 
 
-def lower(graph: CoreGraph) -> Program:
-    """The program of a core graph, memory planned."""
-    state = Lowering(graph)
+def lower(graph: CoreGraph, compact: bool = False) -> Program:
+    """The program of a core graph, memory planned. compact: for small memories, without padded copies, and for kernels in C."""
+    state = Lowering(graph, compact)
     for group in state.groups:
         state.group(group)
     return state.finish()
@@ -70,8 +70,8 @@ class Arguments:
 class Lowering:
     """The state of one lowering: views by value, buffers, calls."""
 
-    def __init__(self, graph: CoreGraph) -> None:
-        self.graph = graph
+    def __init__(self, graph: CoreGraph, compact: bool = False) -> None:
+        self.graph, self.compact = graph, compact
         self.groups = fuse(graph)
         self.views: dict[str, View] = {}
         self.buffers: dict[str, Buffer] = {}
@@ -187,7 +187,7 @@ class Lowering:
                 self.outlets[source] = v
         for group in self.groups:
             node = group.anchor
-            if node is not None and node.op in ("Conv", "PoolSum") and any((*node["before"], *node["after"])):
+            if node is not None and node.op in ("Conv", "PoolSum") and not self.compact and any((*node["before"], *node["after"])):
                 x = node.inputs[0]
                 border = node.get("zero", 0)
                 if (
@@ -409,10 +409,12 @@ class Lowering:
                 self.view(v)
             if not any(b == f"out.{v}" for b in self.buffers):
                 self._deliver(v, v)
-        self.calls = nested(self.calls, self.kernels, self.buffers)
+        if not self.compact:
+            self.calls = nested(self.calls, self.kernels, self.buffers)
         alive = lifetimes(tuple(self.calls))
         spans = [memory.Span(b.name, b.nbytes, *alive[b.name]) for b in self.buffers.values() if b.place == "arena" and b.name in alive]
-        spans = memory.linger(spans, len(self.calls))
+        if not self.compact:
+            spans = memory.linger(spans, len(self.calls))
         arena, offsets = memory.plan(spans)
         buffers = {n: replace(b, offset=offsets.get(n, 0)) for n, b in self.buffers.items() if n in alive or b.place in ("input", "output")}
         at = 0

@@ -11,16 +11,31 @@ from mlcc.arithmetic.bf16 import BLOCK, SMALLEST
 from mlcc.error import Error
 from mlcc.graph.core import DTYPES, Node
 from mlcc.program.fusion import Group
-from mlcc.program.kernel import PANEL, Access, BlockDot, Chain, Dot, Step, packed_columns, panels
+from mlcc.program.kernel import PANEL, Access, BlockDot, Bound, Chain, Dot, Step, packed_columns, panels
 from mlcc.program.lower import Arguments, Lowering, finish_body
 from mlcc.program.view import View, channels_last, collapse, row_major
 
 NARROW = 8  # columns below which a product is worth turning around
 
 
-def pack(matrices: np.ndarray) -> np.ndarray:
-    """[batch, k, n] → panels of 16 columns ([k][16] each, the last narrower), zero-filled."""
+def packing(s: Lowering, dtype: str) -> str:
+    """How a known matrix lies (see Dot)."""
+    if not s.compact:
+        return "panels"
+    return "words" if dtype == "int8" else "fours"
+
+
+def pack(matrices: np.ndarray, packing: str = "panels") -> np.ndarray:
+    """[batch, k, n] as `packing` says, zero-filled; panels: 16 columns ([k][16] each, the last narrower)."""
     batch, k, n = matrices.shape
+    if packing == "fours":
+        wide = np.zeros((batch, k, -(-n // 4) * 4), matrices.dtype)
+        wide[:, :, :n] = matrices
+        return wide.reshape(batch, k, -1, 4).transpose(0, 2, 1, 3).reshape(-1)
+    if packing == "words":
+        wide = np.zeros((batch, -(-k // 4) * 4, -(-n // 2) * 2), matrices.dtype)
+        wide[:, :k, :n] = matrices
+        return wide.reshape(batch, wide.shape[1] // 4, 4, -1, 2).transpose(0, 3, 1, 4, 2).reshape(-1)
     pieces = []
     for i, width in enumerate(panels(n)):
         piece = np.zeros((batch, k, width), matrices.dtype)
@@ -47,10 +62,16 @@ def dot(
     packed: str,
     batch_advance: Sequence[int],
     init: View | None,
+    layout: str = "panels",
+    bounds: tuple[Bound, ...] = (),
+    shift: int = 0,
 ) -> None:
-    """One Dot call. `rows`, `batch`, `column` are axes of `out`; `a`'s strides lie over out's axes (0 for the column); k: (extent, stride of a)."""
+    """One Dot call. `rows`, `batch`, `column` are axes of `out`; `a`'s strides lie over out's axes (0 for the column); k: (extent, stride of a);
+    layout: how `packed` lies; bounds: taps to skip, by position in `rows` and `k`; shift: from `a`'s first element to the first tap."""
     assert group.anchor is not None
     value = group.sink.outputs[0]
+    if s.buffers[packed].place == "arena" and s.compact:
+        layout = "plain"
     arguments = Arguments()
     a_arg = arguments.view(a)
     b_arg = arguments.add(packed, 0, s.buffers[packed].dtype)
@@ -59,8 +80,15 @@ def dot(
     target = arguments.view(out)
     loads = [st for _, st in steps if st is not None]
     tables = [a.strides, out.strides, *([init.strides] if init is not None else []), *loads]
-    row_dims, row_strides = collapse([out.shape[i] for i in rows], [[t[i] for i in rows] for t in tables])
-    k_dims, (k_strides,) = collapse([n for n, _ in k], [[st for _, st in k]])
+    row_dims, row_strides = tuple(out.shape[i] for i in rows), [tuple(t[i] for i in rows) for t in tables]
+    k_dims, k_strides = tuple(n for n, _ in k), tuple(st for _, st in k)
+    if not bounds:
+        row_dims, row_strides = collapse(row_dims, row_strides)
+        k_dims, (k_strides,) = collapse(k_dims, [k_strides])
+    scratch = None
+    if layout in ("words", "fours") and (bounds or k_strides != (1,) or layout == "words" and prod(k_dims) % 4):
+        patch = s.buffer(f"{value}.patch", a.dtype, -(-prod(k_dims) // 4) * 4 * min(2, prod(row_dims)))
+        scratch = arguments.add(patch, 0, a.dtype)
 
     def place(i: int, last: int) -> tuple[int, ...]:
         return (*(tables[i][x] for x in batch), *row_strides[i], last)
@@ -74,13 +102,17 @@ def dot(
         row_dims,
         k_dims,
         out.shape[column],
-        Access(a_arg, (*(a.strides[x] for x in batch), *row_strides[0], *k_strides)),
+        Access(a_arg, (*(a.strides[x] for x in batch), *row_strides[0], *k_strides), shift),
         Access(b_arg, tuple(batch_advance)),
         Access(init_arg, place(2, init.strides[column])) if init is not None else None,
         body,
         Access(target, place(1, out.strides[column])),
+        layout,
+        scratch,
+        bounds,
+        group.anchor.get("zero", 0),
     )
-    s.call(spec, arguments, value, origin, [target])
+    s.call(spec, arguments, value, origin, [target, *([scratch] if scratch is not None else [])])
 
 
 def accumulator(node: Node, dtype: str) -> str:
@@ -143,6 +175,8 @@ def block_dot(
 def pack_dynamic(s: Lowering, b: View, value: str, origin: str) -> str:
     """Pack a [batch…, k, n] view at run time; returns the buffer of panels."""
     *lead, k, n = b.shape
+    if s.compact:
+        return s.materialise(b, range(len(b.shape)), value, origin).buffer
     count, width = prod(lead), packed_columns(n)
     name = s.buffer(f"{value}.panels", b.dtype, count * k * width)
     lead_strides = b.strides[:-2]
@@ -183,7 +217,10 @@ def matmul(s: Lowering, group: Group, origin: str) -> None:
         block_dot(s, group, origin, out, range(len(shape) - 1), len(shape) - 1, [(weights.shape[0], wide.strides[-1])], operand, packed)
         return
     m, n = shape[-2:]
-    turned = (n < NARROW and m > n and known(s, right) is None or n == 1 and m > 1) and node.get("zero") is None
+    if s.compact and (known(s, right) is None or len(s.graph.types[right].shape) != 2):
+        chain_product(s, group, origin, out)
+        return
+    turned = not s.compact and (n < NARROW and m > n and known(s, right) is None or n == 1 and m > 1) and node.get("zero") is None
     if turned:  # outᵀ = bᵀ·aᵀ: the same chains, vectors along the long side
         left, right = right, left
     axis_m, axis_n = (len(shape) - 1, len(shape) - 2) if turned else (len(shape) - 2, len(shape) - 1)
@@ -203,7 +240,8 @@ def matmul(s: Lowering, group: Group, origin: str) -> None:
         c = np.swapaxes(constant, -1, -2) if turned else constant
         key = ("matmul", right, turned)
         if key not in s._packed:
-            s._packed[key] = s.constant(pack(c.reshape(-1, *c.shape[-2:])), s.graph.types[right].dtype)
+            dtype = s.graph.types[right].dtype
+            s._packed[key] = s.constant(pack(c.reshape(-1, *c.shape[-2:]), packing(s, dtype)), dtype)
         packed = s._packed[key]
     else:
         b = matrix(s.view(right), turned)
@@ -217,7 +255,40 @@ def matmul(s: Lowering, group: Group, origin: str) -> None:
     start = s.view(init).expand(shape) if init is not None else None
     if node.get("zero") is not None:
         start = start_of_bytes(s, node).expand(shape)
-    dot(s, group, origin, out, [*rows, axis_m], batch, axis_n, [(depth, wide.strides[-1])], operand, packed, advance, start)
+    layout = packing(s, s.buffers[packed].dtype)
+    dot(s, group, origin, out, [*rows, axis_m], batch, axis_n, [(depth, wide.strides[-1])], operand, packed, advance, start, layout)
+
+
+def chain_product(s: Lowering, group: Group, origin: str, out: View) -> None:
+    """A product of two matrices as they lie: nothing is packed at run time."""
+    node, shape = group.anchor, out.shape
+    assert node is not None
+    a, b = s.view(node.inputs[0]), s.view(node.inputs[1])
+    init = s.view(node.inputs[2]).expand(shape) if len(node.inputs) > 2 else None
+    if node.get("zero") is not None:
+        init = start_of_bytes(s, node).expand(shape)
+    wide_a, wide_b = (v.expand((*shape[:-2], *v.shape[-2:])) for v in (a, b))
+    a_rows, b_rows = (*wide_a.strides[:-1], 0), (*wide_b.strides[:-2], 0, wide_b.strides[-1])
+    arguments = Arguments()
+    a_arg, b_arg = arguments.view(a), arguments.view(b)
+    init_arg = arguments.view(init) if init is not None else -1
+    steps = s.body(group, arguments, node.outputs[0])
+    target = arguments.view(out)
+    tables = [a_rows, b_rows, out.strides, *([init.strides] if init is not None else []), *(st for _, st in steps if st is not None)]
+    dims, strides = collapse(shape, tables)
+    rest = iter(strides[3 + (init is not None) :])
+    spec = Chain(
+        tuple(arguments.types),
+        accumulator(node, a.dtype),
+        dims,
+        (a.shape[-1],),
+        Access(a_arg, (*strides[0], wide_a.strides[-1])),
+        Access(b_arg, (*strides[1], wide_b.strides[-2])),
+        Access(init_arg, strides[3]) if init is not None else None,
+        finish_body(steps, lambda _: next(rest)),
+        Access(target, strides[2]),
+    )
+    s.call(spec, arguments, group.sink.outputs[0], origin, [target])
 
 
 def _input(s: Lowering, node: Node, low: tuple[int, ...], high: tuple[int, ...], origin: str) -> View:
@@ -237,7 +308,14 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
     s.views[value] = out
     if out.size == 0:
         return
-    x = _input(s, node, node["before"], node["after"], origin)
+    bounds: tuple[Bound, ...] = ()
+    shift = 0
+    if s.compact and not node.get("bf16"):
+        x = _input(s, node, (0,) * rank, (0,) * rank, origin)
+        bounds = _bounds(node, x.shape)
+        shift = -sum(b * st for b, st in zip(node["before"], x.strides[2:]))
+    else:
+        x = _input(s, node, node["before"], node["after"], origin)
     w_shape = s.graph.types[node.inputs[1]].shape
     spatial = tuple(st * step for st, step in zip(x.strides[2:], node["strides"]))
     taps = [(n, st * d) for n, st, d in zip(w_shape[2:], x.strides[2:], node["dilations"])]
@@ -246,7 +324,7 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
         bias = start_of_bytes(s, node)
     per_in, per_out = w_shape[1], w_shape[0] // groups
     if groups > 1 and per_in == 1:
-        _depthwise(s, group, origin, out, x, spatial, taps, bias, per_out)
+        _depthwise(s, group, origin, out, x, spatial, taps, bias, per_out, bounds, shift)
         return
     order = (0, *range(2, 2 + rank), 1)
     for g in range(groups):
@@ -263,7 +341,18 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
             if bias is not None
             else None
         )
-        dot(s, group, origin, part, [0, *range(2, 2 + rank)], [], 1, [*taps, (per_in, x.strides[1])], operand, packed, (), start)
+        layout = packing(s, s.buffers[packed].dtype)
+        k = [*taps, (per_in, x.strides[1])]
+        dot(s, group, origin, part, [0, *range(2, 2 + rank)], [], 1, k, operand, packed, (), start, layout, bounds, shift)
+
+
+def _bounds(node: Node, shape: tuple[int, ...]) -> tuple[Bound, ...]:
+    """The taps of a padded convolution that lie inside, over rows (n, spatial…) and taps (spatial…, channel)."""
+    return tuple(
+        Bound(1 + i, i, node["strides"][i], node["dilations"][i], before, shape[2 + i])
+        for i, (before, after) in enumerate(zip(node["before"], node["after"]))
+        if before or after
+    )
 
 
 def _packed_pairs(s: Lowering, key: tuple[object, ...], matrix: np.ndarray) -> str:
@@ -281,7 +370,7 @@ def _packed_kernel(s: Lowering, node: Node, g: int, per_out: int, order: tuple[i
         key = ("conv", node.inputs[1], g)
         if key not in s._packed:
             matrix = np.transpose(weights[g * per_out : (g + 1) * per_out], perm).reshape(1, -1, per_out)
-            s._packed[key] = s.constant(pack(matrix), dtype)
+            s._packed[key] = s.constant(pack(matrix, packing(s, dtype)), dtype)
         return s._packed[key]
     w = s.view(node.inputs[1])
     part = w.slice((g * per_out, *(0,) * (len(w.shape) - 1)), (1,) * len(w.shape), (per_out, *w.shape[1:])).transpose(perm)
@@ -302,6 +391,8 @@ def _depthwise(
     taps: list[tuple[int, int]],
     bias: View | None,
     per_out: int,
+    bounds: tuple[Bound, ...],
+    shift: int,
 ) -> None:
     """One input channel a group: Chain over (n, spatial…, group, output within the group); weights as [kernel…, channel]."""
     node, value = group.anchor, group.sink.outputs[0]
@@ -336,10 +427,13 @@ def _depthwise(
         *([(0,) * (1 + rank) + (bias.strides[0] * per_out, bias.strides[0])] if bias is not None else []),
         *loads,
     ]
-    merged, strides = collapse(dims, tables)
     counts = [n for n, _ in taps]
     w_steps = [channels * st for st in row_major(counts)]
-    reduced, (x_taps, w_taps) = collapse(counts, [[st for _, st in taps], w_steps])
+    merged, strides = dims, tables
+    reduced, (x_taps, w_taps) = tuple(counts), (tuple(st for _, st in taps), tuple(w_steps))
+    if not bounds:
+        merged, strides = collapse(dims, tables)
+        reduced, (x_taps, w_taps) = collapse(counts, [x_taps, w_taps])
     rest = iter(strides[3 + (bias is not None) :])
     body = finish_body(steps, lambda _: next(rest))
     spec = Chain(
@@ -347,11 +441,13 @@ def _depthwise(
         accumulator(node, x.dtype),
         merged,
         reduced,
-        Access(x_arg, (*strides[0], *x_taps)),
+        Access(x_arg, (*strides[0], *x_taps), shift),
         Access(w_arg, (*strides[1], *w_taps)),
         Access(bias_arg, strides[3]) if bias is not None else None,
         body,
         Access(target, strides[2]),
+        bounds,
+        node.get("zero", 0),
     )
     s.call(spec, a, value, origin, [target])
 
@@ -408,7 +504,8 @@ def conv_transpose(s: Lowering, group: Group, origin: str) -> None:
             offset = x.offset + g * per_in * x.strides[1] + sum((reach_low[i] + c[3]) * x.strides[2 + i] for i, c in enumerate(chosen))
             operand = View(x.buffer, x.dtype, part.shape, (x.strides[0], 0, *x.strides[2:]), offset)
             k = [*((c[1], c[4] * x.strides[2 + i]) for i, c in enumerate(chosen)), (per_in, x.strides[1])]
-            dot(s, group, origin, part, [0, *range(2, 2 + rank)], [], 1, k, operand, packed, (), first)
+            layout = packing(s, s.buffers[packed].dtype)
+            dot(s, group, origin, part, [0, *range(2, 2 + rank)], [], 1, k, operand, packed, (), first, layout)
 
 
 def _phases_join(
@@ -441,7 +538,8 @@ def _packed_taps(
     if weights is not None:
         cuts = [(slice(first, first + per_in), slice(None), *(slice(a, a + n * step, step) for a, n, step in p)) for p in phases]
         taps = np.stack([np.transpose(weights[c], perm) for c in cuts], axis=-2)
-        return s.constant(pack(taps.reshape(1, -1, taps.shape[-1] * len(phases))), s.graph.types[node.inputs[1]].dtype)
+        dtype = s.graph.types[node.inputs[1]].dtype
+        return s.constant(pack(taps.reshape(1, -1, taps.shape[-1] * len(phases)), packing(s, dtype)), dtype)
     w = s.view(node.inputs[1])
     rows = per_in * prod(n for _, n, _ in phases[0])
     flat = s.new_view(f"{node.outputs[0]}.weights", w.dtype, (rows, len(phases) * w.shape[1]), (0, 1))

@@ -1,0 +1,157 @@
+"""Program → one C99 file that computes the model, its header, and the self-test beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from mlcc.graph.core import DTYPES
+from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden
+from mlcc.names import identifier, unique
+from mlcc.program.kernel import storage
+from mlcc.program.memory import aligned
+from mlcc.program.program import Argument, Program
+from mlcc.target import Target
+from mlcc_backends.c import helpers
+from mlcc_backends.c.kernels import function, writes
+from mlcc_backends.c.text import literal, memory_type
+from mlcc_backends.cpu.emit import tensor
+from mlcc_backends.interface import Sources
+
+WIDTH = 150  # characters of a line of numbers
+
+
+@cache
+def environment() -> jinja2.Environment:
+    roots = [str(files("mlcc_backends") / b / "templates") for b in ("c", "cpu")]
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(roots),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def render(template: str, **values: Any) -> bytes:
+    return environment().get_template(template).render(**values).encode()
+
+
+def numbers(array: np.ndarray, dtype: str) -> str:
+    """An array's elements as initialisers."""
+    if dtype in ("float16", "bfloat16"):
+        array, dtype = array.view(np.uint16), "uint16"
+    kept, line = [], "   "
+    for x in array.reshape(-1).tolist():
+        text = f" {literal(x, dtype)},"
+        if len(line) + len(text) > WIDTH:
+            kept.append(line)
+            line = "   "
+        line += text
+    return "\n".join([*kept, line])
+
+
+def constant_arrays(program: Program) -> list[dict[str, str]]:
+    """The weights as C arrays. Infinities and NaNs, which C has no literals for, make an array of bits that is read as floats."""
+    found = []
+    for name, b in program.buffers.items():
+        if b.place != "constant":
+            continue
+        array, dtype = program.constants[name], storage(b.dtype)
+        odd = dtype in ("float32", "float64") and not np.isfinite(array).all()
+        if odd:
+            dtype = "uint32" if dtype == "float32" else "uint64"
+            array = array.view(dtype)
+        found.append(
+            {
+                "name": constant_name(name),
+                "type": memory_type(dtype),
+                "elements": str(max(1, b.elements)),
+                "numbers": numbers(array, dtype) if b.elements else "0",
+                "where": "",
+            }
+        )
+    return found
+
+
+def constant_name(buffer: str) -> str:
+    return f"weights_{buffer.split('.')[-1]}"
+
+
+def pointer(program: Program, a: Argument, dtype: str, written: bool) -> str:
+    """A kernel argument as a C expression."""
+    b = program.buffers[a.buffer]
+    const, kind = "" if written else "const ", memory_type(dtype)
+    if b.place == "constant":
+        plain = storage(b.dtype) == dtype and (dtype not in ("float32", "float64") or np.isfinite(program.constants[a.buffer]).all())
+        name = constant_name(a.buffer) if plain else f"(const {kind} *)(const void *){constant_name(a.buffer)}"
+        return f"{name} + {a.offset}" if a.offset else name
+    if b.place == "arena":
+        return f"({const}{kind} *)(void *)(arena + {b.offset + a.offset * DTYPES[b.dtype].itemsize})"
+    index = [n for n, _ in (program.inputs if b.place == "input" else program.outputs)].index(b.name.split(".", 1)[1])
+    base = f"({const}{kind} *){'inputs' if b.place == 'input' else 'outputs'}[{index}]"
+    return f"{base} + {a.offset}" if a.offset else base
+
+
+def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
+    """Pure: the same program gives the same bytes."""
+    name = identifier(program.name)
+    inputs = [tensor(t, n, i) for (n, t), i in zip(program.inputs, unique([n for n, _ in program.inputs]))]
+    outputs = [tensor(t, n, i) for (n, t), i in zip(program.outputs, unique([n for n, _ in program.outputs]))]
+    symbols: dict[str, str] = {}
+    for key in dict.fromkeys(c.kernel for c in program.calls):
+        kind = key.split("_")[0]
+        symbols[key] = f"{kind}_{sum(s.startswith(kind + '_') for s in symbols.values()) + 1}"
+    kernels = [function(symbols[key], program.kernels[key]) for key in symbols]
+    calls = []
+    for c in program.calls:
+        spec = program.kernels[c.kernel]
+        written = writes(spec)
+        layout = program.layouts.get(c.value)
+        shape = f": {layout.type.dtype}{list(layout.type.shape)}" if layout else ""
+        calls.append(
+            {
+                "symbol": symbols[c.kernel],
+                "arguments": ", ".join(pointer(program, a, d, i in written) for i, (a, d) in enumerate(zip(c.arguments, spec.arguments))),
+                "comment": f"{c.origin}{shape}".replace("*/", "").replace("\\", "/"),
+            }
+        )
+    text = "\n\n".join(kernels)
+    used = {b for c in program.calls for b in (a.buffer for a in c.arguments)}
+    values = {
+        "name": name,
+        "NAME": name.upper(),
+        "model": program.name,
+        "target": target.name,
+        "inputs": inputs,
+        "outputs": outputs,
+        "arena_bytes": program.arena_bytes,
+        "uses_arena": any(program.buffers[b].place == "arena" for b in used),
+        "threads": False,
+        "prelude": helpers.PRELUDE,
+        "helpers": helpers.used(text),
+        "kernels": text,
+        "constants": [c for c in constant_arrays(program)],
+        "calls": calls,
+        "variants": [{"name": target.name, "suffix": "c", "calls": calls, "tiles": False}],
+        "vectors": [
+            {"seed": g.seed, "edge": int(g.kind == "edge"), "digest": ", ".join(f"0x{b:02x}" for b in bytes.fromhex(g.digest))}
+            for g in vectors
+        ],
+        "edges_f32": ", ".join(f"0x{e:08x}u" for e in EDGES_F32),
+        "edges_int": ", ".join(f"{e}LL" for e in EDGES_INT),
+        "selftest_bytes": sum(aligned(t["bytes"]) for t in (*inputs, *outputs)) + program.arena_bytes + 128,
+    }
+    rendered = {
+        f"include/{name}.h": render("model.h.j2", **values),
+        f"src/{name}.c": render("model_c99.c.j2", **values),
+        "src/internal.h": render("internal_c99.h.j2", **values),
+        "src/selftest.c": render("selftest.c.j2", **values),
+        "src/main.c": render("main.c.j2", **values),
+    }
+    return Sources(name, rendered, ())

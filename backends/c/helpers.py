@@ -1,0 +1,502 @@
+"""C that kernels call, by name; a model's file holds those that it uses.
+
+Everything is ISO C99 over binary32, binary64 and integers; faster forms stand beside it where the compiler says what the core has.
+"""
+
+from __future__ import annotations
+
+import re
+
+from mlcc.arithmetic.elementary import SEQUENCES
+from mlcc.arithmetic.sequence import Instruction, Sequence
+
+PRELUDE = r"""
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "results are exact only without -ffast-math"
+#endif
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off")
+#elif defined(_MSC_VER)
+#pragma fp_contract(off)
+#endif
+#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
+#error "binary32 must be computed as such: add -msse2 -mfpmath=sse"
+#endif
+
+/* What the core computes by itself: binary32 arithmetic, fused multiply-adds, two products of halfwords at once. */
+#if defined(__ARM_FP) && (__ARM_FP & 4)
+#define HAS_FLOAT 1
+#elif defined(__arm__) || (defined(__riscv) && !defined(__riscv_flen))
+#define HAS_FLOAT 0
+#else
+#define HAS_FLOAT 1
+#endif
+#if defined(__ARM_FEATURE_FMA) || defined(__FP_FAST_FMAF) || defined(__riscv_flen) || defined(__FMA__)
+#define HAS_FMA 1
+#else
+#define HAS_FMA 0
+#endif
+#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && !defined(__ARM_BIG_ENDIAN)
+#include <arm_acle.h>
+#define HAS_DSP 1
+#else
+#define HAS_DSP 0
+#endif
+#if defined(__GNUC__)
+#define HELPER static __attribute__((unused)) /* some serve only cores without float units */
+#else
+#define HELPER static
+#endif
+"""
+
+SNIPPETS: dict[str, str] = {
+    "bits_of": "HELPER inline uint32_t bits_of(float x)\n{\n    union { float f; uint32_t u; } v;\n    v.f = x;\n    return v.u;\n}",
+    "float_of": "HELPER inline float float_of(uint32_t x)\n{\n    union { uint32_t u; float f; } v;\n    v.u = x;\n    return v.f;\n}",
+    "bits_of_double": "HELPER inline uint64_t bits_of_double(double x)\n{\n    union { double f; uint64_t u; } v;\n    v.f = x;\n    return v.u;\n}",
+    "double_of": "HELPER inline double double_of(uint64_t x)\n{\n    union { uint64_t u; double f; } v;\n    v.u = x;\n    return v.f;\n}",
+    "signed_of": "HELPER inline int32_t signed_of(uint32_t x)\n{\n    union { uint32_t u; int32_t i; } v;\n    v.u = x;\n    return v.i;\n}",
+    "signed_of_64": "HELPER inline int64_t signed_of_64(uint64_t x)\n{\n    union { uint64_t u; int64_t i; } v;\n    v.u = x;\n    return v.i;\n}",
+    "length_of": r"""/* Bits up to the highest one that is set. */
+HELPER int32_t length_of(uint64_t x)
+{
+    int32_t n = 0;
+    for (int32_t step = 32; step > 0; step /= 2)
+        if (x >> step != 0u) {
+            n += step;
+            x >>= step;
+        }
+    return n + (x != 0u);
+}""",
+    "round_at": r"""/* x / 2^shift to the nearest integer, ties to even. */
+HELPER uint64_t round_at(uint64_t x, int32_t shift)
+{
+    if (shift <= 0) return x << -shift;
+    if (shift > 63) return 0u;
+    const uint64_t whole = x >> shift, rest = x & (((uint64_t)1 << shift) - 1u), half = (uint64_t)1 << (shift - 1);
+    return whole + (rest > half || (rest == half && (whole & 1u) != 0u));
+}""",
+    "pack": r"""/* The binary32 number nearest to m * 2^e. m < 2^63; its lowest bit stands for all below. */
+HELPER float pack(uint32_t sign, uint64_t m, int32_t e)
+{
+    const int32_t length = length_of(m);
+    if (m == 0u) return float_of(sign);
+    int32_t shift = length - 24;
+    if (e + shift < -149) shift = -149 - e;
+    uint64_t r = shift >= 64 ? 0u : round_at(m, shift);
+    int32_t exponent = e + shift;
+    if (r >> 24 != 0u) {
+        r >>= 1;
+        exponent++;
+    }
+    if (r >> 23 == 0u) return float_of(sign | (uint32_t)r);
+    exponent += 150;
+    return exponent >= 255 ? float_of(sign | 0x7F800000u) : float_of(sign | ((uint32_t)exponent << 23) | ((uint32_t)r & 0x7FFFFFu));
+}""",
+    "fma_by_integers": r"""/* a * b + c rounded once, in integers (a core without fused multiply-add; C libraries' fmaf is not always right). */
+HELPER float fma_by_integers(float a, float b, float c)
+{
+    const uint32_t x = bits_of(a), y = bits_of(b), z = bits_of(c);
+    const uint32_t ex = (x >> 23) & 255u, ey = (y >> 23) & 255u, ez = (z >> 23) & 255u;
+    if (ex == 255u || ey == 255u || ez == 255u || (x << 1) == 0u || (y << 1) == 0u) {
+        const float product = a * b;
+        return product + c;
+    }
+    const uint64_t mx = (x & 0x7FFFFFu) | (ex != 0u ? 0x800000u : 0u), my = (y & 0x7FFFFFu) | (ey != 0u ? 0x800000u : 0u);
+    uint64_t p = mx * my, q = (z & 0x7FFFFFu) | (ez != 0u ? 0x800000u : 0u);
+    const uint32_t sp = (x ^ y) & 0x80000000u, sz = z & 0x80000000u;
+    int32_t ep = (int32_t)(ex != 0u ? ex : 1u) + (int32_t)(ey != 0u ? ey : 1u) - 300, eq = (int32_t)(ez != 0u ? ez : 1u) - 150;
+    if (q == 0u) return pack(sp, p, ep);
+    const int32_t up = 62 - length_of(p), uq = 62 - length_of(q);
+    p <<= up;
+    ep -= up;
+    q <<= uq;
+    eq -= uq;
+    const int32_t d = ep - eq;
+    if (d > 0) {
+        q = d > 62 ? 1u : (q >> d) | ((q & (((uint64_t)1 << d) - 1u)) != 0u);
+    } else if (d < 0) {
+        p = -d > 62 ? 1u : (p >> -d) | ((p & (((uint64_t)1 << -d) - 1u)) != 0u);
+        ep = eq;
+    }
+    if (sp == sz) return pack(sp, p + q, ep);
+    if (p == q) return 0.0f;
+    return p > q ? pack(sp, p - q, ep) : pack(sz, q - p, ep);
+}""",
+    "FMA": r"""#if HAS_FMA
+#define FMA(a, b, c) fmaf(a, b, c)
+#else
+#define FMA(a, b, c) fma_by_integers(a, b, c)
+#endif""",
+    "square_root": r"""HELPER float square_root(float x)
+{
+#if HAS_FLOAT
+    return sqrtf(x);
+#else
+    const uint32_t u = bits_of(x);
+    if (u == 0u || u == 0x80000000u || u == 0x7F800000u || (u & 0x7FFFFFFFu) > 0x7F800000u) return x;
+    if (u >> 31 != 0u) return float_of(0x7FC00000u);
+    const uint32_t e = u >> 23;
+    uint64_t m = (u & 0x7FFFFFu) | (e != 0u ? 0x800000u : 0u);
+    int32_t exponent = (int32_t)(e != 0u ? e : 1u) - 150;
+    const int32_t up = 24 - length_of(m);
+    m <<= up;
+    exponent -= up;
+    if ((exponent & 1) != 0) {
+        m <<= 1;
+        exponent -= 1;
+    }
+    m <<= 36; /* root of 61 or so bits: 30 bits, and whether anything is left */
+    uint64_t root = 0u, rest = 0u;
+    for (int32_t i = 31; i >= 0; i--) {
+        rest = (rest << 2) | ((m >> (2 * i)) & 3u);
+        const uint64_t trial = (root << 2) | 1u;
+        root <<= 1;
+        if (rest >= trial) {
+            rest -= trial;
+            root |= 1u;
+        }
+    }
+    return pack(0u, (root << 1) | (rest != 0u), (exponent - 36) / 2 - 1);
+#endif
+}""",
+    "round_even": r"""HELPER float round_even(float x)
+{
+    const uint32_t sign = bits_of(x) & 0x80000000u;
+    const float a = float_of(bits_of(x) & 0x7FFFFFFFu);
+    if (!(a < 8388608.0f)) return x;
+    const float up = a + 8388608.0f;
+    return float_of(bits_of(up - 8388608.0f) | sign);
+}""",
+    "round_down": r"""HELPER float round_down(float x)
+{
+    const float r = round_even(x);
+    return r > x ? r - 1.0f : r;
+}""",
+    "round_up": r"""HELPER float round_up(float x)
+{
+    const float r = round_even(x);
+    return r < x ? float_of(bits_of(r + 1.0f) | (bits_of(x) & 0x80000000u)) : r;
+}""",
+    "round_even_64": r"""HELPER double round_even_64(double x)
+{
+    const uint64_t sign = bits_of_double(x) & 0x8000000000000000ULL;
+    const double a = double_of(bits_of_double(x) & 0x7FFFFFFFFFFFFFFFULL);
+    if (!(a < 4503599627370496.0)) return x;
+    const double up = a + 4503599627370496.0;
+    return double_of(bits_of_double(up - 4503599627370496.0) | sign);
+}""",
+    "round_down_64": r"""HELPER double round_down_64(double x)
+{
+    const double r = round_even_64(x);
+    return r > x ? r - 1.0 : r;
+}""",
+    "round_up_64": r"""HELPER double round_up_64(double x)
+{
+    const double r = round_even_64(x);
+    return r < x ? double_of(bits_of_double(r + 1.0) | (bits_of_double(x) & 0x8000000000000000ULL)) : r;
+}""",
+    "largest": r"""/* NaN wins, +0 is above -0 (IEEE 754-2019 maximum). */
+HELPER float largest(float a, float b)
+{
+    if (a > b || a != a) return a;
+    if (b > a || b != b) return b;
+    return float_of(bits_of(a) & bits_of(b));
+}""",
+    "smallest": r"""HELPER float smallest(float a, float b)
+{
+    if (a < b || a != a) return a;
+    if (b < a || b != b) return b;
+    return float_of(bits_of(a) | bits_of(b));
+}""",
+    "largest_64": r"""HELPER double largest_64(double a, double b)
+{
+    if (a > b || a != a) return a;
+    if (b > a || b != b) return b;
+    return double_of(bits_of_double(a) & bits_of_double(b));
+}""",
+    "smallest_64": r"""HELPER double smallest_64(double a, double b)
+{
+    if (a < b || a != a) return a;
+    if (b < a || b != b) return b;
+    return double_of(bits_of_double(a) | bits_of_double(b));
+}""",
+    "requantize": r"""/* round(binary32(x) * scale) + zero between the bounds, ties to even. */
+HELPER int32_t requantize(int32_t x, float scale, int32_t zero, int32_t low, int32_t high)
+{
+#if HAS_FLOAT
+    float y = (float)x * scale;
+    const float least = (float)(low - zero), most = (float)(high - zero);
+    y = least < y ? y : least;
+    y = y < most ? y : most;
+    y = y + 12582912.0f; /* 1.5 * 2^23: the sum's last bit is 1 */
+    return signed_of(bits_of(y) - 0x4B400000u) + zero;
+#else
+    const uint32_t s = bits_of(scale), es = (s >> 23) & 255u;
+    const int32_t negative = (x < 0) != (s >> 31 != 0u);
+    uint64_t m = x < 0 ? (uint64_t)(0 - (int64_t)x) : (uint64_t)x;
+    int32_t e = (int32_t)(es != 0u ? es : 1u) - 150, over = length_of(m) - 24;
+    if (over > 0) { /* x as binary32 */
+        m = round_at(m, over);
+        e += over;
+    }
+    m *= (s & 0x7FFFFFu) | (es != 0u ? 0x800000u : 0u);
+    over = length_of(m) - 24;
+    if (over > 0) { /* the product as binary32 */
+        m = round_at(m, over);
+        e += over;
+    }
+    if (e > 7) m = m != 0u ? 0x7FFFFFFFu : 0u;
+    else m = round_at(m, -e);
+    if (m > 0x7FFFFFFFu) m = 0x7FFFFFFFu;
+    const int64_t y = (negative ? 0 - (int64_t)m : (int64_t)m) + zero;
+    return y < low ? low : y > high ? high : (int32_t)y;
+#endif
+}""",
+    "to_float_of_half": r"""HELPER float to_float_of_half(uint16_t h)
+{
+    const uint32_t sign = (uint32_t)(h & 0x8000u) << 16, e = (h >> 10) & 31u, m = h & 0x3FFu;
+    if (e == 31u) return float_of(sign | 0x7F800000u | (m << 13));
+    if (e != 0u) return float_of(sign | ((e + 112u) << 23) | (m << 13));
+    return pack(sign, m, -24);
+}""",
+    "to_half": r"""HELPER uint16_t to_half(float x)
+{
+    const uint32_t u = bits_of(x), sign = (u >> 16) & 0x8000u, a = u & 0x7FFFFFFFu;
+    if (a > 0x7F800000u) return (uint16_t)(sign | 0x7E00u);
+    if (a >= 0x477FF000u) return (uint16_t)(sign | 0x7C00u);
+    if (a < 0x38800000u) return (uint16_t)(sign | (uint32_t)round_at((a & 0x7FFFFFu) | (a >> 23 != 0u ? 0x800000u : 0u), 126 - (int32_t)(a >> 23)));
+    return (uint16_t)(sign | (uint32_t)(round_at(a, 13) - 0x1C000u));
+}""",
+    "to_bfloat": r"""HELPER uint16_t to_bfloat(float x)
+{
+    const uint32_t u = bits_of(x);
+    if ((u & 0x7FFFFFFFu) > 0x7F800000u) return (uint16_t)((u | 0x400000u) >> 16);
+    return (uint16_t)((u + 0x7FFFu + ((u >> 16) & 1u)) >> 16);
+}""",
+    "remainder_of": r"""/* The exact remainder with the sign of x (fmodf). */
+HELPER float remainder_of(float x, float y)
+{
+    const uint32_t sign = bits_of(x) & 0x80000000u;
+    uint32_t a = bits_of(x) & 0x7FFFFFFFu, b = bits_of(y) & 0x7FFFFFFFu;
+    if (a >= 0x7F800000u || b > 0x7F800000u || b == 0u) return float_of(0x7FC00000u);
+    if (a < b) return x;
+    const int32_t ea = (int32_t)(a >> 23), eb = (int32_t)(b >> 23);
+    uint64_t m = (a & 0x7FFFFFu) | (ea != 0 ? 0x800000u : 0u), n = (b & 0x7FFFFFu) | (eb != 0 ? 0x800000u : 0u);
+    for (int32_t i = (ea != 0 ? ea : 1) - (eb != 0 ? eb : 1); i > 0; i--) m = (m % n) << 1;
+    m %= n;
+    return m == 0u ? float_of(sign) : pack(sign, m, (eb != 0 ? eb : 1) - 150);
+}""",
+    "dot_2x4": r"""/* Two rows by four columns of sums, each one chain of fused multiply-adds over k. */
+HELPER void dot_2x4(const float *x0, const float *x1, const float *w, int32_t k, float sum[8])
+{
+    float a0 = sum[0], a1 = sum[1], a2 = sum[2], a3 = sum[3], b0 = sum[4], b1 = sum[5], b2 = sum[6], b3 = sum[7];
+    for (; k > 0; k--, w += 4) {
+        const float p = *x0++, q = *x1++, w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3];
+        a0 = FMA(p, w0, a0);
+        a1 = FMA(p, w1, a1);
+        a2 = FMA(p, w2, a2);
+        a3 = FMA(p, w3, a3);
+        b0 = FMA(q, w0, b0);
+        b1 = FMA(q, w1, b1);
+        b2 = FMA(q, w2, b2);
+        b3 = FMA(q, w3, b3);
+    }
+    sum[0] = a0;
+    sum[1] = a1;
+    sum[2] = a2;
+    sum[3] = a3;
+    sum[4] = b0;
+    sum[5] = b1;
+    sum[6] = b2;
+    sum[7] = b3;
+}""",
+    "dot_1x4": r"""HELPER void dot_1x4(const float *x0, const float *w, int32_t k, float sum[4])
+{
+    float a0 = sum[0], a1 = sum[1], a2 = sum[2], a3 = sum[3];
+    for (; k > 0; k--, w += 4) {
+        const float p = *x0++;
+        a0 = FMA(p, w[0], a0);
+        a1 = FMA(p, w[1], a1);
+        a2 = FMA(p, w[2], a2);
+        a3 = FMA(p, w[3], a3);
+    }
+    sum[0] = a0;
+    sum[1] = a1;
+    sum[2] = a2;
+    sum[3] = a3;
+}""",
+    "lanes_4": r"""HELPER inline void lanes_4(const float *x, const float *w, float sum[4])
+{
+    sum[0] = FMA(x[0], w[0], sum[0]);
+    sum[1] = FMA(x[1], w[1], sum[1]);
+    sum[2] = FMA(x[2], w[2], sum[2]);
+    sum[3] = FMA(x[3], w[3], sum[3]);
+}""",
+    "word_at": r"""#if HAS_DSP
+HELPER inline uint32_t word_at(const void *p)
+{
+    uint32_t w;
+    memcpy(&w, p, 4);
+    return w;
+}
+#endif""",
+}
+
+BYTES = {
+    "words_2x2_X": r"""/* Two rows by two columns of sums of products of bytes; four k at a time, w: [k / 4][2][4]. */
+HELPER void words_2x2_X(const T *x0, const T *x1, const int8_t *w, int32_t k, int32_t sum[4])
+{
+    int32_t a0 = sum[0], a1 = sum[1], b0 = sum[2], b1 = sum[3];
+    for (; k > 0; k -= 4, x0 += 4, x1 += 4, w += 8) {
+#if HAS_DSP
+        const uint32_t p = word_at(x0), q = word_at(x1), u = word_at(w), v = word_at(w + 4);
+        const int16x2_t p0 = EXTEND(p), p1 = EXTEND(__ror(p, 8)), q0 = EXTEND(q), q1 = EXTEND(__ror(q, 8));
+        const int16x2_t u0 = __sxtb16((int8x4_t)u), u1 = __sxtb16((int8x4_t)__ror(u, 8)), v0 = __sxtb16((int8x4_t)v), v1 = __sxtb16((int8x4_t)__ror(v, 8));
+        a0 = __smlad(p1, u1, __smlad(p0, u0, a0));
+        a1 = __smlad(p1, v1, __smlad(p0, v0, a1));
+        b0 = __smlad(q1, u1, __smlad(q0, u0, b0));
+        b1 = __smlad(q1, v1, __smlad(q0, v0, b1));
+#else
+        for (int32_t i = 0; i < 4; i++) {
+            a0 += x0[i] * w[i];
+            a1 += x0[i] * w[4 + i];
+            b0 += x1[i] * w[i];
+            b1 += x1[i] * w[4 + i];
+        }
+#endif
+    }
+    sum[0] = a0;
+    sum[1] = a1;
+    sum[2] = b0;
+    sum[3] = b1;
+}""",
+    "words_1x2_X": r"""HELPER void words_1x2_X(const T *x0, const int8_t *w, int32_t k, int32_t sum[2])
+{
+    int32_t a0 = sum[0], a1 = sum[1];
+    for (; k > 0; k -= 4, x0 += 4, w += 8) {
+#if HAS_DSP
+        const uint32_t p = word_at(x0), u = word_at(w), v = word_at(w + 4);
+        const int16x2_t p0 = EXTEND(p), p1 = EXTEND(__ror(p, 8));
+        a0 = __smlad(p1, __sxtb16((int8x4_t)__ror(u, 8)), __smlad(p0, __sxtb16((int8x4_t)u), a0));
+        a1 = __smlad(p1, __sxtb16((int8x4_t)__ror(v, 8)), __smlad(p0, __sxtb16((int8x4_t)v), a1));
+#else
+        for (int32_t i = 0; i < 4; i++) {
+            a0 += x0[i] * w[i];
+            a1 += x0[i] * w[4 + i];
+        }
+#endif
+    }
+    sum[0] = a0;
+    sum[1] = a1;
+}""",
+    "bytes_4_X": r"""/* Four neighbouring channels of a depthwise convolution. */
+HELPER inline void bytes_4_X(const T *x, const int8_t *w, int32_t sum[4])
+{
+#if HAS_DSP
+    const uint32_t p = word_at(x), u = word_at(w);
+    const int16x2_t p0 = EXTEND(p), p1 = EXTEND(__ror(p, 8)), u0 = __sxtb16((int8x4_t)u), u1 = __sxtb16((int8x4_t)__ror(u, 8));
+    sum[0] = __smlabb(p0, u0, sum[0]);
+    sum[1] = __smlabb(p1, u1, sum[1]);
+    sum[2] = __smlatt(p0, u0, sum[2]);
+    sum[3] = __smlatt(p1, u1, sum[3]);
+#else
+    sum[0] += x[0] * w[0];
+    sum[1] += x[1] * w[1];
+    sum[2] += x[2] * w[2];
+    sum[3] += x[3] * w[3];
+#endif
+}""",
+}
+for _suffix, _type, _extend in (("s8", "int8_t", r"__sxtb16((int8x4_t)(\1))"), ("u8", "uint8_t", r"(int16x2_t)__uxtb16((uint8x4_t)(\1))")):
+    for _name, _text in BYTES.items():
+        _text = re.sub(r"EXTEND\((__ror\(\w+, 8\)|\w+)\)", _extend, _text)
+        SNIPPETS[_name.replace("_X", f"_{_suffix}")] = _text.replace("_X(", f"_{_suffix}(").replace("const T *", f"const {_type} *")
+
+SEQUENCE_TYPES = {"f32": "float", "i32": "int32_t", "i64": "int64_t", "b": "int"}
+
+
+def sequence_text(s: Sequence) -> str:
+    """An elementary function, one statement an instruction."""
+    lines = [f"HELPER float {function_name(s.name)}({', '.join(f'float x{i}' for i in range(s.arity))})", "{"]
+    lines += [f"    const {SEQUENCE_TYPES[i.dtype]} v{n} = {_instruction(i)};" for n, i in enumerate(s.instructions)]
+    return "\n".join([*lines, f"    return v{len(s.instructions) - 1};", "}"])
+
+
+def function_name(operator: str) -> str:
+    return f"{operator.lower()}_of"
+
+
+def _instruction(i: Instruction) -> str:
+    from mlcc_backends.c.text import literal
+
+    a, b, c = ([f"v{o}" for o in i.operands] + [""] * 3)[:3]
+    integer = i.dtype in ("i32", "i64")
+    unsigned, back = ("uint64_t", "signed_of_64") if i.dtype == "i64" else ("uint32_t", "signed_of")
+
+    def wrapped(expression: str) -> str:
+        return f"{back}({expression})"
+
+    match i.op:
+        case "arg":
+            return f"x{i.value}"
+        case "const":
+            return literal(i.value or 0, {"f32": "float32", "i32": "int32", "i64": "int64", "b": "bool"}[i.dtype])
+        case "add" | "sub" | "mul":
+            symbol = {"add": "+", "sub": "-", "mul": "*"}[i.op]
+            return wrapped(f"({unsigned}){a} {symbol} ({unsigned}){b}") if integer else f"{a} {symbol} {b}"
+        case "div":
+            return f"{a} / {b}"
+        case "fma":
+            return f"FMA({a}, {b}, {c})"
+        case "sqrt":
+            return f"square_root({a})"
+        case "neg":
+            return wrapped(f"0u - ({unsigned}){a}") if integer else f"-{a}"
+        case "abs":
+            return f"float_of(bits_of({a}) & 0x7FFFFFFFu)"
+        case "and" | "or" | "xor":
+            symbol = {"and": "&", "or": "|", "xor": "^"}[i.op]
+            return wrapped(f"({unsigned}){a} {symbol} ({unsigned}){b}") if integer else f"{a} {symbol} {b}"
+        case "not":
+            return f"!{a}"
+        case "shl":
+            return wrapped(f"({unsigned}){a} << {b}")
+        case "sar":
+            return wrapped(f"{a} < 0 ? ~(~({unsigned}){a} >> {b}) : ({unsigned}){a} >> {b}")
+        case "shr":
+            width = 32 if i.dtype == "i32" else 64
+            return wrapped(f"{b} < {width} ? ({unsigned}){a} >> {b} : 0u")
+        case "lt" | "le" | "eq":
+            return f"{a} {dict(lt='<', le='<=', eq='==')[i.op]} {b}"
+        case "select":
+            return f"{a} ? {b} : {c}"
+        case "bits":
+            return f"signed_of(bits_of({a}))"
+        case "float_of_bits":
+            return f"float_of((uint32_t){a})"
+        case "to_float":
+            return f"(float){a}"
+        case "to_int64":
+            return f"(int64_t){a}"
+        case "zero_extend":
+            return f"(int64_t)(uint32_t){a}"
+        case "narrow":
+            return f"signed_of((uint32_t)((uint64_t){a} & 0xFFFFFFFFu))"
+    raise AssertionError(i.op)
+
+
+def used(text: str) -> str:
+    """The helpers that a text calls and those that they call, in order of definition."""
+    sequences = {function_name(name): s for name, s in SEQUENCES.items()}
+    order = [*SNIPPETS, *sequences]
+    bodies: dict[str, str] = {}
+    todo = [text]
+    while todo:
+        words = set(re.findall(r"\w+", todo.pop()))
+        for name in order:
+            if name in words and name not in bodies:
+                bodies[name] = SNIPPETS[name] if name in SNIPPETS else sequence_text(sequences[name])
+                todo.append(bodies[name])
+    return "\n\n".join(bodies[n] for n in order if n in bodies)

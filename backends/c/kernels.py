@@ -1,0 +1,442 @@
+"""Kernel specifications → C functions, one a specification; each does all of its kernel's work in the contract's order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from math import prod
+
+from mlcc.error import Error
+from mlcc.program.kernel import Bound, Chain, Dot, Kernel, Map, Reduce, Scan, Scatter
+from mlcc_backends.c import body as bodies
+from mlcc_backends.c.text import Lines, address, element, literal, memory_type, typed, value_type
+
+LANES = {"float32": 16, "float64": 8}
+
+
+def function(symbol: str, spec: Kernel) -> str:
+    """A static C function of a kernel's pointer arguments."""
+    lines, names = Lines(), [f"p{i}" for i in range(len(spec.arguments))]
+    written = writes(spec)
+    pointers = ", ".join(f"{'' if i in written else 'const '}{memory_type(d)} *{n}" for i, (d, n) in enumerate(zip(spec.arguments, names)))
+    match spec:
+        case Map():
+            _map(lines, names, spec)
+        case Reduce():
+            _reduce(lines, names, spec)
+        case Chain():
+            _chain(lines, names, spec)
+        case Dot():
+            _dot(lines, names, spec)
+        case Scan():
+            {"ArgMax": _arg, "ArgMin": _arg, "CumSum": _cumulative, "TopK": _top_k}[spec.kind](lines, names, spec)
+        case Scatter():
+            _scatter(lines, names, spec)
+        case _:
+            raise Error("unsupported", f"{type(spec).__name__} kernels in C", hint="leave --precision away")
+    return f"static void {symbol}({pointers or 'void'})\n{{\n{lines.text()}\n}}"
+
+
+def writes(spec: Kernel) -> set[int]:
+    """The arguments that a kernel writes to."""
+    found = {spec.output.arg} if not isinstance(spec, Scan) else {spec.output.arg, *([spec.second.arg] if spec.second else [])}  # type: ignore[union-attr]
+    if isinstance(spec, Dot) and spec.scratch is not None:
+        found.add(spec.scratch)
+    return found
+
+
+def _nest(lines: Lines, stack: ExitStack, dims: Sequence[int]) -> list[str]:
+    return [stack.enter_context(lines.loop(n)) for n in dims]
+
+
+def split(lines: Lines, flat: str, dims: Sequence[int]) -> list[str]:
+    """Row-major indices of a flattened one."""
+    if len(dims) <= 1:
+        return [flat] * len(dims)
+    found = []
+    for i, n in enumerate(dims):
+        below = prod(dims[i + 1 :])
+        value = flat if below == 1 else f"{flat} / {below}"
+        found.append("0" if n == 1 else value if i == 0 else f"({value}) % {n}" if below != 1 else f"{value} % {n}")
+    named = []
+    for f in found:
+        if f.isidentifier() or f == "0":
+            named.append(f)
+            continue
+        name = lines.fresh("j")
+        lines.add(f"const int32_t {name} = {f};")
+        named.append(name)
+    return named
+
+
+def _map(lines: Lines, names: list[str], spec: Map) -> None:
+    with ExitStack() as stack:
+        point = _nest(lines, stack, spec.dims)
+        bodies.store(lines, names, spec.output, spec.body[-1].dtype, point, bodies.run(lines, names, spec.body, point))
+
+
+def _finish(lines: Lines, names: list[str], spec: Reduce | Chain | Dot, point: list[str], value: str) -> None:
+    dtype = spec.body[-1].dtype if spec.body else spec.dtype
+    bodies.store(lines, names, spec.output, dtype, point, bodies.run(lines, names, spec.body, point, value))
+
+
+def _start_value(kind: str, dtype: str) -> str:
+    if kind in ("ReduceSum", "ReduceProd"):
+        return typed(0 if kind == "ReduceSum" else 1, dtype)
+    if dtype.startswith("float"):
+        return literal(float("-inf") if kind == "ReduceMax" else float("inf"), dtype)
+    bits, unsigned = int(dtype.lstrip("uint")), dtype.startswith("u")
+    low, high = (0, (1 << bits) - 1) if unsigned else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    return typed(low if kind == "ReduceMax" else high, dtype)
+
+
+def _combine(kind: str, dtype: str, x: str, y: str) -> str:
+    if kind in ("ReduceSum", "ReduceProd"):
+        return bodies.arithmetic("+" if kind == "ReduceSum" else "*", dtype, x, y)
+    if dtype.startswith("float"):
+        name = "largest" if kind == "ReduceMax" else "smallest"
+        return f"{name}{'_64' if dtype == 'float64' else ''}({x}, {y})"
+    return f"{x} {'>' if kind == 'ReduceMax' else '<'} {y} ? {x} : {y}"
+
+
+def _reduce(lines: Lines, names: list[str], spec: Reduce) -> None:
+    """Sums and products of floats by virtual lanes and a tree; the rest in any order."""
+    kind, width = value_type(spec.dtype), LANES.get(spec.dtype, 1) if spec.kind in ("ReduceSum", "ReduceProd") else 1
+    with ExitStack() as stack:
+        point = _nest(lines, stack, spec.dims)
+        start = _start_value(spec.kind, spec.dtype)
+        if width > 1:
+            lines.add(f"{kind} lane[{width}];")
+            lines.add("int32_t n = 0;")
+            with lines.loop(width) as j:
+                lines.add(f"lane[{j}] = {start};")
+        else:
+            lines.add(f"{kind} all = {start};")
+        with ExitStack() as inner:
+            taps = _nest(lines, inner, spec.reduced)
+            x = element(names, spec.source, [*point, *taps])
+            if spec.arguments[spec.source.arg] != spec.dtype:
+                x = f"({kind}){x}"
+            if width > 1:
+                lines.add(f"lane[n] = {_combine(spec.kind, spec.dtype, 'lane[n]', x)};")
+                lines.add(f"n = (n + 1) % {width};")
+            else:
+                lines.add(f"all = {_combine(spec.kind, spec.dtype, 'all', x)};")
+        if width > 1:
+            with lines.block(f"for (int32_t h = {width // 2}; h > 0; h /= 2)"), lines.block("for (int32_t j = 0; j < h; j++)"):
+                lines.add(f"lane[j] = {_combine(spec.kind, spec.dtype, 'lane[j]', 'lane[j + h]')};")
+        _finish(lines, names, spec, point, "lane[0]" if width > 1 else "all")
+
+
+def _range(lines: Lines, b: Bound, index: str, taps: int) -> tuple[str, str]:
+    """First and last + 1 of the taps that lie inside, as constants or variables."""
+    first, last = lines.fresh("first"), lines.fresh("last")
+    at = lines.fresh("at")
+    lines.add(f"const int32_t {at} = {f'{index} * {b.step}' if b.step != 1 else index} - {b.before};")
+    if b.dilation == 1:
+        lines.add(f"const int32_t {first} = {at} < 0 ? -{at} : 0, {last} = {b.extent} - {at} < {taps} ? {b.extent} - {at} : {taps};")
+    else:
+        d = b.dilation
+        lines.add(f"const int32_t {first} = {at} < 0 ? ({d - 1} - {at}) / {d} : 0;")
+        lines.add(
+            f"const int32_t {last} = {b.extent} - {at} <= 0 ? 0 : ({b.extent + d - 1} - {at}) / {d} < {taps} ? ({b.extent + d - 1} - {at}) / {d} : {taps};"
+        )
+    return first, last
+
+
+def _tap_loops(lines: Lines, stack: ExitStack, counts: Sequence[int], ranges: dict[int, tuple[str, str]]) -> list[str]:
+    return [stack.enter_context(lines.loop(ranges[i][1], ranges[i][0]) if i in ranges else lines.loop(n)) for i, n in enumerate(counts)]
+
+
+def _fma(dtype: str, x: str, w: str, acc: str) -> str:
+    if dtype == "float32":
+        return f"FMA({x}, {w}, {acc})"
+    if dtype == "float64":
+        return f"fma({x}, {w}, {acc})"
+    return bodies.arithmetic("+", dtype, acc, bodies.arithmetic("*", dtype, x, w))
+
+
+def _chain(lines: Lines, names: list[str], spec: Chain) -> None:
+    """One chain an output over operands as they lie; four neighbours at once where they lie side by side."""
+    n, kind = len(spec.dims), value_type(spec.dtype)
+    quick = {("float32", "float32"): "lanes_4", ("int8", "int8"): "bytes_4_s8", ("uint8", "int8"): "bytes_4_u8"}
+    helper = quick.get((spec.arguments[spec.a.arg], spec.arguments[spec.b.arg])) if spec.dtype in ("float32", "int32") else None
+    dims = list(spec.dims)
+    while dims and dims[-1] == 1 and n > 1:  # a depthwise kernel's outputs within the group
+        dims.pop()
+    last = len(dims) - 1
+    side = dims and spec.a.strides[last] == 1 and spec.b.strides[last] == 1
+    with ExitStack() as stack:
+        point = _nest(lines, stack, dims[:-1])
+        ranges = {b.axis: _range(lines, b, point[b.dim] if b.dim < last else "0", spec.reduced[b.axis]) for b in spec.bounds}
+        pad = ["0"] * (n - len(dims))
+        blocks, rest = divmod(dims[-1], 4) if helper and side else (0, dims[-1])
+
+        def edges(at: list[str], lanes: int, total: Callable[[str], str]) -> None:
+            """What taps outside contribute."""
+            if not ranges or not spec.outside:
+                return
+            cut = " || ".join(f"{first} > 0 || {last} < {spec.reduced[i]}" for i, (first, last) in ranges.items())
+            with lines.block(f"if ({cut})"), ExitStack() as inner:
+                taps = [inner.enter_context(lines.loop(m)) for m in spec.reduced]
+                missing = " || ".join(f"{taps[i]} < {first} || {taps[i]} >= {last}" for i, (first, last) in ranges.items())
+                inner.enter_context(lines.block(f"if ({missing})"))
+                j = inner.enter_context(lines.loop(lanes))
+                w = element(names, spec.b, [*at, *taps])
+                lines.add(f"{total(j)} += {spec.outside} * {w if j == '0' else f'{w[:-1]} + {j}]'};")
+
+        def one(at: list[str]) -> None:
+            start = element(names, spec.init, at) if spec.init else typed(0, spec.dtype)
+            lines.add(f"{kind} sum = {start};")
+            edges(at, 1, lambda j: "sum")
+            with ExitStack() as inner:
+                taps = _tap_loops(lines, inner, spec.reduced, ranges)
+                x, w = (element(names, access, [*at, *taps]) for access in (spec.a, spec.b))
+                lines.add(f"sum = {_fma(spec.dtype, x, w, 'sum')};")
+            _close(lines, names, spec, at, "sum")
+
+        if blocks:
+            with lines.loop(blocks * 4, step=4) as c:
+                at = [*point, c, *pad]
+                lines.add(f"{kind} sums[4];")
+                with lines.loop(4) as j:
+                    place = [*point, f"({c} + {j})", *pad]
+                    lines.add(f"sums[{j}] = {element(names, spec.init, place) if spec.init else typed(0, spec.dtype)};")
+                edges(at, 4, lambda j: f"sums[{j}]")
+                with ExitStack() as inner:
+                    taps = _tap_loops(lines, inner, spec.reduced, ranges)
+                    x, w = (f"&{element(names, access, [*at, *taps])}" for access in (spec.a, spec.b))
+                    lines.add(f"{helper}({x}, {w}, sums);")
+                with lines.loop(4) as j:
+                    _close(lines, names, spec, [*point, f"({c} + {j})", *pad], f"sums[{j}]")
+        if rest:
+            with lines.loop(dims[-1], start=str(blocks * 4)) if dims[-1] > 1 else lines.loop(1) as c:
+                one([*point, c, *pad])
+
+
+def _close(lines: Lines, names: list[str], spec: Chain | Dot, point: list[str], value: str) -> None:
+    """The chain's end, + 0 for floats, and the body."""
+    if spec.dtype.startswith("float"):
+        value = f"({value} + {literal(0.0, spec.dtype)})"
+    name = lines.fresh("y")
+    lines.add(f"const {value_type(spec.dtype)} {name} = {value};")
+    _finish(lines, names, spec, point, name)
+
+
+def _dot(lines: Lines, names: list[str], spec: Dot) -> None:
+    """Two rows at a time over packed columns."""
+    bytes_ = spec.packing == "words"
+    if (
+        spec.packing == "plain"
+        or spec.dtype not in ("float32", "int32")
+        or spec.batch
+        or spec.packing == "fours"
+        and spec.dtype != "float32"
+    ):
+        _plain(lines, names, spec)
+        return
+    depth, rows, kind = prod(spec.k), prod(spec.rows), value_type(spec.dtype)
+    wide = -(-depth // 4) * 4 if bytes_ else depth
+    suffix = "s8" if spec.arguments[spec.a.arg] == "int8" else "u8"
+    columns, two, one = (2, f"words_2x2_{suffix}", f"words_1x2_{suffix}") if bytes_ else (4, "dot_2x4", "dot_1x4")
+    pair = rows > 1
+    element_type = memory_type(spec.arguments[spec.a.arg])
+    with lines.loop(rows, step=2) if pair else lines.loop(1) as r:
+        sources = []
+        for i in range(2 if pair else 1):
+            row = r if not i else lines.fresh("r")
+            if i:
+                lines.add(f"const int32_t {row} = {r} + 1 < {rows} ? {r} + 1 : {r};")
+            point = split(lines, row, spec.rows)
+            if spec.scratch is None:
+                sources.append(f"&{names[spec.a.arg]}[{address(point, spec.a.strides, spec.a.offset)}]")
+                continue
+            place = lines.fresh("x")
+            lines.add(f"{element_type} *{place} = {names[spec.scratch]}{f' + {wide}' if i else ''};")
+            _gather(lines, names, spec, point, place, wide)
+            sources.append(place)
+        pointers = []
+        for source in sources:
+            x = lines.fresh("a")
+            lines.add(f"const {element_type} *{x} = {source};")
+            pointers.append(x)
+        with lines.loop(spec.columns, step=columns) if spec.columns > columns else lines.loop(1) as c:
+            lines.add(f"{kind} sum[{columns * len(pointers)}];")
+            ragged = spec.columns % columns
+            width = str(columns)
+            if ragged and spec.columns > columns:
+                width = lines.fresh("n")
+                lines.add(f"const int32_t {width} = {spec.columns} - {c} < {columns} ? {spec.columns} - {c} : {columns};")
+            elif ragged:
+                width = str(spec.columns)
+            for i, _ in enumerate(pointers):
+                with lines.loop(width if not width.isdigit() else int(width)) as j:
+                    start = typed(0, spec.dtype)
+                    if spec.init is not None:
+                        at = (
+                            split(lines, r if not i else f"({r} + 1 < {rows} ? {r} + 1 : {r})", spec.rows)
+                            if any(spec.init.strides[:-1])
+                            else ["0"] * len(spec.rows)
+                        )
+                        start = element(names, spec.init, [*at, f"({c} + {j})"])
+                    lines.add(f"sum[{f'{columns * i} + ' if i else ''}{j}] = {start};")
+                if ragged:
+                    with lines.block(f"for (int32_t j = {width}; j < {columns}; j++)"):
+                        lines.add(f"sum[{f'{columns * i} + ' if i else ''}j] = {typed(0, spec.dtype)};")
+            weights = f"&{names[spec.b.arg]}[{address([c], [wide], spec.b.offset)}]"
+            lines.add(f"{two if pair else one}({', '.join(pointers)}, {weights}, {wide}, sum);")
+            for i, _ in enumerate(pointers):
+                with ExitStack() as guard:
+                    if i and rows % 2:
+                        guard.enter_context(lines.block(f"if ({r} + 1 < {rows})"))
+                    point = split(lines, r if not i else f"({r} + 1)", spec.rows)
+                    with lines.loop(width if not width.isdigit() else int(width)) as j:
+                        column = j if c == "0" else f"({c} + {j})" if j != "0" else c
+                        _close(lines, names, spec, [*point, column], f"sum[{f'{columns * i} + ' if i else ''}{j}]")
+
+
+def _gather(lines: Lines, names: list[str], spec: Dot, point: list[str], place: str, wide: int) -> None:
+    """A row's operands side by side; taps outside are zero points, which the start of the sums accounts for, or zeros."""
+    strides = spec.a.strides[len(spec.rows) :]
+    bounded = {b.axis for b in spec.bounds}
+    run, cut = 1, len(spec.k)
+    while cut and cut - 1 not in bounded and (spec.k[cut - 1] == 1 or strides[cut - 1] == run):
+        run *= spec.k[cut - 1]
+        cut -= 1
+    below = [prod(spec.k[i + 1 :]) for i in range(len(spec.k))]
+    ranges = {b.axis: _range(lines, b, point[b.dim], spec.k[b.axis]) for b in spec.bounds}
+    depth = prod(spec.k)
+    outside = typed(spec.outside, spec.arguments[spec.a.arg])
+    if ranges:
+        with lines.loop(wide) as i:
+            lines.add(f"{place}[{i}] = {outside};")
+    elif wide > depth:
+        with lines.loop(wide, start=str(depth)) as i:
+            lines.add(f"{place}[{i}] = {outside};")
+    with ExitStack() as stack:
+        taps = _tap_loops(lines, stack, spec.k[:cut], ranges)
+        target = address(taps, below[:cut])
+        source = f"{names[spec.a.arg]}[{address([*point, *taps], [*spec.a.strides[: len(spec.rows)], *strides[:cut]], spec.a.offset)}"
+        with lines.loop(run) as i:
+            lines.add(
+                f"{place}[{target if i == '0' else i if target == '0' else f'{target} + {i}'}] = {source}{'' if i == '0' else f' + {i}'}];"
+            )
+
+
+def _plain(lines: Lines, names: list[str], spec: Dot) -> None:
+    """One output after the other, from weights in any packing."""
+    kind, depth = value_type(spec.dtype), prod(spec.k)
+    wide = -(-depth // 4) * 4 if spec.packing == "words" else depth
+    per_batch = {"plain": depth * spec.columns, "fours": depth * -(-spec.columns // 4) * 4, "words": wide * -(-spec.columns // 2) * 2}[
+        spec.packing
+    ]
+    with ExitStack() as stack:
+        at = _nest(lines, stack, (*spec.batch, *spec.rows, spec.columns))
+        batch, point, c = at[: len(spec.batch)], at[len(spec.batch) : -1], at[-1]
+        ranges = {b.axis: _range(lines, b, point[b.dim], spec.k[b.axis]) for b in spec.bounds}
+        start = element(names, spec.init, at) if spec.init else typed(0, spec.dtype)
+        lines.add(f"{kind} sum = {start};")
+        base = address(batch, [s * per_batch for s in spec.b.strides], spec.b.offset)
+        with ExitStack() as inner:
+            taps = _tap_loops(lines, inner, spec.k, ranges)
+            x = element(names, spec.a, [*batch, *point, *taps])
+            k = address(taps, [prod(spec.k[i + 1 :]) for i in range(len(spec.k))])
+            place = {
+                "plain": f"({k}) * {spec.columns} + {c}",
+                "fours": f"{c} / 4 * {4 * depth} + ({k}) * 4 + {c} % 4",
+                "words": f"{c} / 2 * {2 * wide} + ({k}) / 4 * 8 + {c} % 2 * 4 + ({k}) % 4",
+            }[spec.packing]
+            lines.add(f"sum = {_fma(spec.dtype, x, f'{names[spec.b.arg]}[{base} + {place}]', 'sum')};")
+        _close(lines, names, spec, at, "sum")
+
+
+def _beats(dtype: str, x: str, best: str, large: bool) -> str:
+    """x strictly beats best; a NaN beats every number and no NaN."""
+    wins = f"{x} {'>' if large else '<'} {best}"
+    return f"{wins} || ({x} != {x} && {best} == {best})" if dtype.startswith("float") else wins
+
+
+def _arg(lines: Lines, names: list[str], spec: Scan) -> None:
+    large, last = spec.kind == "ArgMax", dict(spec.options)["last"]
+    with ExitStack() as stack:
+        point = _nest(lines, stack, spec.dims)
+        first = str(spec.extent - 1) if last else "0"
+        lines.add(f"{value_type(spec.dtype)} best = {element(names, spec.source, [*point, first])};")
+        lines.add(f"int64_t where = {first};")
+        with lines.block(f"for (int32_t n = 1; n < {spec.extent}; n++)"):
+            place = f"({spec.extent - 1} - n)" if last else "n"
+            lines.add(f"const {value_type(spec.dtype)} x = {element(names, spec.source, [*point, place])};")
+            with lines.block(f"if ({_beats(spec.dtype, 'x', 'best', large)})"):
+                lines.add("best = x;")
+                lines.add(f"where = {place};")
+        lines.add(f"{element(names, spec.output, [*point, '0'])} = where;")
+
+
+def _cumulative(lines: Lines, names: list[str], spec: Scan) -> None:
+    options, kind = dict(spec.options), value_type(spec.dtype)
+    with ExitStack() as stack:
+        point = _nest(lines, stack, spec.dims)
+        lines.add(f"{kind} total = {typed(0, spec.dtype)};")
+        with lines.block(f"for (int32_t n = 0; n < {spec.extent}; n++)"):
+            place = f"({spec.extent - 1} - n)" if options["reverse"] else "n"
+            x = element(names, spec.source, [*point, place])
+            lines.add(f"const {kind} before = total;")
+            lines.add(f"total = {bodies.arithmetic('+', spec.dtype, 'before', x)};")
+            lines.add(f"{element(names, spec.output, [*point, place])} = {'before' if options['exclusive'] else 'total'};")
+
+
+def _top_k(lines: Lines, names: list[str], spec: Scan) -> None:
+    """Selection: for each rank the best element after the one before it in (value, index) order."""
+    assert spec.second is not None
+    options, kind, floating = dict(spec.options), value_type(spec.dtype), spec.dtype.startswith("float")
+    large = bool(options["largest"])
+
+    def precedes(x: str, i: str, y: str, j: str) -> str:
+        """(x, i) comes strictly before (y, j)."""
+        wins, loses = (f"{x} > {y}", f"{y} > {x}") if large else (f"{x} < {y}", f"{y} < {x}")
+        if floating:
+            nx, ny = f"{x} != {x}", f"{y} != {y}"
+            first, second = (nx, ny) if large else (ny, nx)
+            wins, loses = f"{wins} || ({first} && !({second}))", f"{loses} || ({second} && !({first}))"
+        return f"(({wins}) || (!({wins}) && !({loses}) && {i} < {j}))"
+
+    with ExitStack() as stack:
+        point = _nest(lines, stack, spec.dims)
+        lines.add(f"{kind} previous = {typed(0, spec.dtype)};")
+        lines.add("int32_t previous_at = -1;")
+        with lines.loop(options["k"]) as rank:
+            lines.add(f"{kind} best = {typed(0, spec.dtype)};")
+            lines.add("int32_t where = -1;")
+            with lines.block(f"for (int32_t n = 0; n < {spec.extent}; n++)"):
+                lines.add(f"const {kind} x = {element(names, spec.source, [*point, 'n'])};")
+                fresh = f"previous_at < 0 || {precedes('previous', 'previous_at', 'x', 'n')}"
+                with lines.block(f"if (({fresh}) && (where < 0 || {precedes('x', 'n', 'best', 'where')}))"):
+                    lines.add("best = x;")
+                    lines.add("where = n;")
+            lines.add(f"{element(names, spec.output, [*point, rank])} = best;")
+            lines.add(f"{element(names, spec.second, [*point, rank])} = where;")
+            lines.add("previous = best;")
+            lines.add("previous_at = where;")
+
+
+def _scatter(lines: Lines, names: list[str], spec: Scatter) -> None:
+    """Applies updates in order."""
+    with ExitStack() as stack:
+        point = _nest(lines, stack, spec.dims)
+        place = address(point, spec.output.strides, spec.output.offset)
+        for access, (stride, extent) in zip(spec.indices, spec.terms):
+            index = lines.fresh("k")
+            lines.add(f"const {value_type(spec.index_dtype)} {index} = {element(names, access, point)};")
+            place += f" + {bodies.in_range(lines, index, spec.index_dtype, extent)} * {stride}"
+        target = f"{names[spec.output.arg]}[{place}]"
+        new = bodies.load(names, spec.updates, spec.dtype, point)
+        if spec.reduction != "none":
+            lines.add(f"const {value_type(spec.dtype)} old = {target}, update = {new};")
+            combine: dict[str, Callable[[], str]] = {
+                "add": lambda: bodies.arithmetic("+", spec.dtype, "old", "update"),
+                "mul": lambda: bodies.arithmetic("*", spec.dtype, "old", "update"),
+                "max": lambda: bodies.elementwise(lines, "Max", spec.dtype, ["old", "update"]),
+                "min": lambda: bodies.elementwise(lines, "Min", spec.dtype, ["old", "update"]),
+            }
+            new = combine[spec.reduction]()
+        lines.add(f"{target} = {f'(uint8_t)({new})' if spec.dtype == 'bool' else new};")
