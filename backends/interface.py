@@ -38,11 +38,12 @@ class Sources:
 
 @dataclass(frozen=True)
 class Binaries:
-    """What goes into the artifact (by relative path), and what only the runner needs."""
+    """What goes into the artifact (by relative path), what only the runner needs, and figures for the manifest (flash_bytes, …)."""
 
     name: str
     files: Mapping[str, bytes]
     private: Mapping[str, bytes] = field(default_factory=dict)
+    figures: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Runner(Protocol):
 
     big_endian: bool
     environment: str  # what ran it, for the report: "native", "qemu-aarch64 7.2.0", …
+    instructions: int | None  # of one inference, where that is counted: set by golden(0)
 
     def golden(self, vector: int, variant: int = -1) -> str | None:
         """The digest of the outputs for a golden vector, by the artifact's own self-test; None where this CPU lacks the variant."""

@@ -313,7 +313,7 @@ def _package(request: Request, target: Target, frozen: Frozen, binaries: Any, re
 
     shapes = {k: list(v) for k, v in sorted(request.shapes.items())}
     parameters = {"model": request.model.name, "shapes": shapes, "compiler": request.compiler, "precision": request.precision}
-    files, layout, digest, about = package(frozen, request.model.name, target, result, binaries.files, key, parameters)
+    files, layout, digest, about = package(frozen, request.model.name, target, result, binaries, key, parameters)
     artifact = {
         "target": target.name,
         "digest": digest,
@@ -321,7 +321,8 @@ def _package(request: Request, target: Target, frozen: Frozen, binaries: Any, re
         "conformance": result.status,
         "arena_bytes": about["arena_bytes"],
         "library_bytes": about["library_bytes"],
-        "flash_bytes": about["library_bytes"],
+        "flash_bytes": about["flash_bytes"],
+        **({"instructions": result.instructions} if result.instructions else {}),
         "environment": result.environment,
     }
     summary = {"program_digest": frozen.identity, "output_digest": frozen.outputs, "notes": frozen.notes, "artifact": artifact}

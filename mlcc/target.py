@@ -31,6 +31,17 @@ class KernelTarget:
 
 
 @dataclass(frozen=True)
+class Board:
+    """A microcontroller's memories, addresses and bytes; vectors_at: where it looks for its reset vector."""
+
+    flash_at: int
+    flash_bytes: int
+    ram_at: int
+    ram_bytes: int
+    vectors_at: int
+
+
+@dataclass(frozen=True)
 class Target:
     """One target. `variants` are the instruction sets in its library (one unless it dispatches at load)."""
 
@@ -48,6 +59,7 @@ class Target:
     emulator: tuple[str, ...] = ()
     emulated_only: bool = False
     requires: tuple[str, ...] = ()
+    board: Board | None = None
     resolved: str = ""  # what `native` stood for
     source: str = field(default="", repr=False)  # the TOML text, part of every cache key
 
@@ -58,6 +70,7 @@ SECTIONS: dict[str, dict[str, type]] = {
     "": {"description": str, "backend": str, "compact": bool, "dispatch": list, "resolve": str},
     "kernel": {**LLVM_KEYS, **MACHINE_KEYS},
     "link": {"zig": str, "cpu": str, "shared": bool, "threads": bool, "endianness": str},
+    "board": {"flash_at": int, "flash_bytes": int, "ram_at": int, "ram_bytes": int, "vectors_at": int},
     "run": {"machine": str, "emulator": list, "emulated_only": bool, "requires": list},
 }
 
@@ -107,7 +120,7 @@ def read(name: str, text: str, where: str) -> Target:
                 )
             if not isinstance(value, wanted):
                 raise Error("usage", f"{key} must be a {wanted.__name__}", f"{where}, line {_line(text, key)}")
-    top, kernel, link, run = (sections.get(s, {}) for s in ("", "kernel", "link", "run"))
+    top, kernel, link, run, board = (sections.get(s, {}) for s in ("", "kernel", "link", "run", "board"))
     if top.get("resolve") == "native":
         return replace(load(native()), name=name, description=top.get("description", ""), resolved=native(), source=text)
     if "dispatch" in top:
@@ -141,6 +154,7 @@ def read(name: str, text: str, where: str) -> Target:
         tuple(run.get("emulator", ())),
         run.get("emulated_only", False),
         tuple(run.get("requires", ())),
+        Board(**{"vectors_at": board.get("flash_at", 0), **board}) if board else None,
         "",
         text,
     )

@@ -117,7 +117,7 @@ def _divide(lines: Lines, dtype: str, x: str, y: str) -> str:
 
 def _remainder(lines: Lines, dtype: str, x: str, y: str) -> str:
     if dtype in FLOATS:
-        return f"remainder_of({x}, {y})" if dtype == "float32" else f"fmod({x}, {y})"
+        return f"remainder_of({x}, {y})" if dtype == "float32" else f"remainder_of_64({x}, {y})"
     q = lines.fresh("q")
     lines.add(f"const {value_type(dtype)} {q} = {_divide(lines, dtype, x, y)};")
     rest = arithmetic("-", dtype, x, f"({arithmetic('*', dtype, q, y)})")
@@ -161,7 +161,7 @@ def elementwise(lines: Lines, op: str, dtype: str, x: list[str]) -> str:
                 return x[0]
             return f"({kind})({x[0]} < 0 ? {wrapping(dtype, f'0u - {widened(dtype, x[0])}')} : {x[0]})"
         case "Sqrt":
-            return f"square_root({x[0]})" if dtype == "float32" else f"sqrt({x[0]})"
+            return f"square_root({x[0]})" if dtype == "float32" else f"root_of_64({x[0]})"
         case "Floor" | "Ceil" | "Round":
             name = {"Floor": "round_down", "Ceil": "round_up", "Round": "round_even"}[op]
             return f"{name}{'_64' if dtype == 'float64' else ''}({x[0]})"

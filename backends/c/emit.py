@@ -28,7 +28,7 @@ WIDTH = 150  # characters of a line of numbers
 
 @cache
 def environment() -> jinja2.Environment:
-    roots = [str(files("mlcc_backends") / b / "templates") for b in ("c", "cpu")]
+    roots = [str(files("mlcc_backends") / b / "templates") for b in ("c", "mcu", "cpu")]
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(roots),
         undefined=jinja2.StrictUndefined,
@@ -73,7 +73,6 @@ def constant_arrays(program: Program) -> list[dict[str, str]]:
                 "type": memory_type(dtype),
                 "elements": str(max(1, b.elements)),
                 "numbers": numbers(array, dtype) if b.elements else "0",
-                "where": "",
             }
         )
     return found
@@ -98,8 +97,8 @@ def pointer(program: Program, a: Argument, dtype: str, written: bool) -> str:
     return f"{base} + {a.offset}" if a.offset else base
 
 
-def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
-    """Pure: the same program gives the same bytes."""
+def values(program: Program, target: Target, vectors: Sequence[Golden]) -> dict[str, Any]:
+    """What the templates are filled with."""
     name = identifier(program.name)
     inputs = [tensor(t, n, i) for (n, t), i in zip(program.inputs, unique([n for n, _ in program.inputs]))]
     outputs = [tensor(t, n, i) for (n, t), i in zip(program.outputs, unique([n for n, _ in program.outputs]))]
@@ -122,8 +121,7 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
             }
         )
     text = "\n\n".join(kernels)
-    used = {b for c in program.calls for b in (a.buffer for a in c.arguments)}
-    values = {
+    return {
         "name": name,
         "NAME": name.upper(),
         "model": program.name,
@@ -131,12 +129,11 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
         "inputs": inputs,
         "outputs": outputs,
         "arena_bytes": program.arena_bytes,
-        "uses_arena": any(program.buffers[b].place == "arena" for b in used),
         "threads": False,
         "prelude": helpers.PRELUDE,
         "helpers": helpers.used(text),
         "kernels": text,
-        "constants": [c for c in constant_arrays(program)],
+        "constants": constant_arrays(program),
         "calls": calls,
         "variants": [{"name": target.name, "suffix": "c", "calls": calls, "tiles": False}],
         "vectors": [
@@ -147,11 +144,16 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
         "edges_int": ", ".join(f"{e}LL" for e in EDGES_INT),
         "selftest_bytes": sum(aligned(t["bytes"]) for t in (*inputs, *outputs)) + program.arena_bytes + 128,
     }
+
+
+def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
+    """Pure: the same program gives the same bytes."""
+    name, filled = identifier(program.name), values(program, target, vectors)
     rendered = {
-        f"include/{name}.h": render("model.h.j2", **values),
-        f"src/{name}.c": render("model_c99.c.j2", **values),
-        "src/internal.h": render("internal_c99.h.j2", **values),
-        "src/selftest.c": render("selftest.c.j2", **values),
-        "src/main.c": render("main.c.j2", **values),
+        f"include/{name}.h": render("model.h.j2", **filled),
+        f"src/{name}.c": render("model_c99.c.j2", **filled),
+        "src/internal.h": render("internal_c99.h.j2", **filled),
+        "src/selftest.c": render("selftest.c.j2", **filled),
+        "src/main.c": render("main.c.j2", **filled),
     }
     return Sources(name, rendered, ())

@@ -49,6 +49,20 @@ PRELUDE = r"""
 #else
 #define HELPER static
 #endif
+#if defined(__GNUC__) /* no headers of a C library are needed */
+#define fused __builtin_fmaf
+#define fused_64 __builtin_fma
+#define root_of __builtin_sqrtf
+#define root_of_64 __builtin_sqrt
+#define remainder_of_64 __builtin_fmod
+#else
+#include <math.h>
+#define fused fmaf
+#define fused_64 fma
+#define root_of sqrtf
+#define root_of_64 sqrt
+#define remainder_of_64 fmod
+#endif
 """
 
 SNIPPETS: dict[str, str] = {
@@ -125,14 +139,14 @@ HELPER float fma_by_integers(float a, float b, float c)
     return p > q ? pack(sp, p - q, ep) : pack(sz, q - p, ep);
 }""",
     "FMA": r"""#if HAS_FMA
-#define FMA(a, b, c) fmaf(a, b, c)
+#define FMA(a, b, c) fused(a, b, c)
 #else
 #define FMA(a, b, c) fma_by_integers(a, b, c)
 #endif""",
     "square_root": r"""HELPER float square_root(float x)
 {
 #if HAS_FLOAT
-    return sqrtf(x);
+    return root_of(x);
 #else
     const uint32_t u = bits_of(x);
     if (u == 0u || u == 0x80000000u || u == 0x7F800000u || (u & 0x7FFFFFFFu) > 0x7F800000u) return x;
@@ -338,7 +352,7 @@ HELPER void dot_2x4(const float *x0, const float *x1, const float *w, int32_t k,
 HELPER inline uint32_t word_at(const void *p)
 {
     uint32_t w;
-    memcpy(&w, p, 4);
+    __builtin_memcpy(&w, p, 4);
     return w;
 }
 #endif""",

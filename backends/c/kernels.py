@@ -152,7 +152,7 @@ def _fma(dtype: str, x: str, w: str, acc: str) -> str:
     if dtype == "float32":
         return f"FMA({x}, {w}, {acc})"
     if dtype == "float64":
-        return f"fma({x}, {w}, {acc})"
+        return f"fused_64({x}, {w}, {acc})"
     return bodies.arithmetic("+", dtype, acc, bodies.arithmetic("*", dtype, x, w))
 
 

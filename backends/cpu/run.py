@@ -33,6 +33,8 @@ def execute_program(path: Path, prefix: Sequence[str], environment: str, argumen
 class ProcessRunner:
     """Runs the test program, natively or emulated."""
 
+    instructions: int | None = None
+
     def __init__(self, binaries: Binaries, program: Program, prefix: list[str], environment: str, big_endian: bool) -> None:
         self.binaries, self.program, self.prefix, self.environment, self.big_endian = binaries, program, prefix, environment, big_endian
 

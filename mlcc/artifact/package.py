@@ -20,6 +20,7 @@ from mlcc.target import Target
 
 if TYPE_CHECKING:
     from mlcc.build import Frozen
+    from mlcc_backends.interface import Binaries
 
 
 def npy(array: np.ndarray) -> bytes:
@@ -35,7 +36,7 @@ def library_bytes(files: Mapping[str, bytes]) -> int:
 
 
 def describe(
-    frozen: Frozen, source: str, target: Target, result: Result, files: Mapping[str, bytes], parameters: Mapping[str, Any]
+    frozen: Frozen, source: str, target: Target, result: Result, binaries: Binaries, parameters: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The manifest."""
     graph, program = frozen.graph, frozen.program
@@ -59,7 +60,10 @@ def describe(
         "arena_lower_bound_bytes": program.arena_lower_bound,
         "workspace_bytes": program.arena_bytes + 64,
         "constant_bytes": sum(b.nbytes for b in program.buffers.values() if b.place == "constant"),
-        "library_bytes": library_bytes(files),
+        "library_bytes": library_bytes(binaries.files),
+        "flash_bytes": library_bytes(binaries.files),
+        **binaries.figures,
+        **({"instructions": result.instructions} if result.instructions else {}),
         "parameters": graph.parameters,
         "operators": dict(sorted(Counter(n.op for n in graph.nodes).items())),
         "kernels": len(program.kernels),
@@ -74,13 +78,13 @@ def package(
     source: str,
     target: Target,
     result: Result,
-    binaries: Mapping[str, bytes],
+    binaries: Binaries,
     key: SigningKey,
     parameters: Mapping[str, Any],
 ) -> tuple[dict[str, bytes], dict[str, bytes], str, dict[str, Any]]:
     """(artifact files, OCI layout files, OCI digest, manifest). Pure: equal inputs give equal bytes."""
-    files = dict(binaries)
-    about = describe(frozen, source, target, result, files, parameters)
+    files = dict(binaries.files)
+    about = describe(frozen, source, target, result, binaries, parameters)
     report = result.report(frozen.vectors)
     libraries = {p: hashlib.sha256(b).hexdigest() for p, b in files.items() if p.startswith("lib/") and p.endswith((".so", ".a"))}
     files[manifest.FILE] = manifest.dumps(about)

@@ -21,16 +21,19 @@ SLOW_WORK = 150_000_000  # operations above which an emulator, or a CPU that emu
 
 @dataclass(frozen=True)
 class Result:
-    """status: passed, not-run; environment: what ran it; ran: (variant, vector) pairs that were compared."""
+    """status: passed, not-run; environment: what ran it; ran: (variant, vector) pairs that were compared;
+    instructions: of one inference, where the environment counts them."""
 
     status: str
     environment: str
     ran: tuple[tuple[str, int], ...]
+    instructions: int | None = None
 
     def report(self, vectors: Sequence[Golden]) -> dict[str, Any]:
         return {
             "status": self.status,
             "environment": self.environment,
+            **({"instructions": self.instructions} if self.instructions else {}),
             "vectors": [
                 {"seed": g.seed, "kind": g.kind, "outputs_sha256": g.digest, "ran": [v for v, i in self.ran if i == n]}
                 for n, g in enumerate(vectors)
@@ -59,7 +62,7 @@ def check(runner: Any, target: Target, program: Program, graph: CoreGraph, vecto
                     "this is a bug in mlcc; please report it with the model",
                 )
             ran.append((variant.name, i))
-    return Result("passed", runner.environment, tuple(ran))
+    return Result("passed", runner.environment, tuple(ran), runner.instructions)
 
 
 def first_difference(runner: Any, program: Program, graph: CoreGraph, vector: Golden) -> str:

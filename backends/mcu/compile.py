@@ -1,0 +1,74 @@
+"""C sources → a static library, and an executable for the emulated board; both by ziglang's clang and lld."""
+
+from __future__ import annotations
+
+import struct
+import sys
+import tempfile
+from pathlib import Path
+
+from mlcc.target import Target
+from mlcc_backends.c.compile import STRICT, write
+from mlcc_backends.cpu.compile import compiler, run
+from mlcc_backends.interface import Binaries, CompileOptions, Sources
+
+FLAGS = (
+    "-O3",
+    "-ffreestanding",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-sanitize=all",
+    "-fno-unwind-tables",
+    "-fno-asynchronous-unwind-tables",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-g0",
+)
+LINK = ("-nostdlib", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-z,max-page-size=4096", "-s")
+
+
+def compile(sources: Sources, target: Target, options: CompileOptions) -> Binaries:
+    """lib/libNAME.a, and privately the firmware that tests it."""
+    name = sources.name
+    with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
+        folder = Path(d)
+        write(sources, folder)
+        cc = [*compiler(target, options), *FLAGS, "-Iinclude", "-Isrc"]
+        run([*cc, *STRICT, "-c", f"src/{name}.c", "-o", f"{name}.o"], folder, f"compiling {name}.c")
+        run([*cc, "-c", "src/selftest.c", "-o", "selftest.o"], folder, "compiling the self-test")
+        run([*cc, "-c", "src/workspace.c", "-o", "workspace.o"], folder, "compiling the workspace")
+        run([sys.executable, "-m", "ziglang", "ar", "rcsD", f"lib{name}.a", f"{name}.o", "selftest.o", "workspace.o"], folder, "archiving")
+        counted = f"-D{name}_run_arrays=counted_run_arrays"
+        run([*cc, counted, "-c", "src/selftest.c", "-o", "counted.o"], folder, "compiling the test firmware")
+        run([*cc, "-c", "src/firmware.c", "-o", "firmware.o"], folder, "compiling the test firmware")
+        objects = ["firmware.o", "counted.o", f"{name}.o", "-lcompiler_rt"]
+        run([*cc, *LINK, "-Wl,-T,src/firmware.ld", "-o", "test", *objects], folder, "linking the test firmware")
+        alone = ["-Wl,-e," + f"{name}_run", "-Wl,-T,src/alone.ld", "-o", "alone", f"{name}.o", "-lcompiler_rt"]
+        (folder / "src/alone.ld").write_text(
+            "SECTIONS { .text 0x10000 : { *(.text*) *(.rodata*) } .data : { *(.data*) } .bss : { *(.bss*) } /DISCARD/ : { *(.ARM.exidx*) } }\n"
+        )
+        run([*cc, *LINK, *alone], folder, "measuring")
+        files = {f"include/{name}.h": sources.files[f"include/{name}.h"], f"src/{name}.c": sources.files[f"src/{name}.c"]}
+        files[f"lib/lib{name}.a"] = (folder / f"lib{name}.a").read_bytes()
+        files |= {f"share/selftest/{p}": sources.files[f"src/{p}"] for p in ("firmware.c", "firmware.ld", "selftest.c", "internal.h")}
+        flash, ram = loaded((folder / "alone").read_bytes())
+        return Binaries(name, files, {"test": (folder / "test").read_bytes()}, {"flash_bytes": flash, "static_ram_bytes": ram})
+
+
+def loaded(elf: bytes) -> tuple[int, int]:
+    """(bytes of an ELF file's sections that are stored, bytes that are only reserved), of those that are loaded."""
+    wide = elf[4] == 2
+    order = "<" if elf[5] == 1 else ">"
+    (offset,) = struct.unpack_from(order + ("Q" if wide else "I"), elf, 0x28 if wide else 0x20)
+    size, count = struct.unpack_from(order + "HH", elf, 0x3A if wide else 0x2E)
+    stored = reserved = 0
+    for i in range(count):
+        at = offset + i * size
+        (kind,) = struct.unpack_from(order + "I", elf, at + 4)
+        flags, length = struct.unpack_from(order + ("Q16xQ" if wide else "I8xI"), elf, at + 8)
+        if flags & 2:  # SHF_ALLOC
+            if kind == 8:  # SHT_NOBITS
+                reserved += length
+            else:
+                stored += length
+    return stored, reserved

@@ -1,0 +1,40 @@
+"""The C sources of a model, and a program that tests them on a board."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mlcc.error import Error
+from mlcc.graph.freeze import Golden
+from mlcc.program.program import Program
+from mlcc.target import Target
+from mlcc_backends.c.emit import emit as portable
+from mlcc_backends.c.emit import render, values
+from mlcc_backends.interface import Sources
+
+
+def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
+    """Pure: the same program and target give the same bytes."""
+    sources = portable(program, target, vectors)
+    board = target.board
+    if board is None:
+        raise Error(
+            "usage",
+            "no [board] in the target's file",
+            target.name,
+            "say where its flash and RAM lie: flash_at, flash_bytes, ram_at, ram_bytes",
+        )
+    places = {
+        "vectors": f"0x{board.vectors_at:X}",
+        "flash": f"0x{board.flash_at:X}",
+        "flash_bytes": f"0x{board.flash_bytes:X}",
+        "ram": f"0x{board.ram_at:X}",
+        "ram_bytes": f"0x{board.ram_bytes:X}",
+    }
+    extra = {
+        "src/firmware.c": render("firmware.c.j2", **values(program, target, vectors)),
+        "src/firmware.ld": render("firmware.ld.j2", **places),
+        "src/workspace.c": render("workspace.c.j2", **values(program, target, vectors)),
+    }
+    return replace(sources, files={**sources.files, **extra})

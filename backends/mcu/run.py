@@ -1,0 +1,96 @@
+"""Run a model on an emulated board (QEMU, semihosting); instructions are counted exactly."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlcc.conformance.emulator import command
+from mlcc.error import Error
+from mlcc.graph.core import from_bytes, to_bytes
+from mlcc.program.program import Program
+from mlcc.target import Target
+from mlcc_backends.cpu.compile import compiler
+from mlcc_backends.cpu.compile import run as tool
+from mlcc_backends.interface import Binaries, CompileOptions
+from mlcc_backends.mcu.compile import FLAGS, LINK
+
+LIMIT = 900  # seconds of emulation
+
+
+def emulate(prefix: Sequence[str], firmware: Path, arguments: Sequence[str], where: str) -> str:
+    """Run a firmware with a command line and return what it printed. Raises Error(conformance) where it fails."""
+    semihosting = "enable=on,target=native" + "".join(f",arg={a}" for a in ("firmware", *arguments))
+    line = [*prefix, "-display", "none", "-icount", "shift=0", "-semihosting-config", semihosting, "-kernel", str(firmware)]
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, cwd=firmware.parent, timeout=LIMIT, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        raise Error("conformance", f"the firmware did not end within {LIMIT} s", where) from None
+    if done.returncode:
+        raise Error("conformance", f"the firmware ended with exit {done.returncode}", where, done.stderr.strip()[-200:])
+    return done.stdout + done.stderr
+
+
+class BoardRunner:
+    """Runs the test firmware."""
+
+    big_endian = False
+
+    def __init__(self, binaries: Binaries, program: Program, prefix: Sequence[str], environment: str) -> None:
+        self.binaries, self.program, self.prefix, self.environment = binaries, program, prefix, environment
+        self.instructions: int | None = None
+
+    def _emulate(self, folder: Path, arguments: Sequence[str]) -> str:
+        path = folder / "test"
+        path.write_bytes(self.binaries.private["test"])
+        return emulate(self.prefix, path, arguments, f"{self.binaries.name} under {self.environment}")
+
+    def golden(self, vector: int, variant: int = -1) -> str | None:
+        with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
+            digest, _, count = self._emulate(Path(d), ["test", str(vector)]).split()[:3]
+        if vector == 0:
+            self.instructions = int(count)
+        return digest
+
+    def run(self, inputs: Sequence[bytes], steps: int = -1) -> tuple[list[bytes], bytes]:
+        with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
+            folder = Path(d)
+            ins, outs = [f"in{i}" for i in range(len(inputs))], [f"out{i}" for i in range(len(self.program.outputs))]
+            for name, body in zip(ins, inputs):
+                (folder / name).write_bytes(body)
+            self._emulate(folder, ["run", str(steps), *ins, *outs, "arena"])
+            return [(folder / n).read_bytes() for n in outs], (folder / "arena").read_bytes()
+
+
+def runner(binaries: Binaries, target: Target, program: Program) -> BoardRunner | None:
+    found = command(target)
+    return BoardRunner(binaries, program, *found) if found else None
+
+
+def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
+    """Link the artifact's library with its own firmware and run that."""
+    found = command(target)
+    if found is None:
+        raise Error("unsupported", f"nothing here runs {target.name}", str(artifact), f"install {target.emulator[0]}")
+    root, name = artifact.resolve(), about["name"]
+    with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
+        folder, share = Path(d), f"{root}/share/selftest"
+        units = [f"{share}/firmware.c", f"-Wl,-T,{share}/firmware.ld", f"{root}/lib/lib{name}.a", "-lcompiler_rt"]
+        tool(
+            [*compiler(target, CompileOptions()), *FLAGS, *LINK, f"-I{root}/include", f"-I{share}", "-o", "test", *units],
+            folder,
+            "linking the artifact",
+        )
+        for i, t in enumerate(about["inputs"]):
+            (folder / f"in{i}").write_bytes(to_bytes(feed[t["name"]], "<"))
+        names = [f"{kind}{i}" for kind in ("in", "out") for i in range(len(about[f"{kind}puts"]))]
+        emulate(found[0], folder / "test", ["run", "-1", *names, "arena"], f"{name} under {found[1]}")
+        return {
+            t["name"]: from_bytes((folder / f"out{i}").read_bytes(), t["dtype"], "<").reshape(t["shape"])
+            for i, t in enumerate(about["outputs"])
+        }
