@@ -51,6 +51,7 @@ class Target:
     variants: tuple[KernelTarget, ...]
     zig: str
     cpu: str = ""
+    flags: tuple[str, ...] = ()  # of the C compiler
     shared: bool = True
     compact: bool = False  # programs for small memories, in C
     threads: bool = True
@@ -69,7 +70,7 @@ MACHINE_KEYS = {"vector_bits": int, "registers": int, "fma": bool, "l1_kib": int
 SECTIONS: dict[str, dict[str, type]] = {
     "": {"description": str, "backend": str, "compact": bool, "dispatch": list, "resolve": str},
     "kernel": {**LLVM_KEYS, **MACHINE_KEYS},
-    "link": {"zig": str, "cpu": str, "shared": bool, "threads": bool, "endianness": str},
+    "link": {"zig": str, "cpu": str, "flags": list, "shared": bool, "threads": bool, "endianness": str},
     "board": {"flash_at": int, "flash_bytes": int, "ram_at": int, "ram_bytes": int, "vectors_at": int},
     "run": {"machine": str, "emulator": list, "emulated_only": bool, "requires": list},
 }
@@ -146,6 +147,7 @@ def read(name: str, text: str, where: str) -> Target:
         variants,
         link["zig"],
         link.get("cpu", ""),
+        tuple(link.get("flags", ())),
         link.get("shared", True),
         top.get("compact", False),
         link.get("threads", True),

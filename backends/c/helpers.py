@@ -237,9 +237,14 @@ HELPER float largest(float a, float b)
     return double_of(bits_of_double(a) | bits_of_double(b));
 }""",
     "requantize": r"""/* round(binary32(x) * scale) + zero between the bounds, ties to even. */
-HELPER int32_t requantize(int32_t x, float scale, int32_t zero, int32_t low, int32_t high)
+HELPER inline int32_t requantize(int32_t x, float scale, int32_t zero, int32_t low, int32_t high)
 {
-#if HAS_FLOAT
+#if HAS_DSP && HAS_FLOAT
+    float y = (float)x * scale;
+    __asm__("vcvtr.s32.f32 %0, %0" : "+t"(y)); /* rounds as the control register says, to nearest even, and saturates */
+    const int32_t whole = __qadd(signed_of(bits_of(y)), zero);
+    return whole < low ? low : whole > high ? high : whole;
+#elif HAS_FLOAT
     float y = (float)x * scale;
     const float least = (float)(low - zero), most = (float)(high - zero);
     y = least < y ? y : least;

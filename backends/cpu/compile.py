@@ -43,7 +43,7 @@ def compiler(target: Target, options: CompileOptions, static: bool = False) -> l
     if static and "-linux-" in triple:
         base = triple.rsplit(".", 2)[0] if triple[-1].isdigit() else triple
         triple = base.replace("-gnueabihf", "-musleabihf").replace("-gnu", "-musl")
-    return [sys.executable, "-m", "ziglang", "cc", "-target", triple, *([f"-mcpu={target.cpu}"] if target.cpu else [])]
+    return [sys.executable, "-m", "ziglang", "cc", "-target", triple, *([f"-mcpu={target.cpu}"] if target.cpu else []), *target.flags]
 
 
 def run(command: list[str], folder: Path, what: str) -> None:
