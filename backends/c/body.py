@@ -207,7 +207,7 @@ def cast(lines: Lines, x: str, source: str, to: str) -> str:
         return cast(lines, name, "float32", to)
     if to in HALF:
         if to == "float16" and source == "float64":
-            raise Error("unsupported", "float64 to float16 in C", hint="convert by way of float32")
+            return f"to_half_of_double({x})"
         wide = x if source == "float32" else f"({cast(lines, x, source, 'float32')})"
         return f"to_half({wide})" if to == "float16" else f"to_bfloat({wide})"
     if to == "bool":

@@ -26,14 +26,16 @@ PRELUDE = r"""
 #endif
 
 /* What the core computes by itself: binary32 arithmetic, fused multiply-adds, two products of halfwords at once. */
-#if defined(__ARM_FP) && (__ARM_FP & 4)
+#if defined(HAS_FLOAT) /* said on the command line, for tests */
+#elif defined(__ARM_FP) && (__ARM_FP & 4)
 #define HAS_FLOAT 1
 #elif defined(__arm__) || (defined(__riscv) && !defined(__riscv_flen))
 #define HAS_FLOAT 0
 #else
 #define HAS_FLOAT 1
 #endif
-#if defined(__ARM_FEATURE_FMA) || defined(__FP_FAST_FMAF) || defined(__riscv_flen) || defined(__FMA__)
+#if defined(HAS_FMA)
+#elif defined(__ARM_FEATURE_FMA) || defined(__FP_FAST_FMAF) || defined(__riscv_flen) || defined(__FMA__)
 #define HAS_FMA 1
 #else
 #define HAS_FMA 0
@@ -113,6 +115,7 @@ HELPER float fma_by_integers(float a, float b, float c)
 {
     const uint32_t x = bits_of(a), y = bits_of(b), z = bits_of(c);
     const uint32_t ex = (x >> 23) & 255u, ey = (y >> 23) & 255u, ez = (z >> 23) & 255u;
+    if (ez == 255u && ex != 255u && ey != 255u) return c;
     if (ex == 255u || ey == 255u || ez == 255u || (x << 1) == 0u || (y << 1) == 0u) {
         const float product = a * b;
         return product + c;
@@ -287,6 +290,18 @@ HELPER inline int32_t requantize(int32_t x, float scale, int32_t zero, int32_t l
     if (a >= 0x477FF000u) return (uint16_t)(sign | 0x7C00u);
     if (a < 0x38800000u) return (uint16_t)(sign | (uint32_t)round_at((a & 0x7FFFFFu) | (a >> 23 != 0u ? 0x800000u : 0u), 126 - (int32_t)(a >> 23)));
     return (uint16_t)(sign | (uint32_t)(round_at(a, 13) - 0x1C000u));
+}""",
+    "to_half_of_double": r"""/* By way of binary32 rounded to odd, so that the second rounding is right. */
+HELPER uint16_t to_half_of_double(double x)
+{
+    const float near = (float)x;
+    uint32_t u = bits_of(near);
+    if ((double)near != x && x == x) {
+        const double a = x < 0.0 ? -x : x, b = near < 0.0f ? -(double)near : (double)near;
+        if (b > a) u -= 1u;
+        u |= 1u;
+    }
+    return to_half(float_of(u));
 }""",
     "to_bfloat": r"""HELPER uint16_t to_bfloat(float x)
 {
