@@ -31,7 +31,8 @@ PRECISIONS = ("float32", "bf16")
 @dataclass(frozen=True)
 class Request:
     """What to build. shapes: input → dimensions; compiler: "zig" or a system compiler's command; jobs: processes;
-    precision: "float32", or "bf16" for products with weights in bfloat16; lock: an mlcc.lock to follow, and with `tune` to write."""
+    precision: "float32", or "bf16" for products with weights in bfloat16; lock: an mlcc.lock to follow, and with `tune` to write;
+    flash, ram: bytes that a microcontroller has, where its target does not say."""
 
     model: Path
     targets: tuple[str, ...]
@@ -46,6 +47,8 @@ class Request:
     precision: str = "float32"
     lock: Path | None = None
     tune: bool = False
+    flash: int | None = None
+    ram: int | None = None
 
 
 @dataclass(frozen=True)
@@ -216,7 +219,11 @@ def _build(
     if request.tune:
         targets = _tune(request, targets, frozen.program, progress)
     versions = {t.name: frozen.lowered(t) for t in targets}
+    for t in targets:
+        _fits(request, t, versions[t.name].program)
     binaries = {t.name: _compile(request, t, versions[t.name], store, progress) for t in targets}
+    for t in targets:
+        _fits(request, t, versions[t.name].program, binaries[t.name].figures.get("flash_bytes"))
     progress("running golden vectors on " + ", ".join(t.name for t in targets))
     with ThreadPoolExecutor(max(1, request.jobs)) as pool:  # each run is a process of its own
         results = list(pool.map(lambda t: _check(request, t, versions[t.name], binaries[t.name]), targets))
@@ -227,6 +234,20 @@ def _build(
         if store:
             store.put(_key(request, model_digest, target, key, name), _freeze_built(built[target.name]))
     return built, _compare(request.model, frozen.vectors, progress)
+
+
+def _fits(request: Request, target: Target, program: Any, flash: int | None = None) -> None:
+    """Raise where a program needs more memory than its chip has; `flash`: the bytes measured once it is compiled."""
+    from mlcc.program import budget
+    from mlcc.target import roomier
+
+    given = target.memory
+    limits = budget.Budget(request.flash or given.flash, request.ram or given.ram)
+    if target.board is None or limits == budget.Budget():
+        return
+    code = budget.CODE if flash is None else flash - budget.weight_bytes(program)
+    boards = roomier(target, budget.weight_bytes(program) + code, budget.ram_bytes(program))[:3]
+    budget.check(program, limits, target.name, code, boards)
 
 
 def _tune(request: Request, targets: list[Target], program: Any, progress: Progress) -> list[Target]:
@@ -323,6 +344,7 @@ def _package(request: Request, target: Target, frozen: Frozen, binaries: Any, re
         "library_bytes": about["library_bytes"],
         "flash_bytes": about["flash_bytes"],
         **({"instructions": result.instructions} if result.instructions else {}),
+        **({"ram_bytes": about["ram_bytes"]} if target.board else {}),
         "environment": result.environment,
     }
     summary = {"program_digest": frozen.identity, "output_digest": frozen.outputs, "notes": frozen.notes, "artifact": artifact}
@@ -384,6 +406,7 @@ def _key(request: Request, model_digest: str, target: Target, key: SigningKey, n
         "text": target.source,
         "compiler": request.compiler,
         "precision": request.precision,
+        "memory": [request.flash, request.ram],
         "key": key.public_pem.decode(),
         "runs": runs,
         "check": request.check,

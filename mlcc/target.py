@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcc.error import Error
+from mlcc.program.budget import Budget
 from mlcc.schedule.machine import Machine
 
 
@@ -60,7 +61,8 @@ class Target:
     emulator: tuple[str, ...] = ()
     emulated_only: bool = False
     requires: tuple[str, ...] = ()
-    board: Board | None = None
+    board: Board | None = None  # where it is tested
+    memory: Budget = Budget()  # what the chip has
     resolved: str = ""  # what `native` stood for
     source: str = field(default="", repr=False)  # the TOML text, part of every cache key
 
@@ -68,10 +70,11 @@ class Target:
 LLVM_KEYS = {"mtriple": str, "mcpu": str, "mattr": list, "mabi": str, "mfloat_abi": str, "vector_width": int}
 MACHINE_KEYS = {"vector_bits": int, "registers": int, "fma": bool, "l1_kib": int, "amx": bool}
 SECTIONS: dict[str, dict[str, type]] = {
-    "": {"description": str, "backend": str, "compact": bool, "dispatch": list, "resolve": str},
+    "": {"description": str, "backend": str, "compact": bool, "dispatch": list, "extends": str, "resolve": str},
     "kernel": {**LLVM_KEYS, **MACHINE_KEYS},
     "link": {"zig": str, "cpu": str, "flags": list, "shared": bool, "threads": bool, "endianness": str},
     "board": {"flash_at": int, "flash_bytes": int, "ram_at": int, "ram_bytes": int, "vectors_at": int},
+    "memory": {"flash_bytes": int, "ram_bytes": int},
     "run": {"machine": str, "emulator": list, "emulated_only": bool, "requires": list},
 }
 
@@ -124,6 +127,11 @@ def read(name: str, text: str, where: str) -> Target:
     top, kernel, link, run, board = (sections.get(s, {}) for s in ("", "kernel", "link", "run", "board"))
     if top.get("resolve") == "native":
         return replace(load(native()), name=name, description=top.get("description", ""), resolved=native(), source=text)
+    memory = sections.get("memory", {})
+    budget = Budget(memory.get("flash_bytes"), memory.get("ram_bytes"))
+    if "extends" in top:
+        base = load(top["extends"])
+        return replace(base, name=name, description=top.get("description", ""), memory=budget, source=base.source + text)
     if "dispatch" in top:
         variants = tuple(v for other in top["dispatch"] for v in load(other).variants)
     else:
@@ -157,6 +165,7 @@ def read(name: str, text: str, where: str) -> Target:
         run.get("emulated_only", False),
         tuple(run.get("requires", ())),
         Board(**{"vectors_at": board.get("flash_at", 0), **board}) if board else None,
+        budget,
         "",
         text,
     )
@@ -184,6 +193,15 @@ def cpu_flags() -> frozenset[str]:
 def runs_here(target: Target) -> bool:
     """Whether this machine's CPU has all that a target asks for."""
     return target.machine in ("any", host_machine()) and set(target.requires) <= cpu_flags()
+
+
+def roomier(target: Target, flash: int, ram: int) -> list[str]:
+    """Boards with at least that much memory, smallest first."""
+    known = [load(n) for n in names()]
+    found = [
+        t for t in known if t.memory.flash and t.memory.ram and t.memory.flash >= flash and t.memory.ram >= ram and t.name != target.name
+    ]
+    return [t.name for t in sorted(found, key=lambda t: (t.memory.ram or 0, t.memory.flash or 0, t.name))]
 
 
 def fitted(target: Target, tiles: bool) -> Target:

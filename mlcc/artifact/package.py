@@ -15,6 +15,7 @@ from mlcc.artifact import bill, manifest, oci, sign
 from mlcc.artifact.keys import SigningKey
 from mlcc.conformance.check import Result
 from mlcc.conformance.page import conformance_page
+from mlcc.program.budget import ram_bytes
 from mlcc.program.statistics import step_costs
 from mlcc.target import Target
 
@@ -58,6 +59,7 @@ def describe(
         "outputs": tensors[1],
         "arena_bytes": program.arena_bytes,
         "arena_lower_bound_bytes": program.arena_lower_bound,
+        "ram_bytes": ram_bytes(program),
         "workspace_bytes": program.arena_bytes + 64,
         "constant_bytes": sum(b.nbytes for b in program.buffers.values() if b.place == "constant"),
         "library_bytes": library_bytes(binaries.files),

@@ -26,6 +26,19 @@ def parse_shapes(values: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def parse_size(text: str | None, option: str) -> int | None:
+    """Bytes, or with K or M: 1024 or 1024² of them."""
+    if text is None:
+        return None
+    units = {"K": 1 << 10, "M": 1 << 20}
+    digits = text.upper().removesuffix("B").removesuffix("I")
+    unit = units.get(digits[-1:], 1)
+    number = digits[:-1] if digits[-1:] in units else digits
+    if not number.isdigit() or not int(number):
+        raise Error("usage", f"{option} {text} is no size", hint="such as 65536, 64K or 1M")
+    return int(number) * unit
+
+
 @click.command(epilog="Example:  mlcc build model.onnx --target x86_64-linux --target aarch64-linux --shape input=1x3x224x224 -o dist")
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option(
@@ -49,6 +62,8 @@ def parse_shapes(values: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     "--tune", is_flag=True, help="Measure kernels' tiles on this machine and write the best to the lock file; bits stay the same."
 )
 @click.option("--lock", type=click.Path(path_type=Path), help="The lock file [default: mlcc.lock in this folder, where there is one].")
+@click.option("--flash", metavar="SIZE", help="Flash that a microcontroller has, such as 256K: fail early where the model does not fit.")
+@click.option("--ram", metavar="SIZE", help="RAM that a microcontroller has, such as 64K.")
 @click.option("--no-cache", is_flag=True, help="Ignore every cache.")
 @click.option("--no-test", is_flag=True, help="Do not run the golden vectors (the artifact then says so).")
 @json_option
@@ -65,6 +80,8 @@ def command(
     precision: str | None,
     tune: bool,
     lock: Path | None,
+    flash: str | None,
+    ram: str | None,
     no_cache: bool,
     no_test: bool,
     as_json: bool,
@@ -98,6 +115,8 @@ def command(
         precision=precision or "float32",
         lock=lock,
         tune=tune,
+        flash=parse_size(flash, "--flash"),
+        ram=parse_size(ram, "--ram"),
         **options,
     )
     with progress() as report:
