@@ -26,13 +26,15 @@ from mlcc.target import load as load_target
 
 Progress = Callable[[str], None]
 PRECISIONS = ("float32", "bf16")
+EMIT = ("zephyr", "platformio", "esp-idf", "cmsis-pack", "mcuboot")
 
 
 @dataclass(frozen=True)
 class Request:
     """What to build. shapes: input → dimensions; compiler: "zig" or a system compiler's command; jobs: processes;
     precision: "float32", or "bf16" for products with weights in bfloat16; lock: an mlcc.lock to follow, and with `tune` to write;
-    flash, ram: bytes that a microcontroller has, where its target does not say."""
+    flash, ram: bytes that a microcontroller has, where its target does not say; emit: further packagings for microcontrollers (EMIT);
+    version, slot (address, bytes), image_key (PEM): of the image that "mcuboot" makes."""
 
     model: Path
     targets: tuple[str, ...]
@@ -49,6 +51,10 @@ class Request:
     tune: bool = False
     flash: int | None = None
     ram: int | None = None
+    emit: tuple[str, ...] = ()
+    version: str = "1.0.0"
+    slot: tuple[int, int] | None = None
+    image_key: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -79,8 +85,14 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
         raise Error("usage", "no target", hint="name one: --target native")
     if request.precision not in PRECISIONS:
         raise Error("usage", f"no precision {request.precision}", hint=f"precisions: {', '.join(PRECISIONS)}")
+    for kind in request.emit:
+        if kind not in EMIT:
+            raise Error("usage", f"cannot emit {kind}", hint=f"one of {', '.join(EMIT)}")
     tiles = lock.read(request.lock) if request.lock else {}
     targets = [lock.locked(load_target(t), tiles) for t in dict.fromkeys(request.targets)]
+    for t in targets:
+        if request.emit and t.board is None:
+            raise Error("usage", f"--emit {', '.join(request.emit)} is for microcontrollers", t.name)
     if request.tune and request.lock is None:
         raise Error("usage", "tuning needs a lock file to write", hint="lock=Path('mlcc.lock')")
     if not request.model.exists():
@@ -221,7 +233,7 @@ def _build(
     versions = {t.name: frozen.lowered(t) for t in targets}
     for t in targets:
         _fits(request, t, versions[t.name].program)
-    binaries = {t.name: _compile(request, t, versions[t.name], store, progress) for t in targets}
+    binaries = {t.name: _compile(request, t, versions[t.name], key, store, progress) for t in targets}
     for t in targets:
         _fits(request, t, versions[t.name].program, binaries[t.name].figures.get("flash_bytes"))
     progress("running golden vectors on " + ", ".join(t.name for t in targets))
@@ -303,7 +315,7 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
     return Frozen(name, model_digest, identity, outputs, graph, program, vectors, batch_notes(source, graph, request.shapes))
 
 
-def _compile(request: Request, target: Target, frozen: Frozen, store: Store | None, progress: Progress) -> Any:
+def _compile(request: Request, target: Target, frozen: Frozen, key: SigningKey, store: Store | None, progress: Progress) -> Any:
     """emit → compile."""
     from mlcc_backends import interface
 
@@ -314,7 +326,32 @@ def _compile(request: Request, target: Target, frozen: Frozen, store: Store | No
     def report(what: str, n: int, total: int) -> None:
         progress(f"{target.name}: compiling {what} {n}/{total}")
 
-    return backend.compile(sources, target, interface.CompileOptions(store, request.compiler, request.jobs, report))
+    binaries = backend.compile(sources, target, interface.CompileOptions(store, request.compiler, request.jobs, report))
+    return _emitted(request, target, frozen, sources, binaries, key) if request.emit else binaries
+
+
+def _emitted(request: Request, target: Target, frozen: Frozen, sources: Any, binaries: Any, key: SigningKey) -> Any:
+    """The binaries with the packagings that were asked for."""
+    from mlcc_backends.mcu import kits, module
+
+    wanted = tuple(k for k in request.emit if k in kits.FORMATS)
+    files = {**binaries.files, **kits.files(wanted, sources.name, request.model.name, request.version)}
+    if "mcuboot" in request.emit:
+        address, size = request.slot or module.default_slot(target)
+        pem = request.image_key or key.path
+        if pem is None:
+            raise Error("usage", "no key to sign the image with", hint="--image-key FILE")
+        slot = module.Slot(address, size, request.version, pem)
+        files |= module.build(sources, frozen.program, target, frozen.identity, binaries.figures["flash_bytes"], slot)
+    return replace(binaries, files=files)
+
+
+def _digest_of(path: Path | None) -> str | None:
+    """SHA-256 of a file's contents."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
+    except OSError as e:
+        raise Error("usage", f"cannot read: {e.strerror}", str(path)) from None
 
 
 def _check(request: Request, target: Target, frozen: Frozen, binaries: Any) -> Any:
@@ -407,6 +444,7 @@ def _key(request: Request, model_digest: str, target: Target, key: SigningKey, n
         "compiler": request.compiler,
         "precision": request.precision,
         "memory": [request.flash, request.ram],
+        "emit": [request.emit, request.version, request.slot, _digest_of(request.image_key)],
         "key": key.public_pem.decode(),
         "runs": runs,
         "check": request.check,

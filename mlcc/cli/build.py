@@ -39,6 +39,18 @@ def parse_size(text: str | None, option: str) -> int | None:
     return int(number) * unit
 
 
+def parse_slot(text: str | None) -> tuple[int, int] | None:
+    """ADDRESS:SIZE"""
+    if text is None:
+        return None
+    address, _, size = text.partition(":")
+    try:
+        at = int(address, 0)
+    except ValueError:
+        raise Error("usage", f"--model-slot {text} is not of the form 0x08080000:256K") from None
+    return at, parse_size(size, "--model-slot") or 0
+
+
 @click.command(epilog="Example:  mlcc build model.onnx --target x86_64-linux --target aarch64-linux --shape input=1x3x224x224 -o dist")
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option(
@@ -64,6 +76,12 @@ def parse_size(text: str | None, option: str) -> int | None:
 @click.option("--lock", type=click.Path(path_type=Path), help="The lock file [default: mlcc.lock in this folder, where there is one].")
 @click.option("--flash", metavar="SIZE", help="Flash that a microcontroller has, such as 256K: fail early where the model does not fit.")
 @click.option("--ram", metavar="SIZE", help="RAM that a microcontroller has, such as 64K.")
+@click.option(
+    "--emit", metavar="LIST", default="", help="For microcontrollers, also: zephyr, platformio, esp-idf, cmsis-pack, mcuboot (with commas)."
+)
+@click.option("--version", "version", default="1.0.0", help="Version of what --emit makes [default: 1.0.0].")
+@click.option("--model-slot", metavar="ADDRESS:SIZE", help="Flash slot of the mcuboot image, such as 0x08080000:256K.")
+@click.option("--image-key", type=click.Path(path_type=Path), help="Key (PEM) to sign the mcuboot image with [default: the artifact's].")
 @click.option("--no-cache", is_flag=True, help="Ignore every cache.")
 @click.option("--no-test", is_flag=True, help="Do not run the golden vectors (the artifact then says so).")
 @json_option
@@ -82,6 +100,10 @@ def command(
     lock: Path | None,
     flash: str | None,
     ram: str | None,
+    emit: str,
+    version: str,
+    model_slot: str | None,
+    image_key: Path | None,
     no_cache: bool,
     no_test: bool,
     as_json: bool,
@@ -117,6 +139,10 @@ def command(
         tune=tune,
         flash=parse_size(flash, "--flash"),
         ram=parse_size(ram, "--ram"),
+        emit=tuple(k for k in emit.split(",") if k),
+        version=version,
+        slot=parse_slot(model_slot),
+        image_key=image_key,
         **options,
     )
     with progress() as report:

@@ -1,0 +1,117 @@
+"""A model as a signed image of its own (MCUboot's format), which a device updates without its firmware."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from mlcc.error import Error
+from mlcc.names import identifier
+from mlcc.program.program import Program
+from mlcc.target import Target
+from mlcc_backends.c.compile import write
+from mlcc_backends.c.emit import render, values
+from mlcc_backends.cpu.compile import compiler, run
+from mlcc_backends.interface import CompileOptions, Sources
+from mlcc_backends.mcu.compile import FLAGS, LINK
+
+HEADER = 0x200  # bytes of MCUboot's header and padding: vector tables need that alignment
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where the image goes; version: "1.2.3"; key: a PEM file (Ed25519 or ECDSA P-256)."""
+
+    address: int
+    size: int
+    version: str
+    key: Path
+
+
+def default_slot(target: Target) -> tuple[int, int]:
+    """The upper half of the flash of the board that tests run on."""
+    assert target.board is not None
+    half = target.board.flash_bytes // 2
+    return target.board.flash_at + half, half
+
+
+def interface(program: Program) -> str:
+    """Eight hexadecimal digits that differ where inputs or outputs do."""
+    form = [[[n, t.dtype, list(t.shape)] for n, t in group] for group in (program.inputs, program.outputs)]
+    return hashlib.sha256(json.dumps(form).encode()).hexdigest()[:8].upper()
+
+
+def version_word(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,3})\.(\d{1,3})\.(\d{1,5})", text)
+    if not found:
+        raise Error("usage", f"version {text} is not of the form 1.2.3")
+    major, minor, revision = map(int, found.groups())
+    if major > 255 or minor > 255 or revision > 65535:
+        raise Error("usage", f"version {text} is too large", hint="at most 255.255.65535")
+    return major << 24 | minor << 16 | revision
+
+
+def flat(elf: bytes) -> bytes:
+    """The loaded bytes of an ELF file, from its lowest address."""
+    wide, order = elf[4] == 2, "<" if elf[5] == 1 else ">"
+    (offset,) = struct.unpack_from(order + ("Q" if wide else "I"), elf, 0x20 if wide else 0x1C)
+    size, count = struct.unpack_from(order + "HH", elf, 0x36 if wide else 0x2A)
+    pieces = []
+    for i in range(count):
+        at = offset + i * size
+        if wide:
+            kind, _, start, _, address, stored = struct.unpack_from(order + "IIQQQQ", elf, at)
+        else:
+            kind, start, _, address, stored = struct.unpack_from(order + "IIIII", elf, at)
+        if kind == 1 and stored:
+            pieces.append((address, elf[start : start + stored]))
+    base = min(a for a, _ in pieces)
+    image = bytearray(max(a + len(b) for a, b in pieces) - base)
+    for a, b in pieces:
+        image[a - base : a - base + len(b)] = b
+    return bytes(image)
+
+
+def build(sources: Sources, program: Program, target: Target, digest: str, flash: int, slot: Slot) -> dict[str, bytes]:
+    """update/NAME.signed.bin, its unsigned form and include/NAME_module.h. The same inputs and an Ed25519 key give the same bytes."""
+    if find_spec("imgtool") is None:
+        raise Error("toolchain", "imgtool is not installed", "--emit mcuboot", "pip install 'mlcc[mcu]'")
+    name = identifier(program.name)
+    filled = values(program, target, ()) | {
+        "slot": slot.address,
+        "header": HEADER,
+        "interface": interface(program),
+        "version_word": version_word(slot.version),
+        "flash_bytes": flash,
+        "program": ", ".join(f"0x{b:02x}" for b in bytes.fromhex(digest)),
+    }
+    header = render("module.h.j2", **filled)
+    with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
+        folder = Path(d)
+        write(sources, folder)
+        (folder / f"include/{name}_module.h").write_bytes(header)
+        (folder / "src/module.c").write_bytes(render("module.c.j2", **filled))
+        (folder / "src/module.ld").write_bytes(render("module.ld.j2", **filled))
+        cc = [*compiler(target, CompileOptions()), *FLAGS, "-Iinclude", "-Isrc"]
+        units = ["src/module.c", f"src/{name}.c", "-lcompiler_rt"]
+        run([*cc, *LINK, "-Wl,-T,src/module.ld", "-o", "module", *units], folder, "linking the module")
+        image = flat((folder / "module").read_bytes())
+        (folder / "module.bin").write_bytes(image)
+        if len(image) + HEADER > slot.size:
+            raise Error("unsupported", f"the module has {len(image) + HEADER:,} bytes, its slot {slot.size:,}", "--model-slot")
+        line = ["-m", "imgtool.main", "sign", "--key", str(slot.key.resolve()), "--version", slot.version, "--header-size", hex(HEADER)]
+        line += ["--pad-header", "--align", "4", "--slot-size", hex(slot.size), "module.bin", "signed.bin"]
+        done = subprocess.run([sys.executable, *line], cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            tail = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise Error("toolchain", f"imgtool: {tail[-200:]}", str(slot.key), "give an Ed25519 or ECDSA P-256 key in PEM form")
+        signed = (folder / "signed.bin").read_bytes()
+    return {f"update/{name}.bin": image, f"update/{name}.signed.bin": signed, f"include/{name}_module.h": header}
