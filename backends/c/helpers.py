@@ -48,8 +48,12 @@ PRELUDE = r"""
 #endif
 #if defined(__GNUC__)
 #define HELPER static __attribute__((unused)) /* some serve only cores without float units */
+#define SHARED static __attribute__((unused, noinline)) /* one copy for all kernels */
+#define QUICK static inline __attribute__((unused, always_inline))
 #else
 #define HELPER static
+#define SHARED static
+#define QUICK static inline
 #endif
 #if defined(__GNUC__) /* no headers of a C library are needed */
 #define fused __builtin_fmaf
@@ -68,12 +72,12 @@ PRELUDE = r"""
 """
 
 SNIPPETS: dict[str, str] = {
-    "bits_of": "HELPER inline uint32_t bits_of(float x)\n{\n    union { float f; uint32_t u; } v;\n    v.f = x;\n    return v.u;\n}",
-    "float_of": "HELPER inline float float_of(uint32_t x)\n{\n    union { uint32_t u; float f; } v;\n    v.u = x;\n    return v.f;\n}",
-    "bits_of_double": "HELPER inline uint64_t bits_of_double(double x)\n{\n    union { double f; uint64_t u; } v;\n    v.f = x;\n    return v.u;\n}",
-    "double_of": "HELPER inline double double_of(uint64_t x)\n{\n    union { uint64_t u; double f; } v;\n    v.u = x;\n    return v.f;\n}",
-    "signed_of": "HELPER inline int32_t signed_of(uint32_t x)\n{\n    union { uint32_t u; int32_t i; } v;\n    v.u = x;\n    return v.i;\n}",
-    "signed_of_64": "HELPER inline int64_t signed_of_64(uint64_t x)\n{\n    union { uint64_t u; int64_t i; } v;\n    v.u = x;\n    return v.i;\n}",
+    "bits_of": "QUICK uint32_t bits_of(float x)\n{\n    union { float f; uint32_t u; } v;\n    v.f = x;\n    return v.u;\n}",
+    "float_of": "QUICK float float_of(uint32_t x)\n{\n    union { uint32_t u; float f; } v;\n    v.u = x;\n    return v.f;\n}",
+    "bits_of_double": "QUICK uint64_t bits_of_double(double x)\n{\n    union { double f; uint64_t u; } v;\n    v.f = x;\n    return v.u;\n}",
+    "double_of": "QUICK double double_of(uint64_t x)\n{\n    union { uint64_t u; double f; } v;\n    v.u = x;\n    return v.f;\n}",
+    "signed_of": "QUICK int32_t signed_of(uint32_t x)\n{\n    union { uint32_t u; int32_t i; } v;\n    v.u = x;\n    return v.i;\n}",
+    "signed_of_64": "QUICK int64_t signed_of_64(uint64_t x)\n{\n    union { uint64_t u; int64_t i; } v;\n    v.u = x;\n    return v.i;\n}",
     "length_of": r"""/* Bits up to the highest one that is set. */
 HELPER int32_t length_of(uint64_t x)
 {
@@ -240,7 +244,7 @@ HELPER float largest(float a, float b)
     return double_of(bits_of_double(a) | bits_of_double(b));
 }""",
     "requantize": r"""/* round(binary32(x) * scale) + zero between the bounds, ties to even. */
-HELPER inline int32_t requantize(int32_t x, float scale, int32_t zero, int32_t low, int32_t high)
+QUICK int32_t requantize(int32_t x, float scale, int32_t zero, int32_t low, int32_t high)
 {
 #if HAS_DSP && HAS_FLOAT
     float y = (float)x * scale;
@@ -323,20 +327,23 @@ HELPER float remainder_of(float x, float y)
     return m == 0u ? float_of(sign) : pack(sign, m, (eb != 0 ? eb : 1) - 150);
 }""",
     "dot_2x4": r"""/* Two rows by four columns of sums, each one chain of fused multiply-adds over k. */
-HELPER void dot_2x4(const float *x0, const float *x1, const float *w, int32_t k, float sum[8])
+SHARED void dot_2x4(const float *x0, const float *x1, const float *w, int32_t k, float sum[8])
 {
     float a0 = sum[0], a1 = sum[1], a2 = sum[2], a3 = sum[3], b0 = sum[4], b1 = sum[5], b2 = sum[6], b3 = sum[7];
-    for (; k > 0; k--, w += 4) {
-        const float p = *x0++, q = *x1++, w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3];
-        a0 = FMA(p, w0, a0);
-        a1 = FMA(p, w1, a1);
-        a2 = FMA(p, w2, a2);
-        a3 = FMA(p, w3, a3);
-        b0 = FMA(q, w0, b0);
-        b1 = FMA(q, w1, b1);
-        b2 = FMA(q, w2, b2);
-        b3 = FMA(q, w3, b3);
+#define STEP(p, q, w0, w1, w2, w3) \
+    do { \
+        const float x = p, y = q, u0 = w0, u1 = w1, u2 = w2, u3 = w3; \
+        a0 = FMA(x, u0, a0), a1 = FMA(x, u1, a1), a2 = FMA(x, u2, a2), a3 = FMA(x, u3, a3); \
+        b0 = FMA(y, u0, b0), b1 = FMA(y, u1, b1), b2 = FMA(y, u2, b2), b3 = FMA(y, u3, b3); \
+    } while (0)
+    for (; k >= 4; k -= 4, x0 += 4, x1 += 4, w += 16) {
+        STEP(x0[0], x1[0], w[0], w[1], w[2], w[3]);
+        STEP(x0[1], x1[1], w[4], w[5], w[6], w[7]);
+        STEP(x0[2], x1[2], w[8], w[9], w[10], w[11]);
+        STEP(x0[3], x1[3], w[12], w[13], w[14], w[15]);
     }
+    for (; k > 0; k--, x0++, x1++, w += 4) STEP(x0[0], x1[0], w[0], w[1], w[2], w[3]);
+#undef STEP
     sum[0] = a0;
     sum[1] = a1;
     sum[2] = a2;
@@ -346,22 +353,28 @@ HELPER void dot_2x4(const float *x0, const float *x1, const float *w, int32_t k,
     sum[6] = b2;
     sum[7] = b3;
 }""",
-    "dot_1x4": r"""HELPER void dot_1x4(const float *x0, const float *w, int32_t k, float sum[4])
+    "dot_1x4": r"""SHARED void dot_1x4(const float *x0, const float *w, int32_t k, float sum[4])
 {
     float a0 = sum[0], a1 = sum[1], a2 = sum[2], a3 = sum[3];
-    for (; k > 0; k--, w += 4) {
-        const float p = *x0++;
-        a0 = FMA(p, w[0], a0);
-        a1 = FMA(p, w[1], a1);
-        a2 = FMA(p, w[2], a2);
-        a3 = FMA(p, w[3], a3);
+#define STEP(p, w0, w1, w2, w3) \
+    do { \
+        const float x = p; \
+        a0 = FMA(x, w0, a0), a1 = FMA(x, w1, a1), a2 = FMA(x, w2, a2), a3 = FMA(x, w3, a3); \
+    } while (0)
+    for (; k >= 4; k -= 4, x0 += 4, w += 16) {
+        STEP(x0[0], w[0], w[1], w[2], w[3]);
+        STEP(x0[1], w[4], w[5], w[6], w[7]);
+        STEP(x0[2], w[8], w[9], w[10], w[11]);
+        STEP(x0[3], w[12], w[13], w[14], w[15]);
     }
+    for (; k > 0; k--, x0++, w += 4) STEP(x0[0], w[0], w[1], w[2], w[3]);
+#undef STEP
     sum[0] = a0;
     sum[1] = a1;
     sum[2] = a2;
     sum[3] = a3;
 }""",
-    "lanes_4": r"""HELPER inline void lanes_4(const float *x, const float *w, float sum[4])
+    "lanes_4": r"""QUICK void lanes_4(const float *x, const float *w, float sum[4])
 {
     sum[0] = FMA(x[0], w[0], sum[0]);
     sum[1] = FMA(x[1], w[1], sum[1]);
@@ -369,7 +382,7 @@ HELPER void dot_2x4(const float *x0, const float *x1, const float *w, int32_t k,
     sum[3] = FMA(x[3], w[3], sum[3]);
 }""",
     "word_at": r"""#if HAS_DSP
-HELPER inline uint32_t word_at(const void *p)
+QUICK uint32_t word_at(const void *p)
 {
     uint32_t w;
     __builtin_memcpy(&w, p, 4);
@@ -426,7 +439,7 @@ HELPER void words_2x2_X(const T *x0, const T *x1, const int8_t *w, int32_t k, in
     sum[1] = a1;
 }""",
     "bytes_4_X": r"""/* Four neighbouring channels of a depthwise convolution. */
-HELPER inline void bytes_4_X(const T *x, const int8_t *w, int32_t sum[4])
+QUICK void bytes_4_X(const T *x, const int8_t *w, int32_t sum[4])
 {
 #if HAS_DSP
     const uint32_t p = word_at(x), u = word_at(w);

@@ -21,7 +21,7 @@ from mlcc_backends.c.compile import write
 from mlcc_backends.c.emit import render, values
 from mlcc_backends.cpu.compile import compiler, run
 from mlcc_backends.interface import CompileOptions, Sources
-from mlcc_backends.mcu.compile import FLAGS, LINK
+from mlcc_backends.mcu.compile import FLAGS, LINK, level
 
 HEADER = 0x200  # bytes of MCUboot's header and padding: vector tables need that alignment
 
@@ -100,7 +100,7 @@ def build(sources: Sources, program: Program, target: Target, digest: str, flash
         (folder / f"include/{name}_module.h").write_bytes(header)
         (folder / "src/module.c").write_bytes(render("module.c.j2", **filled))
         (folder / "src/module.ld").write_bytes(render("module.ld.j2", **filled))
-        cc = [*compiler(target, CompileOptions()), *FLAGS, "-Iinclude", "-Isrc"]
+        cc = [*compiler(target, CompileOptions()), *FLAGS, level(sources), "-Iinclude", "-Isrc"]
         units = ["src/module.c", f"src/{name}.c", "-lcompiler_rt"]
         run([*cc, *LINK, "-Wl,-T,src/module.ld", "-o", "module", *units], folder, "linking the module")
         image = flat((folder / "module").read_bytes())

@@ -18,7 +18,7 @@ from mlcc.target import Target
 from mlcc_backends.cpu.compile import compiler
 from mlcc_backends.cpu.compile import run as tool
 from mlcc_backends.interface import Binaries, CompileOptions
-from mlcc_backends.mcu.compile import FLAGS, LINK
+from mlcc_backends.mcu.compile import FLAGS, LINK, SMALL
 
 LIMIT = 900  # seconds of emulation
 
@@ -82,7 +82,7 @@ def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndar
         folder, share = Path(d), f"{root}/share/selftest"
         units = [f"{share}/firmware.c", f"-Wl,-T,{share}/firmware.ld", f"{root}/lib/lib{name}.a", "-lcompiler_rt"]
         tool(
-            [*compiler(target, CompileOptions()), *FLAGS, *LINK, f"-I{root}/include", f"-I{share}", "-o", "test", *units],
+            [*compiler(target, CompileOptions()), *FLAGS, SMALL, *LINK, f"-I{root}/include", f"-I{share}", "-o", "test", *units],
             folder,
             "linking the artifact",
         )
