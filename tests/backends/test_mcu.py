@@ -1,0 +1,145 @@
+"""Microcontrollers on emulated boards: the answer is that of a server; sizes, instructions, budgets, packagings."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlcc import build as build_model
+from mlcc.conformance.emulator import environment
+from mlcc.error import Error
+from mlcc.target import load, names
+from tests.backends.models import small
+from tests.conftest import Mlcc
+
+CORES = [n for n in names() if load(n).board and not load(n).memory.flash]
+HERE = [n for n in CORES if environment(load(n))]
+needs_boards = pytest.mark.skipif(not HERE, reason="no qemu-system-arm or qemu-system-riscv32 here")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict]]:
+    folder = tmp_path_factory.mktemp("mcu")
+    result = build_model(small(folder / "small.onnx"), target=[*CORES, "native"], out=folder / "dist")
+    return folder / "dist" / "small", {a["target"]: a for a in result["artifacts"]}
+
+
+def test_all_cores_are_known() -> None:
+    assert set(CORES) >= {
+        "cortex-m0plus",
+        "cortex-m3",
+        "cortex-m4",
+        "cortex-m4f",
+        "cortex-m7",
+        "cortex-m33",
+        "cortex-m55",
+        "rv32imc",
+        "rv32imafc",
+        "rv64imac",
+    }
+
+
+@needs_boards
+def test_every_core_gives_the_answer_of_the_server(built: tuple[Path, dict[str, dict]]) -> None:
+    """The build compares each one's digests with the reference's, on all vectors."""
+    for target in HERE:
+        about = built[1][target]
+        assert about["conformance"] == "passed" and about["class"] == "exact", target
+        assert about["instructions"] > 10_000 and 1000 < about["flash_bytes"] < 40_000
+        vectors = json.loads((built[0] / target / "conformance.json").read_text())["vectors"]
+        assert all(v["ran"] == [target] for v in vectors), target
+
+
+@needs_boards
+def test_instructions_never_vary(built: tuple[Path, dict[str, dict]], tmp_path: Path) -> None:
+    target = HERE[0]
+    again = build_model(built[0].parents[1] / "small.onnx", target=target, out=tmp_path, cache=False)["artifacts"][0]
+    assert again["instructions"] == built[1][target]["instructions"]
+    first, second = (
+        {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+        for root in (built[0] / target, tmp_path / "small" / target)
+    )
+    assert first == second, "the same inputs give the same bytes"
+
+
+@needs_boards
+def test_a_finished_artifact_runs(built: tuple[Path, dict[str, dict]], mlcc: Mlcc, tmp_path: Path) -> None:
+    x = np.random.default_rng(3).standard_normal((1, 3, 9, 11)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    digests = {
+        t: json.loads(mlcc("run", built[0] / t, "--input", f"x={tmp_path}/x.npy", "--json").stdout)["output_digest"]
+        for t in (HERE[0], "native")
+    }
+    assert len(set(digests.values())) == 1
+
+
+def test_libraries_need_nothing_but_memcpy_and_soft_floats(built: tuple[Path, dict[str, dict]]) -> None:
+    if shutil.which("nm") is None:
+        pytest.skip("no nm here")
+    for target in CORES:
+        text = subprocess.run(["nm", built[0] / target / "lib" / "libsmall.a"], capture_output=True, text=True).stdout
+        defined = {line.split()[-1] for line in text.splitlines() if len(line.split()) == 3}
+        wanted = {line.split()[-1] for line in text.splitlines() if line.split()[:1] == ["U"]} - defined
+        outside = {w for w in wanted if not w.startswith("__") and w not in ("memcpy", "memset", "memmove")}
+        assert not outside, (target, outside)
+        floats = {w for w in wanted if w.startswith("__aeabi_f") or w in ("__addsf3", "__mulsf3", "__divsf3")}
+        assert bool(floats) == (load(target).zig.endswith("eabi") or target in ("rv32imc", "rv64imac")), (target, floats)
+
+
+LIMITS = {"kws_ref_model": (6.8, 16000, 42124), "ad01_fp32": (1.0, 3072, 1064872), "pretrainedResnet_quant": (31.0, 49152, 100644)}
+
+
+@needs_boards
+@pytest.mark.parametrize("model", sorted(LIMITS))
+def test_real_models_stay_within_their_limits(model: str, tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    """Instructions in millions, arena and flash in bytes: at most what is asked for, and the best peer's."""
+    about = build_model(tiny(model), target="cortex-m4f", out=tmp_path)["artifacts"][0]
+    assert about["conformance"] == "passed"
+    assert (
+        about["instructions"] / 1e6 <= LIMITS[model][0]
+        and about["arena_bytes"] <= LIMITS[model][1]
+        and about["flash_bytes"] <= LIMITS[model][2]
+    )
+
+
+def test_budgets_fail_early_and_say_what_would_fit(tmp_path: Path) -> None:
+    model = small(tmp_path / "small.onnx")
+    for limits, what in (({"ram": 2048}, "bytes of RAM"), ({"flash": 2048}, "bytes of flash")):
+        with pytest.raises(Error) as e:
+            build_model(model, target="cortex-m4f", out=tmp_path / "d", **limits)
+        assert e.value.code == "unsupported" and what in str(e.value) and "--target" in (e.value.hint or "")
+        assert not (tmp_path / "d").exists()
+    build_model(model, target="cortex-m4f", out=tmp_path / "d", flash=65536, ram=16384)
+
+
+def test_budget_options(mlcc: Mlcc, tmp_path: Path) -> None:
+    model = small(tmp_path / "small.onnx")
+    assert mlcc("build", model, "-t", "cortex-m4f", "--flash", "1K", "-o", tmp_path / "d").returncode == 4
+    assert mlcc("build", model, "-t", "cortex-m4f", "--ram", "lots", "-o", tmp_path / "d").returncode == 2
+    assert mlcc("build", model, "-t", "native", "--emit", "zephyr", "-o", tmp_path / "d").returncode == 2
+
+
+def test_packagings(tmp_path: Path) -> None:
+    import xml.etree.ElementTree as ET
+
+    import yaml
+
+    model = small(tmp_path / "small.onnx")
+    emit = ("zephyr", "platformio", "esp-idf", "cmsis-pack", "mcuboot")
+    build_model(model, target="cortex-m4f", out=tmp_path / "d", emit=emit, version="1.2.3")
+    root = tmp_path / "d" / "small" / "cortex-m4f"
+    assert yaml.safe_load((root / "zephyr/module.yml").read_text())["build"]["kconfig"] == "zephyr/Kconfig"
+    assert json.loads((root / "library.json").read_text())["version"] == "1.2.3"
+    assert yaml.safe_load((root / "idf_component.yml").read_text())["version"] == "1.2.3"
+    for path in ET.parse(root / "mlcc.small.pdsc").getroot().iter("file"):
+        assert (root / path.attrib["name"]).exists()
+    signed = root / "update" / "small.signed.bin"
+    done = subprocess.run([sys.executable, "-m", "imgtool.main", "dumpinfo", str(signed)], capture_output=True, text=True)
+    assert "1.2.3+0" in done.stdout and "ED25519" in done.stdout.upper()
