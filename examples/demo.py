@@ -9,8 +9,8 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
+from mlcc.conformance.emulator import environment
 from mlcc.target import load
-from mlcc_backends.cpu import environment
 
 
 def mlcc(*arguments: object) -> None:
