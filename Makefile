@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-# Emulators for the foreign CPUs that tests build for, and a C compiler for the example.
-PACKAGES := qemu-user-static gcc libc6-dev
+# Emulators for the foreign CPUs and boards that tests build for, and compilers for the examples and the portable C.
+PACKAGES := qemu-user-static qemu-system-arm qemu-system-misc gcc g++ libc6-dev
 
 demo: $(READY)
 	@$(BIN)/python examples/demo.py
@@ -36,7 +36,7 @@ $(READY): pyproject.toml
 
 # System packages where we may install them; a clear word where not. Without the emulators, foreign targets are built but not run.
 system:
-	@if command -v qemu-aarch64-static >/dev/null && command -v cc >/dev/null; then :; \
+	@if command -v qemu-aarch64-static >/dev/null && command -v qemu-system-arm >/dev/null && command -v qemu-system-riscv32 >/dev/null && command -v g++ >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES) >/dev/null; \
 	else echo "note: to run foreign targets here, install: $(PACKAGES)" >&2; fi

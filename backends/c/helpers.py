@@ -327,14 +327,15 @@ HELPER float remainder_of(float x, float y)
     return m == 0u ? float_of(sign) : pack(sign, m, (eb != 0 ? eb : 1) - 150);
 }""",
     "dot_2x4": r"""/* Two rows by four columns of sums, each one chain of fused multiply-adds over k. */
-SHARED void dot_2x4(const float *x0, const float *x1, const float *w, int32_t k, float sum[8])
+SHARED void dot_2x4(const float *const x[2], const float *w, int32_t k, float sum[8])
 {
+    const float *x0 = x[0], *x1 = x[1];
     float a0 = sum[0], a1 = sum[1], a2 = sum[2], a3 = sum[3], b0 = sum[4], b1 = sum[5], b2 = sum[6], b3 = sum[7];
 #define STEP(p, q, w0, w1, w2, w3) \
     do { \
-        const float x = p, y = q, u0 = w0, u1 = w1, u2 = w2, u3 = w3; \
-        a0 = FMA(x, u0, a0), a1 = FMA(x, u1, a1), a2 = FMA(x, u2, a2), a3 = FMA(x, u3, a3); \
-        b0 = FMA(y, u0, b0), b1 = FMA(y, u1, b1), b2 = FMA(y, u2, b2), b3 = FMA(y, u3, b3); \
+        const float px = p, qx = q, u0 = w0, u1 = w1, u2 = w2, u3 = w3; \
+        a0 = FMA(px, u0, a0), a1 = FMA(px, u1, a1), a2 = FMA(px, u2, a2), a3 = FMA(px, u3, a3); \
+        b0 = FMA(qx, u0, b0), b1 = FMA(qx, u1, b1), b2 = FMA(qx, u2, b2), b3 = FMA(qx, u3, b3); \
     } while (0)
     for (; k >= 4; k -= 4, x0 += 4, x1 += 4, w += 16) {
         STEP(x0[0], x1[0], w[0], w[1], w[2], w[3]);
@@ -353,13 +354,14 @@ SHARED void dot_2x4(const float *x0, const float *x1, const float *w, int32_t k,
     sum[6] = b2;
     sum[7] = b3;
 }""",
-    "dot_1x4": r"""SHARED void dot_1x4(const float *x0, const float *w, int32_t k, float sum[4])
+    "dot_1x4": r"""SHARED void dot_1x4(const float *const x[1], const float *w, int32_t k, float sum[4])
 {
+    const float *x0 = x[0];
     float a0 = sum[0], a1 = sum[1], a2 = sum[2], a3 = sum[3];
 #define STEP(p, w0, w1, w2, w3) \
     do { \
-        const float x = p; \
-        a0 = FMA(x, w0, a0), a1 = FMA(x, w1, a1), a2 = FMA(x, w2, a2), a3 = FMA(x, w3, a3); \
+        const float px = p; \
+        a0 = FMA(px, w0, a0), a1 = FMA(px, w1, a1), a2 = FMA(px, w2, a2), a3 = FMA(px, w3, a3); \
     } while (0)
     for (; k >= 4; k -= 4, x0 += 4, w += 16) {
         STEP(x0[0], w[0], w[1], w[2], w[3]);
@@ -373,6 +375,32 @@ SHARED void dot_2x4(const float *x0, const float *x1, const float *w, int32_t k,
     sum[1] = a1;
     sum[2] = a2;
     sum[3] = a3;
+}""",
+    "dot_4x4_bytes": r"""/* Four rows by four columns; the weights are bytes times their column's scale: the very floats that the model has. */
+SHARED void dot_4x4_bytes(const float *const x[4], const int8_t *w, const float *scale, int32_t k, float sum[16])
+{
+    const float *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3], s0 = scale[0], s1 = scale[1], s2 = scale[2], s3 = scale[3];
+    float a0 = sum[0], a1 = sum[1], a2 = sum[2], a3 = sum[3], b0 = sum[4], b1 = sum[5], b2 = sum[6], b3 = sum[7];
+    float c0 = sum[8], c1 = sum[9], c2 = sum[10], c3 = sum[11], d0 = sum[12], d1 = sum[13], d2 = sum[14], d3 = sum[15];
+    for (; k > 0; k--, w += 4) {
+        const float w0 = (float)w[0] * s0, w1 = (float)w[1] * s1, w2 = (float)w[2] * s2, w3 = (float)w[3] * s3;
+        float p = *x0++;
+        a0 = FMA(p, w0, a0), a1 = FMA(p, w1, a1), a2 = FMA(p, w2, a2), a3 = FMA(p, w3, a3);
+        p = *x1++;
+        b0 = FMA(p, w0, b0), b1 = FMA(p, w1, b1), b2 = FMA(p, w2, b2), b3 = FMA(p, w3, b3);
+        p = *x2++;
+        c0 = FMA(p, w0, c0), c1 = FMA(p, w1, c1), c2 = FMA(p, w2, c2), c3 = FMA(p, w3, c3);
+        p = *x3++;
+        d0 = FMA(p, w0, d0), d1 = FMA(p, w1, d1), d2 = FMA(p, w2, d2), d3 = FMA(p, w3, d3);
+    }
+    sum[0] = a0, sum[1] = a1, sum[2] = a2, sum[3] = a3, sum[4] = b0, sum[5] = b1, sum[6] = b2, sum[7] = b3;
+    sum[8] = c0, sum[9] = c1, sum[10] = c2, sum[11] = c3, sum[12] = d0, sum[13] = d1, sum[14] = d2, sum[15] = d3;
+}""",
+    "dot_1x4_bytes": r"""SHARED void dot_1x4_bytes(const float *const x[1], const int8_t *w, const float *scale, int32_t k, float sum[4])
+{
+    const float *x0 = x[0];
+    for (; k > 0; k--, x0++, w += 4)
+        for (int32_t i = 0; i < 4; i++) sum[i] = FMA(*x0, (float)w[i] * scale[i], sum[i]);
 }""",
     "lanes_4": r"""QUICK void lanes_4(const float *x, const float *w, float sum[4])
 {
@@ -393,8 +421,9 @@ QUICK uint32_t word_at(const void *p)
 
 BYTES = {
     "words_2x2_X": r"""/* Two rows by two columns of sums of products of bytes; four k at a time, w: [k / 4][2][4]. */
-HELPER void words_2x2_X(const T *x0, const T *x1, const int8_t *w, int32_t k, int32_t sum[4])
+HELPER void words_2x2_X(const T *const x[2], const int8_t *w, int32_t k, int32_t sum[4])
 {
+    const T *x0 = x[0], *x1 = x[1];
     int32_t a0 = sum[0], a1 = sum[1], b0 = sum[2], b1 = sum[3];
     for (; k > 0; k -= 4, x0 += 4, x1 += 4, w += 8) {
 #if HAS_DSP
@@ -419,8 +448,9 @@ HELPER void words_2x2_X(const T *x0, const T *x1, const int8_t *w, int32_t k, in
     sum[2] = b0;
     sum[3] = b1;
 }""",
-    "words_1x2_X": r"""HELPER void words_1x2_X(const T *x0, const int8_t *w, int32_t k, int32_t sum[2])
+    "words_1x2_X": r"""HELPER void words_1x2_X(const T *const x[1], const int8_t *w, int32_t k, int32_t sum[2])
 {
+    const T *x0 = x[0];
     int32_t a0 = sum[0], a1 = sum[1];
     for (; k > 0; k -= 4, x0 += 4, w += 8) {
 #if HAS_DSP

@@ -58,15 +58,7 @@ def split(lines: Lines, flat: str, dims: Sequence[int]) -> list[str]:
         below = prod(dims[i + 1 :])
         value = flat if below == 1 else f"{flat} / {below}"
         found.append("0" if n == 1 else value if i == 0 else f"({value}) % {n}" if below != 1 else f"{value} % {n}")
-    named = []
-    for f in found:
-        if f.isidentifier() or f == "0":
-            named.append(f)
-            continue
-        name = lines.fresh("j")
-        lines.add(f"const int32_t {name} = {f};")
-        named.append(name)
-    return named
+    return [_named(lines, f) for f in found]
 
 
 def _map(lines: Lines, names: list[str], spec: Map) -> None:
@@ -224,75 +216,74 @@ def _close(lines: Lines, names: list[str], spec: Chain | Dot, point: list[str], 
 
 
 def _dot(lines: Lines, names: list[str], spec: Dot) -> None:
-    """Two rows at a time over packed columns."""
-    bytes_ = spec.packing == "words"
-    if (
-        spec.packing == "plain"
-        or spec.dtype not in ("float32", "int32")
-        or spec.batch
-        or spec.packing == "fours"
-        and spec.dtype != "float32"
-    ):
+    """A few rows at a time over packed columns: all sums of such a tile are in registers."""
+    tile = _tile(spec)
+    if tile is None:
         _plain(lines, names, spec)
         return
-    depth, rows, kind = prod(spec.k), prod(spec.rows), value_type(spec.dtype)
-    wide = -(-depth // 4) * 4 if bytes_ else depth
-    suffix = "s8" if spec.arguments[spec.a.arg] == "int8" else "u8"
-    columns, two, one = (2, f"words_2x2_{suffix}", f"words_1x2_{suffix}") if bytes_ else (4, "dot_2x4", "dot_1x4")
-    pair = rows > 1
+    helper, height, columns, wide = tile
+    rows, kind = prod(spec.rows), value_type(spec.dtype)
     element_type = memory_type(spec.arguments[spec.a.arg])
-    with lines.loop(rows, step=2) if pair else lines.loop(1) as r:
-        sources = []
-        for i in range(2 if pair else 1):
-            row = r if not i else lines.fresh("r")
-            if i:
-                lines.add(f"const int32_t {row} = {r} + 1 < {rows} ? {r} + 1 : {r};")
-            point = split(lines, row, spec.rows)
+    with lines.loop(rows, step=height) as r:
+        lines.add(f"const {element_type} *x[{height}];")
+        count = str(height)
+        if rows % height:
+            count = "rows"
+            lines.add(f"const int32_t rows = {rows} - {r} < {height} ? {rows} - {r} : {height};")
+        with lines.loop(height) as i:
+            row = r if i == "0" else f"{r} + ({i} < {count} ? {i} : 0)" if rows % height else f"{r} + {i}"
+            point = split(lines, _named(lines, row), spec.rows)
             if spec.scratch is None:
-                sources.append(f"&{names[spec.a.arg]}[{address(point, spec.a.strides, spec.a.offset)}]")
-                continue
-            place = lines.fresh("x")
-            lines.add(f"{element_type} *{place} = {names[spec.scratch]}{f' + {wide}' if i else ''};")
-            _gather(lines, names, spec, point, place, wide)
-            sources.append(place)
-        pointers = []
-        for source in sources:
-            x = lines.fresh("a")
-            lines.add(f"const {element_type} *{x} = {source};")
-            pointers.append(x)
+                lines.add(f"x[{i}] = &{names[spec.a.arg]}[{address(point, spec.a.strides, spec.a.offset)}];")
+            else:
+                lines.add(f"{element_type} *patch = {names[spec.scratch]} + {i} * {wide};")
+                _gather(lines, names, spec, point, "patch", wide)
+                lines.add(f"x[{i}] = patch;")
         with lines.loop(spec.columns, step=columns) if spec.columns > columns else lines.loop(1) as c:
-            lines.add(f"{kind} sum[{columns * len(pointers)}];")
-            ragged = spec.columns % columns
-            width = str(columns)
-            if ragged and spec.columns > columns:
-                width = lines.fresh("n")
-                lines.add(f"const int32_t {width} = {spec.columns} - {c} < {columns} ? {spec.columns} - {c} : {columns};")
-            elif ragged:
-                width = str(spec.columns)
-            for i, _ in enumerate(pointers):
-                with lines.loop(width if not width.isdigit() else int(width)) as j:
-                    start = typed(0, spec.dtype)
-                    if spec.init is not None:
-                        at = (
-                            split(lines, r if not i else f"({r} + 1 < {rows} ? {r} + 1 : {r})", spec.rows)
-                            if any(spec.init.strides[:-1])
-                            else ["0"] * len(spec.rows)
-                        )
-                        start = element(names, spec.init, [*at, f"({c} + {j})"])
-                    lines.add(f"sum[{f'{columns * i} + ' if i else ''}{j}] = {start};")
-                if ragged:
-                    with lines.block(f"for (int32_t j = {width}; j < {columns}; j++)"):
-                        lines.add(f"sum[{f'{columns * i} + ' if i else ''}j] = {typed(0, spec.dtype)};")
+            lines.add(f"{kind} sum[{columns * height}];")
+            width = str(min(columns, spec.columns))
+            if spec.columns % columns and spec.columns > columns:
+                width = "columns"
+                lines.add(f"const int32_t columns = {spec.columns} - {c} < {columns} ? {spec.columns} - {c} : {columns};")
+            with lines.loop(height) as i, lines.loop(columns) as j:
+                start = typed(0, spec.dtype)
+                if spec.init is not None:
+                    at = ["0"] * len(spec.rows)
+                    if any(spec.init.strides[:-1]):
+                        at = split(lines, _named(lines, f"{r} + ({i} < {count} ? {i} : 0)"), spec.rows)
+                    start = element(names, spec.init, [*at, f"({c} + {j})"])
+                    start = start if width == str(columns) else f"{j} < {width} ? {start} : {typed(0, spec.dtype)}"
+                lines.add(f"sum[{i} * {columns} + {j}] = {start};")
             weights = f"&{names[spec.b.arg]}[{address([c], [wide], spec.b.offset)}]"
-            lines.add(f"{two if pair else one}({', '.join(pointers)}, {weights}, {wide}, sum);")
-            for i, _ in enumerate(pointers):
-                with ExitStack() as guard:
-                    if i and rows % 2:
-                        guard.enter_context(lines.block(f"if ({r} + 1 < {rows})"))
-                    point = split(lines, r if not i else f"({r} + 1)", spec.rows)
-                    with lines.loop(width if not width.isdigit() else int(width)) as j:
-                        column = j if c == "0" else f"({c} + {j})" if j != "0" else c
-                        _close(lines, names, spec, [*point, column], f"sum[{f'{columns * i} + ' if i else ''}{j}]")
+            scales = [f"&{element(names, spec.scale, [c])}"] if spec.scale else []
+            lines.add(f"{helper}({', '.join(['x', weights, *scales, str(wide), 'sum'])});")
+            with lines.loop(int(count) if count.isdigit() else count) as i, lines.loop(int(width) if width.isdigit() else width) as j:
+                point = split(lines, r if i == "0" else _named(lines, f"{r} + {i}"), spec.rows)
+                _close(lines, names, spec, [*point, j if c == "0" else f"({c} + {j})"], f"sum[{i} * {columns} + {j}]")
+
+
+def _tile(spec: Dot) -> tuple[str, int, int, int] | None:
+    """(helper, its rows and columns, k with padding) for the shapes that have one."""
+    depth, one = prod(spec.k), prod(spec.rows) == 1
+    if spec.batch or spec.packing == "plain":
+        return None
+    if spec.packing == "words":
+        suffix = "s8" if spec.arguments[spec.a.arg] == "int8" else "u8"
+        return f"words_{1 if one else 2}x2_{suffix}", 1 if one else 2, 2, -(-depth // 4) * 4
+    if spec.dtype != "float32":
+        return None
+    if spec.scale is not None:
+        return ("dot_1x4_bytes", 1, 4, depth) if one else ("dot_4x4_bytes", 4, 4, depth)
+    return ("dot_1x4", 1, 4, depth) if one else ("dot_2x4", 2, 4, depth)
+
+
+def _named(lines: Lines, expression: str) -> str:
+    """An index that is used more than once."""
+    if expression.isidentifier() or expression.isdigit():
+        return expression
+    name = lines.fresh("j")
+    lines.add(f"const int32_t {name} = {expression};")
+    return name
 
 
 def _gather(lines: Lines, names: list[str], spec: Dot, point: list[str], place: str, wide: int) -> None:
@@ -346,7 +337,10 @@ def _plain(lines: Lines, names: list[str], spec: Dot) -> None:
                 "fours": f"{c} / 4 * {4 * depth} + ({k}) * 4 + {c} % 4",
                 "words": f"{c} / 2 * {2 * wide} + ({k}) / 4 * 8 + {c} % 2 * 4 + ({k}) % 4",
             }[spec.packing]
-            lines.add(f"sum = {_fma(spec.dtype, x, f'{names[spec.b.arg]}[{base} + {place}]', 'sum')};")
+            w = f"{names[spec.b.arg]}[{base} + {place}]"
+            if spec.scale is not None:
+                w = f"(float){w} * {element(names, spec.scale, [c])}"
+            lines.add(f"sum = {_fma(spec.dtype, x, w, 'sum')};")
         _close(lines, names, spec, at, "sum")
 
 

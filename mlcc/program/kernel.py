@@ -100,7 +100,7 @@ class Dot:
 
     Panels hold 16 columns ([k][16], the last one [k][4, 8 or 16]); `b` strides by whole batches. Strides of `a` cover batch, rows, k;
     of init, output and the body's loads batch, rows, n. Compact programs pack otherwise: `fours` [n / 4][k][4], `words` [n / 2][k / 4][2][4] for
-    bytes, `plain` [k][n]; their kernels gather two rows' operands into `scratch` where these do not lie side by side.
+    bytes, `plain` [k][n]; their kernels gather a few rows' operands into `scratch` where these do not lie side by side.
     """
 
     arguments: tuple[str, ...]
@@ -116,6 +116,7 @@ class Dot:
     output: Access
     packing: str = "panels"
     scratch: int | None = None
+    scale: Access | None = None  # of bytes that stand for floats: one a column, the last four readable
     bounds: tuple[Bound, ...] = ()
     outside: int = 0
 

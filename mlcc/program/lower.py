@@ -89,6 +89,7 @@ class Lowering:
         self.padded: dict[tuple[str, tuple[int, ...], tuple[int, ...], float], View] = {}
         self._by_content: dict[tuple[str, bytes], str] = {}
         self._packed: dict[tuple[object, ...], str] = {}
+        self.scales: dict[str, str] = {}  # packed bytes that stand for floats → their scales
         for group in self.groups:
             for v in group.reads:
                 self.uses[v] = self.uses.get(v, 0) + 1

@@ -25,6 +25,55 @@ def packing(s: Lowering, dtype: str) -> str:
     return "words" if dtype == "int8" else "fours"
 
 
+SQUEEZE = 256  # elements from which weights that are bytes times a scale are kept as such
+
+
+def squeezed(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """(bytes [k, n], scales [n]) whose products, rounded to binary32, are a float32 matrix bit for bit; None where there are none.
+
+    Exporters store such weights dequantised; a scale is found from each column's largest weight, which is one of 127 multiples of it.
+    """
+    if matrix.dtype != np.float32 or matrix.size < SQUEEZE or not np.isfinite(matrix).all() or (np.signbit(matrix) & (matrix == 0)).any():
+        return None
+    first = matrix[:, int(np.argmax(np.abs(matrix).max(0)))]
+    if len(np.unique(first)) > 256 or _scale_of(first) is None:  # most matrices end here
+        return None
+    whole = _scale_of(matrix.reshape(-1))
+    scales = [whole] * matrix.shape[1] if whole is not None else [_scale_of(c) for c in matrix.T]
+    if any(x is None for x in scales):
+        return None
+    row = np.array(scales, np.float32)
+    return np.rint(matrix / row).astype(np.int8), row
+
+
+def _scale_of(column: np.ndarray) -> np.float32 | None:
+    """A scale of which all elements are multiples, −128 to 127 times, each rounded once."""
+    largest = np.float32(np.abs(column).max(initial=0))
+    if largest == 0:
+        return np.float32(1)
+    for k in range(128, 0, -1):
+        near = np.float32(largest / np.float32(k))
+        for scale in (near, np.nextafter(near, np.float32(0)), np.nextafter(near, largest)):
+            if scale < 2.0**-126 or np.float32(k) * scale != largest:
+                continue
+            q = np.rint(column / scale)
+            if q.min() >= -128 and q.max() <= 127 and (q.astype(np.float32) * scale == column).all():
+                return scale
+    return None
+
+
+def packed_constant(s: Lowering, matrices: np.ndarray, dtype: str) -> str:
+    """A known [batch, k, n] in the program's packing; compact programs keep weights that are bytes times scales as bytes."""
+    found = squeezed(matrices[0]) if s.compact and len(matrices) == 1 else None
+    if found is None:
+        return s.constant(pack(matrices, packing(s, dtype)), dtype)
+    name = s.constant(pack(found[0][None], "fours"), "int8")
+    wide = np.ones(-(-len(found[1]) // 4) * 4, np.float32)
+    wide[: len(found[1])] = found[1]
+    s.scales[name] = s.constant(wide, "float32")
+    return name
+
+
 def pack(matrices: np.ndarray, packing: str = "panels") -> np.ndarray:
     """[batch, k, n] as `packing` says, zero-filled; panels: 16 columns ([k][16] each, the last narrower)."""
     batch, k, n = matrices.shape
@@ -85,9 +134,12 @@ def dot(
     if not bounds:
         row_dims, row_strides = collapse(row_dims, row_strides)
         k_dims, (k_strides,) = collapse(k_dims, [k_strides])
+    scale = None
+    if packed in s.scales:
+        scale = Access(arguments.add(s.scales[packed], 0, "float32"), (1,))
     scratch = None
     if layout in ("words", "fours") and (bounds or k_strides != (1,) or layout == "words" and prod(k_dims) % 4):
-        patch = s.buffer(f"{value}.patch", a.dtype, -(-prod(k_dims) // 4) * 4 * min(2, prod(row_dims)))
+        patch = s.buffer(f"{value}.patch", a.dtype, -(-prod(k_dims) // 4) * 4 * min(4 if scale else 2, prod(row_dims)))
         scratch = arguments.add(patch, 0, a.dtype)
 
     def place(i: int, last: int) -> tuple[int, ...]:
@@ -109,6 +161,7 @@ def dot(
         Access(target, place(1, out.strides[column])),
         layout,
         scratch,
+        scale,
         bounds,
         group.anchor.get("zero", 0),
     )
@@ -241,7 +294,7 @@ def matmul(s: Lowering, group: Group, origin: str) -> None:
         key = ("matmul", right, turned)
         if key not in s._packed:
             dtype = s.graph.types[right].dtype
-            s._packed[key] = s.constant(pack(c.reshape(-1, *c.shape[-2:]), packing(s, dtype)), dtype)
+            s._packed[key] = packed_constant(s, c.reshape(-1, *c.shape[-2:]), dtype)
         packed = s._packed[key]
     else:
         b = matrix(s.view(right), turned)
@@ -255,7 +308,7 @@ def matmul(s: Lowering, group: Group, origin: str) -> None:
     start = s.view(init).expand(shape) if init is not None else None
     if node.get("zero") is not None:
         start = start_of_bytes(s, node).expand(shape)
-    layout = packing(s, s.buffers[packed].dtype)
+    layout = packing(s, "float32" if packed in s.scales else s.buffers[packed].dtype)
     dot(s, group, origin, out, [*rows, axis_m], batch, axis_n, [(depth, wide.strides[-1])], operand, packed, advance, start, layout)
 
 
@@ -341,7 +394,7 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
             if bias is not None
             else None
         )
-        layout = packing(s, s.buffers[packed].dtype)
+        layout = packing(s, "float32" if packed in s.scales else s.buffers[packed].dtype)
         k = [*taps, (per_in, x.strides[1])]
         dot(s, group, origin, part, [0, *range(2, 2 + rank)], [], 1, k, operand, packed, (), start, layout, bounds, shift)
 
@@ -370,7 +423,7 @@ def _packed_kernel(s: Lowering, node: Node, g: int, per_out: int, order: tuple[i
         key = ("conv", node.inputs[1], g)
         if key not in s._packed:
             matrix = np.transpose(weights[g * per_out : (g + 1) * per_out], perm).reshape(1, -1, per_out)
-            s._packed[key] = s.constant(pack(matrix, packing(s, dtype)), dtype)
+            s._packed[key] = packed_constant(s, matrix, dtype)
         return s._packed[key]
     w = s.view(node.inputs[1])
     part = w.slice((g * per_out, *(0,) * (len(w.shape) - 1)), (1,) * len(w.shape), (per_out, *w.shape[1:])).transpose(perm)
@@ -504,7 +557,7 @@ def conv_transpose(s: Lowering, group: Group, origin: str) -> None:
             offset = x.offset + g * per_in * x.strides[1] + sum((reach_low[i] + c[3]) * x.strides[2 + i] for i, c in enumerate(chosen))
             operand = View(x.buffer, x.dtype, part.shape, (x.strides[0], 0, *x.strides[2:]), offset)
             k = [*((c[1], c[4] * x.strides[2 + i]) for i, c in enumerate(chosen)), (per_in, x.strides[1])]
-            layout = packing(s, s.buffers[packed].dtype)
+            layout = packing(s, "float32" if packed in s.scales else s.buffers[packed].dtype)
             dot(s, group, origin, part, [0, *range(2, 2 + rank)], [], 1, k, operand, packed, (), first, layout)
 
 
@@ -539,7 +592,7 @@ def _packed_taps(
         cuts = [(slice(first, first + per_in), slice(None), *(slice(a, a + n * step, step) for a, n, step in p)) for p in phases]
         taps = np.stack([np.transpose(weights[c], perm) for c in cuts], axis=-2)
         dtype = s.graph.types[node.inputs[1]].dtype
-        return s.constant(pack(taps.reshape(1, -1, taps.shape[-1] * len(phases)), packing(s, dtype)), dtype)
+        return packed_constant(s, taps.reshape(1, -1, taps.shape[-1] * len(phases)), dtype)
     w = s.view(node.inputs[1])
     rows = per_in * prod(n for _, n, _ in phases[0])
     flat = s.new_view(f"{node.outputs[0]}.weights", w.dtype, (rows, len(phases) * w.shape[1]), (0, 1))
