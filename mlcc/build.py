@@ -207,14 +207,14 @@ class Frozen:
 
     def lowered(self, target: Target) -> Frozen:
         """With the program that suits a target."""
-        return replace(self, program=_compact(self.graph)) if target.compact else self
+        return replace(self, program=_compact(self.graph, target.variants[0].machine.vector_bits >= 128)) if target.compact else self
 
 
-def _compact(graph: Any) -> Any:
+def _compact(graph: Any, vectors: bool) -> Any:
     from mlcc.program import program as loop
     from mlcc.program.lower import lower
 
-    program = lower(graph, compact=True)
+    program = lower(graph, compact=True, vectors=vectors)
     loop.validate(program)
     return program
 

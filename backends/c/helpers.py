@@ -46,6 +46,12 @@ PRELUDE = r"""
 #else
 #define HAS_DSP 0
 #endif
+#if defined(__ARM_FEATURE_MVE)
+#include <arm_mve.h>
+#define HAS_VECTORS 1
+#else
+#define HAS_VECTORS 0
+#endif
 #if defined(__GNUC__)
 #define HELPER static __attribute__((unused)) /* some serve only cores without float units */
 #define SHARED static __attribute__((unused, noinline)) /* one copy for all kernels */
@@ -468,10 +474,61 @@ HELPER void words_2x2_X(const T *const x[2], const int8_t *w, int32_t k, int32_t
     sum[0] = a0;
     sum[1] = a1;
 }""",
+    "vectors_2x2_X": r"""/* Sixteen k at a time, w: [k / 16][2][16]. */
+HELPER void vectors_2x2_X(const T *const x[2], const int8_t *w, int32_t k, int32_t sum[4])
+{
+    const T *x0 = x[0], *x1 = x[1];
+    int32_t a0 = sum[0], a1 = sum[1], b0 = sum[2], b1 = sum[3];
+    for (; k > 0; k -= 16, x0 += 16, x1 += 16, w += 32) {
+#if HAS_VECTORS
+        for (int32_t i = 0; i < 16; i += PER) {
+            const VECTOR p = LOAD(x0 + i), q = LOAD(x1 + i), u = WEIGHTS(w + i), v = WEIGHTS(w + 16 + i);
+            a0 = DOT(a0, p, u);
+            a1 = DOT(a1, p, v);
+            b0 = DOT(b0, q, u);
+            b1 = DOT(b1, q, v);
+        }
+#else
+        for (int32_t i = 0; i < 16; i++) {
+            a0 += x0[i] * w[i];
+            a1 += x0[i] * w[16 + i];
+            b0 += x1[i] * w[i];
+            b1 += x1[i] * w[16 + i];
+        }
+#endif
+    }
+    sum[0] = a0;
+    sum[1] = a1;
+    sum[2] = b0;
+    sum[3] = b1;
+}""",
+    "vectors_1x2_X": r"""HELPER void vectors_1x2_X(const T *const x[1], const int8_t *w, int32_t k, int32_t sum[2])
+{
+    const T *x0 = x[0];
+    int32_t a0 = sum[0], a1 = sum[1];
+    for (; k > 0; k -= 16, x0 += 16, w += 32) {
+#if HAS_VECTORS
+        for (int32_t i = 0; i < 16; i += PER) {
+            const VECTOR p = LOAD(x0 + i);
+            a0 = DOT(a0, p, WEIGHTS(w + i));
+            a1 = DOT(a1, p, WEIGHTS(w + 16 + i));
+        }
+#else
+        for (int32_t i = 0; i < 16; i++) {
+            a0 += x0[i] * w[i];
+            a1 += x0[i] * w[16 + i];
+        }
+#endif
+    }
+    sum[0] = a0;
+    sum[1] = a1;
+}""",
     "bytes_4_X": r"""/* Four neighbouring channels of a depthwise convolution. */
 QUICK void bytes_4_X(const T *x, const int8_t *w, int32_t sum[4])
 {
-#if HAS_DSP
+#if HAS_VECTORS
+    vst1q_s32(sum, vaddq_s32(vld1q_s32(sum), vmulq_s32(LANES(x), vldrbq_s32(w))));
+#elif HAS_DSP
     const uint32_t p = word_at(x), u = word_at(w);
     const int16x2_t p0 = EXTEND(p), p1 = EXTEND(__ror(p, 8)), u0 = __sxtb16((int8x4_t)u), u1 = __sxtb16((int8x4_t)__ror(u, 8));
     sum[0] = __smlabb(p0, u0, sum[0]);
@@ -486,10 +543,34 @@ QUICK void bytes_4_X(const T *x, const int8_t *w, int32_t sum[4])
 #endif
 }""",
 }
-for _suffix, _type, _extend in (("s8", "int8_t", r"__sxtb16((int8x4_t)(\1))"), ("u8", "uint8_t", r"(int16x2_t)__uxtb16((uint8x4_t)(\1))")):
+# Bytes of either sign: as a C type, as halfwords of the DSP extension, as Helium's lanes (unsigned ones by way of halfwords).
+KINDS = {
+    "s8": {
+        "T": "int8_t",
+        "EXTEND": r"__sxtb16((int8x4_t)(\1))",
+        "VECTOR": "int8x16_t",
+        "PER": "16",
+        "LOAD": "vldrbq_s8",
+        "WEIGHTS": "vldrbq_s8",
+        "DOT": "vmladavaq_s8",
+        "LANES": "vldrbq_s32",
+    },
+    "u8": {
+        "T": "uint8_t",
+        "EXTEND": r"(int16x2_t)__uxtb16((uint8x4_t)(\1))",
+        "VECTOR": "int16x8_t",
+        "PER": "8",
+        "LOAD": "(int16x8_t)vldrbq_u16",
+        "WEIGHTS": "vldrbq_s16",
+        "DOT": "vmladavaq_s16",
+        "LANES": "(int32x4_t)vldrbq_u32",
+    },
+}
+for _suffix, _words in KINDS.items():
     for _name, _text in BYTES.items():
-        _text = re.sub(r"EXTEND\((__ror\(\w+, 8\)|\w+)\)", _extend, _text)
-        SNIPPETS[_name.replace("_X", f"_{_suffix}")] = _text.replace("_X(", f"_{_suffix}(").replace("const T *", f"const {_type} *")
+        _text = re.sub(r"EXTEND\((__ror\(\w+, 8\)|\w+)\)", _words["EXTEND"], _text)
+        _text = re.sub(r"\b(T|VECTOR|PER|LOAD|WEIGHTS|DOT|LANES)\b", lambda m, w=_words: w[m.group(1)], _text)  # type: ignore[misc]
+        SNIPPETS[_name.replace("_X", f"_{_suffix}")] = _text.replace("_X(", f"_{_suffix}(")
 
 SEQUENCE_TYPES = {"f32": "float", "i32": "int32_t", "i64": "int64_t", "b": "int"}
 

@@ -8,6 +8,7 @@ from math import prod
 
 from mlcc.error import Error
 from mlcc.program.kernel import Bound, Chain, Dot, Kernel, Map, Reduce, Scan, Scatter
+from mlcc.program.lower_dot import block
 from mlcc_backends.c import body as bodies
 from mlcc_backends.c.text import Lines, address, element, literal, memory_type, typed, value_type
 
@@ -267,9 +268,9 @@ def _tile(spec: Dot) -> tuple[str, int, int, int] | None:
     depth, one = prod(spec.k), prod(spec.rows) == 1
     if spec.batch or spec.packing == "plain":
         return None
-    if spec.packing == "words":
-        suffix = "s8" if spec.arguments[spec.a.arg] == "int8" else "u8"
-        return f"words_{1 if one else 2}x2_{suffix}", 1 if one else 2, 2, -(-depth // 4) * 4
+    if spec.packing in ("words", "vectors"):
+        suffix, size = "s8" if spec.arguments[spec.a.arg] == "int8" else "u8", block(spec.packing)
+        return f"{spec.packing}_{1 if one else 2}x2_{suffix}", 1 if one else 2, 2, -(-depth // size) * size
     if spec.dtype != "float32":
         return None
     if spec.scale is not None:
@@ -317,10 +318,10 @@ def _gather(lines: Lines, names: list[str], spec: Dot, point: list[str], place: 
 def _plain(lines: Lines, names: list[str], spec: Dot) -> None:
     """One output after the other, from weights in any packing."""
     kind, depth = value_type(spec.dtype), prod(spec.k)
-    wide = -(-depth // 4) * 4 if spec.packing == "words" else depth
-    per_batch = {"plain": depth * spec.columns, "fours": depth * -(-spec.columns // 4) * 4, "words": wide * -(-spec.columns // 2) * 2}[
-        spec.packing
-    ]
+    size = block(spec.packing)
+    wide = -(-depth // size) * size
+    pairs = wide * -(-spec.columns // 2) * 2
+    per_batch = {"plain": depth * spec.columns, "fours": depth * -(-spec.columns // 4) * 4, "words": pairs, "vectors": pairs}[spec.packing]
     with ExitStack() as stack:
         at = _nest(lines, stack, (*spec.batch, *spec.rows, spec.columns))
         batch, point, c = at[: len(spec.batch)], at[len(spec.batch) : -1], at[-1]
@@ -335,7 +336,10 @@ def _plain(lines: Lines, names: list[str], spec: Dot) -> None:
             place = {
                 "plain": f"({k}) * {spec.columns} + {c}",
                 "fours": f"{c} / 4 * {4 * depth} + ({k}) * 4 + {c} % 4",
-                "words": f"{c} / 2 * {2 * wide} + ({k}) / 4 * 8 + {c} % 2 * 4 + ({k}) % 4",
+                **{
+                    p: f"{c} / 2 * {2 * wide} + ({k}) / {size} * {2 * size} + {c} % 2 * {size} + ({k}) % {size}"
+                    for p in ("words", "vectors")
+                },
             }[spec.packing]
             w = f"{names[spec.b.arg]}[{base} + {place}]"
             if spec.scale is not None:

@@ -100,7 +100,7 @@ class Dot:
 
     Panels hold 16 columns ([k][16], the last one [k][4, 8 or 16]); `b` strides by whole batches. Strides of `a` cover batch, rows, k;
     of init, output and the body's loads batch, rows, n. Compact programs pack otherwise: `fours` [n / 4][k][4], `words` [n / 2][k / 4][2][4] for
-    bytes, `plain` [k][n]; their kernels gather a few rows' operands into `scratch` where these do not lie side by side.
+    bytes (`vectors`: 16 for 4), `plain` [k][n]; their kernels gather a few rows' operands into `scratch` where these do not lie side by side.
     """
 
     arguments: tuple[str, ...]

@@ -20,9 +20,9 @@ from mlcc.program.program import Argument, Buffer, KernelCall, Layout, Program, 
 from mlcc.program.view import View, channels_last, collapse, order_of, ordered, row_major
 
 
-def lower(graph: CoreGraph, compact: bool = False) -> Program:
-    """The program of a core graph, memory planned. compact: for small memories, without padded copies, and for kernels in C."""
-    state = Lowering(graph, compact)
+def lower(graph: CoreGraph, compact: bool = False, vectors: bool = False) -> Program:
+    """The program of a core graph, memory planned. compact: for small memories, without padded copies, and for kernels in C; vectors: of 16 bytes."""
+    state = Lowering(graph, compact, vectors)
     for group in state.groups:
         state.group(group)
     return state.finish()
@@ -70,8 +70,8 @@ class Arguments:
 class Lowering:
     """The state of one lowering: views by value, buffers, calls."""
 
-    def __init__(self, graph: CoreGraph, compact: bool = False) -> None:
-        self.graph, self.compact = graph, compact
+    def __init__(self, graph: CoreGraph, compact: bool = False, vectors: bool = False) -> None:
+        self.graph, self.compact, self.vectors = graph, compact, vectors
         self.groups = fuse(graph)
         self.views: dict[str, View] = {}
         self.buffers: dict[str, Buffer] = {}

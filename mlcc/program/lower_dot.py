@@ -22,7 +22,12 @@ def packing(s: Lowering, dtype: str) -> str:
     """How a known matrix lies (see Dot)."""
     if not s.compact:
         return "panels"
-    return "words" if dtype == "int8" else "fours"
+    return ("vectors" if s.vectors else "words") if dtype == "int8" else "fours"
+
+
+def block(packing: str) -> int:
+    """What k is padded to."""
+    return {"words": 4, "vectors": 16}.get(packing, 1)
 
 
 SQUEEZE = 256  # elements from which weights that are bytes times a scale are kept as such
@@ -81,10 +86,11 @@ def pack(matrices: np.ndarray, packing: str = "panels") -> np.ndarray:
         wide = np.zeros((batch, k, -(-n // 4) * 4), matrices.dtype)
         wide[:, :, :n] = matrices
         return wide.reshape(batch, k, -1, 4).transpose(0, 2, 1, 3).reshape(-1)
-    if packing == "words":
-        wide = np.zeros((batch, -(-k // 4) * 4, -(-n // 2) * 2), matrices.dtype)
+    if packing in ("words", "vectors"):
+        size = block(packing)
+        wide = np.zeros((batch, -(-k // size) * size, -(-n // 2) * 2), matrices.dtype)
         wide[:, :k, :n] = matrices
-        return wide.reshape(batch, wide.shape[1] // 4, 4, -1, 2).transpose(0, 3, 1, 4, 2).reshape(-1)
+        return wide.reshape(batch, wide.shape[1] // size, size, -1, 2).transpose(0, 3, 1, 4, 2).reshape(-1)
     pieces = []
     for i, width in enumerate(panels(n)):
         piece = np.zeros((batch, k, width), matrices.dtype)
@@ -138,8 +144,10 @@ def dot(
     if packed in s.scales:
         scale = Access(arguments.add(s.scales[packed], 0, "float32"), (1,))
     scratch = None
-    if layout in ("words", "fours") and (bounds or k_strides != (1,) or layout == "words" and prod(k_dims) % 4):
-        patch = s.buffer(f"{value}.patch", a.dtype, -(-prod(k_dims) // 4) * 4 * min(4 if scale else 2, prod(row_dims)))
+    if layout in ("words", "vectors", "fours") and (bounds or k_strides != (1,) or prod(k_dims) % block(layout)):
+        patch = s.buffer(
+            f"{value}.patch", a.dtype, -(-prod(k_dims) // block(layout)) * block(layout) * min(4 if scale else 2, prod(row_dims))
+        )
         scratch = arguments.add(patch, 0, a.dtype)
 
     def place(i: int, last: int) -> tuple[int, ...]:

@@ -23,10 +23,10 @@ GUARD = 64
 
 
 def assert_exact_in_c(
-    graph: CoreGraph, feed: Mapping[str, np.ndarray], target: Any = None, split: int = 1, flags: tuple[str, ...] = ()
+    graph: CoreGraph, feed: Mapping[str, np.ndarray], target: Any = None, split: int = 1, flags: tuple[str, ...] = (), vectors: bool = False
 ) -> dict[str, np.ndarray]:
     """The file compiles without a warning, and its bits are the reference's; nothing outside the workspace is written."""
-    program = lower(graph, compact=True)
+    program = lower(graph, compact=True, vectors=vectors)
     loop.validate(program)
     expected = execute(graph, feed)
     sources = emit(program, load("c99"), ())

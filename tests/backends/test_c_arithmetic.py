@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mlcc.graph.builder import Builder, Value
+from mlcc.program.lower import lower
 from tests.backends.support import assert_exact_in_c
 from tests.support import graph_of
 
@@ -49,3 +50,29 @@ def test_rounding(op: str) -> None:
     x = some_bits(8, 60000)
     x[::2] = np.random.default_rng(1).uniform(-4, 4, len(x[::2])).round(1)
     assert_exact_in_c(graph_of({"x": ("float32", x.shape)}, lambda b, v: b(op, v)), {"x": x})
+
+
+@pytest.mark.parametrize("per_column", [False, True])
+@pytest.mark.parametrize("rows", [1, 4, 9])
+def test_weights_that_are_bytes_times_scales_stay_bytes(rows: int, per_column: bool) -> None:
+    r = np.random.default_rng(rows)
+    scales = r.uniform(0.001, 0.1, 37 if per_column else 1).astype(np.float32)
+    w = r.integers(-128, 128, (50, 37)).astype(np.float32) * scales
+    w[w == 0] = 0.0  # no negative zeros
+    graph = graph_of({"x": ("float32", (rows, 50))}, lambda b, x: b("Relu", b("MatMul", x, b.constant(w))))
+    program = lower(graph, compact=True)
+    assert {b.dtype for b in program.buffers.values() if b.place == "constant"} == {"int8", "float32"}
+    assert sum(b.nbytes for b in program.buffers.values() if b.place == "constant") < w.size * 1.3 + 200
+    assert_exact_in_c(graph, {"x": r.standard_normal((rows, 50)).astype(np.float32)})
+
+
+@pytest.mark.parametrize("change", ["negative zero", "one more value", "noise"])
+def test_other_weights_are_left_alone(change: str) -> None:
+    r = np.random.default_rng(0)
+    w = r.integers(-127, 128, (50, 37)).astype(np.float32) * np.float32(0.01)
+    if change == "noise":
+        w = r.standard_normal(w.shape).astype(np.float32)
+    else:
+        w[3, 4] = -0.0 if change == "negative zero" else np.nextafter(w[3, 4], np.float32(1))
+    program = lower(graph_of({"x": ("float32", (4, 50))}, lambda b, x: b("MatMul", x, b.constant(w))), compact=True)
+    assert {b.dtype for b in program.buffers.values() if b.place == "constant"} == {"float32"}
