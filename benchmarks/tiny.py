@@ -15,7 +15,18 @@ from typing import Any
 
 import mlcc
 
-CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m4f", "cortex-m7", "cortex-m33", "cortex-m55", "rv32imc", "rv32imafc", "rv64imac")
+CORES = (
+    "cortex-m0plus",
+    "cortex-m3",
+    "cortex-m4",
+    "cortex-m4f",
+    "cortex-m7",
+    "cortex-m33",
+    "cortex-m55",
+    "rv32imc",
+    "rv32imafc",
+    "rv64imac",
+)
 MODELS = {  # file: (title, multiply-adds in millions, onnx2c's instructions, flash and RAM, emx-onnx-cgen's instructions, LiteRT Micro's activations)
     "kws_ref_model_float32": ("keyword spotting, float32", 2.7, 25.2, 39400, 224000, 24.1, None),
     "ad01_fp32": ("anomaly detection, float32", 0.26, 3.7, 1064872, 3072, 4.0, 3072),
@@ -52,7 +63,9 @@ def artifact(result: dict[str, Any], target: str) -> dict[str, Any]:
 def beside_peers(results: dict[str, Any]) -> str:
     """Cortex-M4F, one row a model."""
     rows = ["## Cortex-M4F, beside the peers\n"]
-    rows += ["| model | multiply-adds | mlcc: instructions | a multiply-add | flash | RAM | onnx2c: instructions | flash | RAM | emx-onnx-cgen: instructions | LiteRT Micro: RAM |"]
+    rows += [
+        "| model | multiply-adds | mlcc: instructions | a multiply-add | flash | RAM | onnx2c: instructions | flash | RAM | emx-onnx-cgen: instructions | LiteRT Micro: RAM |"
+    ]
     rows += ["|---|---|---|---|---|---|---|---|---|---|---|"]
     for name, (title, macs, insn, flash, ram, emx, arena) in MODELS.items():
         a = artifact(results[name], "cortex-m4f")
@@ -71,11 +84,20 @@ def every_core(results: dict[str, Any]) -> str:
         ("instructions, millions", lambda a: f"{a['instructions'] / 1e6:.2f}"),
         ("flash, bytes", lambda a: f"{a['flash_bytes']:,}"),
     ):
-        rows += [f"## Every core: {what}\n", "| core | " + " | ".join(t for t, *_ in MODELS.values()) + " |", "|---|" + "---|" * len(MODELS)]
+        rows += [
+            f"## Every core: {what}\n",
+            "| core | " + " | ".join(t for t, *_ in MODELS.values()) + " |",
+            "|---|" + "---|" * len(MODELS),
+        ]
         rows += [f"| {c} | " + " | ".join(show(artifact(results[m], c)) for m in MODELS) + " |" for c in CORES]
         rows.append("")
     digests = {m: r["output_digest"][:12] for m, r in results.items()}
-    return "\n".join(rows) + "\nOutputs' digests, the same on all of them: " + ", ".join(f"{MODELS[m][0]} {d}" for m, d in digests.items()) + ".\n"
+    return (
+        "\n".join(rows)
+        + "\nOutputs' digests, the same on all of them: "
+        + ", ".join(f"{MODELS[m][0]} {d}" for m, d in digests.items())
+        + ".\n"
+    )
 
 
 if __name__ == "__main__":
