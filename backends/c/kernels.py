@@ -43,6 +43,8 @@ def writes(spec: Kernel) -> set[int]:
     found = {spec.output.arg} if not isinstance(spec, Scan) else {spec.output.arg, *([spec.second.arg] if spec.second else [])}  # type: ignore[union-attr]
     if isinstance(spec, Dot) and spec.scratch is not None:
         found.add(spec.scratch)
+    if isinstance(spec, Chain) and spec.plane is not None:
+        found.add(spec.plane.copy)
     return found
 
 
@@ -160,7 +162,14 @@ def _chain(lines: Lines, names: list[str], spec: Chain) -> None:
     last = len(dims) - 1
     side = dims and spec.a.strides[last] == 1 and spec.b.strides[last] == 1
     with ExitStack() as stack:
-        point = _nest(lines, stack, dims[:-1])
+        point = _nest(lines, stack, dims[:1] if last else [])
+        if spec.plane is not None:
+            with ExitStack() as inner:
+                at = _nest(lines, inner, spec.plane.extents)
+                below = [prod(spec.plane.extents[i + 1 :]) for i in range(len(spec.plane.extents))]
+                source = element(names, spec.plane.source, [*point, *at])
+                lines.add(f"{names[spec.plane.copy]}[{address(at, below)}] = {source};")
+        point += _nest(lines, stack, dims[1:-1])
         ranges = {b.axis: _range(lines, b, point[b.dim] if b.dim < last else "0", spec.reduced[b.axis]) for b in spec.bounds}
         pad = ["0"] * (n - len(dims))
         blocks, rest = divmod(dims[-1], 4) if helper and side else (0, dims[-1])

@@ -45,15 +45,15 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         write(sources, folder)
         cc = [*compiler(target, options), *FLAGS, level(sources), "-Iinclude", "-Isrc"]
         run([*cc, *STRICT, "-c", f"src/{name}.c", "-o", f"{name}.o"], folder, f"compiling {name}.c")
-        run([*cc, "-c", "src/selftest.c", "-o", "selftest.o"], folder, "compiling the self-test")
-        run([*cc, "-c", "src/workspace.c", "-o", "workspace.o"], folder, "compiling the workspace")
-        run([sys.executable, "-m", "ziglang", "ar", "rcsD", f"lib{name}.a", f"{name}.o", "selftest.o", "workspace.o"], folder, "archiving")
+        for unit in ("selftest", "workspace", "memory", "firmware"):
+            run([*cc, "-c", f"src/{unit}.c", "-o", f"{unit}.o"], folder, f"compiling {unit}.c")
+        members = [f"{name}.o", "selftest.o", "workspace.o", "memory.o"]
+        run([sys.executable, "-m", "ziglang", "ar", "rcsD", f"lib{name}.a", *members], folder, "archiving")
         counted = f"-D{name}_run_arrays=counted_run_arrays"
         run([*cc, counted, "-c", "src/selftest.c", "-o", "counted.o"], folder, "compiling the test firmware")
-        run([*cc, "-c", "src/firmware.c", "-o", "firmware.o"], folder, "compiling the test firmware")
-        objects = ["firmware.o", "counted.o", f"{name}.o", "-lcompiler_rt"]
+        objects = ["firmware.o", "counted.o", f"{name}.o", "memory.o", "-lcompiler_rt"]
         run([*cc, *LINK, "-Wl,-T,src/firmware.ld", "-o", "test", *objects], folder, "linking the test firmware")
-        alone = ["-Wl,-e," + f"{name}_run", "-Wl,-T,src/alone.ld", "-o", "alone", f"{name}.o", "-lcompiler_rt"]
+        alone = ["-Wl,-e," + f"{name}_run", "-Wl,-T,src/alone.ld", "-o", "alone", f"{name}.o", "memory.o", "-lcompiler_rt"]
         (folder / "src/alone.ld").write_text(
             "SECTIONS { .text 0x10000 : { *(.text*) *(.rodata*) } .data : { *(.data*) } .bss : { *(.bss*) } /DISCARD/ : { *(.ARM.exidx*) } }\n"
         )

@@ -35,6 +35,7 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
     extra = {
         "src/firmware.c": render("firmware.c.j2", **values(program, target, vectors)),
         "src/firmware.ld": render("firmware.ld.j2", **places),
+        "src/memory.c": render("memory.c.j2"),
         "src/workspace.c": render("workspace.c.j2", **values(program, target, vectors)),
     }
     return replace(sources, files={**sources.files, **extra})

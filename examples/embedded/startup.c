@@ -1,27 +1,8 @@
 /* What runs before main: the vector table, the float unit, the variables. After main the emulator is told to stop. */
-#include <stddef.h>
 #include <stdint.h>
 
 extern uint32_t data_start, data_end, data_load, bss_start, bss_end, stack_top;
 int main(void);
-
-void *memcpy(void *to, const void *from, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        ((uint8_t *)to)[i] = ((const uint8_t *)from)[i];
-        __asm__ volatile("" : : : "memory"); /* so that this loop does not become a call of itself */
-    }
-    return to;
-}
-
-void *memset(void *to, int value, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        ((uint8_t *)to)[i] = (uint8_t)value;
-        __asm__ volatile("" : : : "memory");
-    }
-    return to;
-}
 
 static void stop(int status)
 {

@@ -78,6 +78,16 @@ class Bound:
 
 
 @dataclass(frozen=True)
+class Plane:
+    """Part of a kernel's input that is copied to memory of its own before the outputs overwrite it: `source` over the kernel's first dim
+    and `extents`, side by side in argument `copy`."""
+
+    source: Access
+    extents: tuple[int, ...]
+    copy: int
+
+
+@dataclass(frozen=True)
 class Chain:
     """output = body(one fma chain over `reduced` of a·b from init, + 0); operands as they lie. For depthwise convolution and odd shapes."""
 
@@ -92,6 +102,7 @@ class Chain:
     output: Access
     bounds: tuple[Bound, ...] = ()
     outside: int = 0
+    plane: Plane | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,17 @@ from mlcc.program.view import View, channels_last, collapse, order_of, ordered, 
 
 def lower(graph: CoreGraph, compact: bool = False, vectors: bool = False) -> Program:
     """The program of a core graph, memory planned. compact: for small memories, without padded copies, and for kernels in C; vectors: of 16 bytes."""
-    state = Lowering(graph, compact, vectors)
+    plain = _lowered(Lowering(graph, compact, vectors))
+    if not compact:
+        return plain
+    over = _lowered(Lowering(graph, compact, vectors, overwrite=True))
+    return over if over.arena_bytes < WORTH * plain.arena_bytes else plain
+
+
+WORTH = 0.95  # of the memory: overwriting costs copies
+
+
+def _lowered(state: Lowering) -> Program:
     for group in state.groups:
         state.group(group)
     return state.finish()
@@ -70,8 +80,9 @@ class Arguments:
 class Lowering:
     """The state of one lowering: views by value, buffers, calls."""
 
-    def __init__(self, graph: CoreGraph, compact: bool = False, vectors: bool = False) -> None:
+    def __init__(self, graph: CoreGraph, compact: bool = False, vectors: bool = False, overwrite: bool = False) -> None:
         self.graph, self.compact, self.vectors = graph, compact, vectors
+        self.overwrite = overwrite  # whether convolutions may put their results over their input
         self.groups = fuse(graph)
         self.views: dict[str, View] = {}
         self.buffers: dict[str, Buffer] = {}
@@ -301,6 +312,20 @@ class Lowering:
                 continue
             return view
         return None
+
+    def over_input(self, group: Group, x: str, value: str) -> View | None:
+        """The convolution's input, where its result has the same shape and place for every pixel and nobody needs the input again."""
+        if not self.overwrite or x in self.graph.constants or x in self.graph.inputs or x not in self.views or self.uses.get(x) != 1:
+            return None
+        if any(v in c for v in (x, value) for c in (self.graph.outputs, self.outlets, self.places)):
+            return None
+        view, t = self.views[x], self.graph.types[value]
+        whole = self.buffers[view.buffer].place == "arena" and view.size == self.buffers[view.buffer].elements and view.offset == 0
+        alive = [v for v, other in self.views.items() if other.buffer == view.buffer and (self.uses.get(v) or v in self.graph.outputs)]
+        alone = alive == [x] and sum(n.inputs.count(x) for n in group.nodes) == 1
+        same = view.shape == t.shape and view.dtype == self.dtype(value) and view.shape[0] == 1
+        laid = view.strides == ordered(view.shape, channels_last(len(view.shape)))
+        return view if whole and alone and same and laid else None
 
     # groups
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import gcd, prod
 
 import numpy as np
@@ -11,7 +12,7 @@ from mlcc.arithmetic.bf16 import BLOCK, SMALLEST
 from mlcc.error import Error
 from mlcc.graph.core import DTYPES, Node
 from mlcc.program.fusion import Group
-from mlcc.program.kernel import PANEL, Access, BlockDot, Bound, Chain, Dot, Step, packed_columns, panels
+from mlcc.program.kernel import PANEL, Access, BlockDot, Bound, Chain, Dot, Plane, Step, packed_columns, panels
 from mlcc.program.lower import Arguments, Lowering, finish_body
 from mlcc.program.view import View, channels_last, collapse, row_major
 
@@ -120,9 +121,11 @@ def dot(
     layout: str = "panels",
     bounds: tuple[Bound, ...] = (),
     shift: int = 0,
+    gathered: bool = False,
 ) -> None:
     """One Dot call. `rows`, `batch`, `column` are axes of `out`; `a`'s strides lie over out's axes (0 for the column); k: (extent, stride of a);
-    layout: how `packed` lies; bounds: taps to skip, by position in `rows` and `k`; shift: from `a`'s first element to the first tap."""
+    layout: how `packed` lies; bounds: taps to skip, by position in `rows` and `k`; shift: from `a`'s first element to the first tap;
+    gathered: whether rows must be copied before their results are written."""
     assert group.anchor is not None
     value = group.sink.outputs[0]
     if s.buffers[packed].place == "arena" and s.compact:
@@ -144,7 +147,7 @@ def dot(
     if packed in s.scales:
         scale = Access(arguments.add(s.scales[packed], 0, "float32"), (1,))
     scratch = None
-    if layout in ("words", "vectors", "fours") and (bounds or k_strides != (1,) or prod(k_dims) % block(layout)):
+    if layout in ("words", "vectors", "fours") and (gathered or bounds or k_strides != (1,) or prod(k_dims) % block(layout)):
         patch = s.buffer(
             f"{value}.patch", a.dtype, -(-prod(k_dims) // block(layout)) * block(layout) * min(4 if scale else 2, prod(row_dims))
         )
@@ -365,9 +368,10 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
     assert node is not None
     shape = s.graph.types[value].shape
     rank, groups = len(shape) - 2, node["group"]
-    out = s.in_place(group, value) or s.destination(value, channels_last(len(shape)), origin)
-    s.views[value] = out
+    over = _overwritten(s, group)
+    out = over or s.in_place(group, value) or s.destination(value, channels_last(len(shape)), origin)
     if out.size == 0:
+        s.views[value] = out
         return
     bounds: tuple[Bound, ...] = ()
     shift = 0
@@ -377,6 +381,7 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
         shift = -sum(b * st for b, st in zip(node["before"], x.strides[2:]))
     else:
         x = _input(s, node, node["before"], node["after"], origin)
+    s.views[value] = out
     w_shape = s.graph.types[node.inputs[1]].shape
     spatial = tuple(st * step for st, step in zip(x.strides[2:], node["strides"]))
     taps = [(n, st * d) for n, st, d in zip(w_shape[2:], x.strides[2:], node["dilations"])]
@@ -385,7 +390,7 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
         bias = start_of_bytes(s, node)
     per_in, per_out = w_shape[1], w_shape[0] // groups
     if groups > 1 and per_in == 1:
-        _depthwise(s, group, origin, out, x, spatial, taps, bias, per_out, bounds, shift)
+        _depthwise(s, group, origin, out, x, spatial, taps, bias, per_out, bounds, shift, over is not None)
         return
     order = (0, *range(2, 2 + rank), 1)
     for g in range(groups):
@@ -404,7 +409,20 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
         )
         layout = packing(s, "float32" if packed in s.scales else s.buffers[packed].dtype)
         k = [*taps, (per_in, x.strides[1])]
-        dot(s, group, origin, part, [0, *range(2, 2 + rank)], [], 1, k, operand, packed, (), start, layout, bounds, shift)
+        dot(s, group, origin, part, [0, *range(2, 2 + rank)], [], 1, k, operand, packed, (), start, layout, bounds, shift, over is not None)
+
+
+def _overwritten(s: Lowering, group: Group) -> View | None:
+    """The input's place for the result of a pointwise convolution, or of a depthwise one that keeps the size."""
+    node, value = group.anchor, group.sink.outputs[0]
+    assert node is not None
+    w = s.graph.types[node.inputs[1]].shape
+    known_weights = known(s, node.inputs[1]) is not None and not node.get("bf16")
+    pointwise = node["group"] == 1 and prod(w[2:]) == 1 and set(node["strides"]) == {1} and not any((*node["before"], *node["after"]))
+    depthwise = node["group"] == w[0] and w[1] == 1 and w[0] % 4 == 0 and set(node["strides"]) == {1}
+    if not known_weights or not (pointwise or depthwise) or pointwise and s.graph.types[value].dtype not in ("float32", "int8", "uint8"):
+        return None
+    return s.over_input(group, node.inputs[0], value)
 
 
 def _bounds(node: Node, shape: tuple[int, ...]) -> tuple[Bound, ...]:
@@ -454,6 +472,7 @@ def _depthwise(
     per_out: int,
     bounds: tuple[Bound, ...],
     shift: int,
+    in_place: bool,
 ) -> None:
     """One input channel a group: Chain over (n, spatial…, group, output within the group); weights as [kernel…, channel]."""
     node, value = group.anchor, group.sink.outputs[0]
@@ -490,6 +509,36 @@ def _depthwise(
     ]
     counts = [n for n, _ in taps]
     w_steps = [channels * st for st in row_major(counts)]
+    if in_place:  # four channels at a time, their plane copied before it is overwritten
+        x_spatial = x.shape[2:]
+        pitch = tuple(4 * st for st in row_major(x_spatial))
+        own = a.add(s.buffer(f"{value}.plane", x.dtype, 4 * prod(x_spatial)), 0, x.dtype)
+        plane = Plane(Access(x_arg, (4, *x.strides[2:], 1)), (*x_spatial, 4), own)
+
+        def blocked(st: tuple[int, ...]) -> tuple[int, ...]:
+            return (4 * st[-2], *st[:-2], st[-2])
+
+        x_table = (0, 0, *(p * step for p, step in zip(pitch, node["strides"])), 1)
+        blocks = [x_table, *(blocked(t) for t in tables[1:])]
+        x_at = tuple(p * d for p, d in zip(pitch, node["dilations"]))
+        back = -sum(b * p for b, p in zip(node["before"], pitch))
+        rest = iter(blocks[3 + (bias is not None) :])
+        spec = Chain(
+            tuple(a.types),
+            accumulator(node, x.dtype),
+            (channels // 4, *dims[:-2], 4),
+            tuple(counts),
+            Access(own, (*x_table, *x_at), back),
+            Access(w_arg, (*blocks[1], *w_steps)),
+            Access(bias_arg, blocks[3]) if bias is not None else None,
+            finish_body(steps, lambda _: next(rest)),
+            Access(target, blocks[2]),
+            tuple(replace(b, dim=b.dim + 1) for b in bounds),
+            node.get("zero", 0),
+            plane,
+        )
+        s.call(spec, a, value, origin, [target, own])
+        return
     merged, strides = dims, tables
     reduced, (x_taps, w_taps) = tuple(counts), (tuple(st for _, st in taps), tuple(w_steps))
     if not bounds:
