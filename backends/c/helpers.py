@@ -87,6 +87,10 @@ SNIPPETS: dict[str, str] = {
     "length_of": r"""/* Bits up to the highest one that is set. */
 HELPER int32_t length_of(uint64_t x)
 {
+#if defined(__GNUC__)
+    const uint32_t high = (uint32_t)(x >> 32), low = (uint32_t)x;
+    return high != 0u ? 64 - (int32_t)__builtin_clz(high) : low != 0u ? 32 - (int32_t)__builtin_clz(low) : 0;
+#else
     int32_t n = 0;
     for (int32_t step = 32; step > 0; step /= 2)
         if (x >> step != 0u) {
@@ -94,6 +98,7 @@ HELPER int32_t length_of(uint64_t x)
             x >>= step;
         }
     return n + (x != 0u);
+#endif
 }""",
     "round_at": r"""/* x / 2^shift to the nearest integer, ties to even. */
 HELPER uint64_t round_at(uint64_t x, int32_t shift)
@@ -135,7 +140,7 @@ HELPER float fma_by_integers(float a, float b, float c)
     const uint32_t sp = (x ^ y) & 0x80000000u, sz = z & 0x80000000u;
     int32_t ep = (int32_t)(ex != 0u ? ex : 1u) + (int32_t)(ey != 0u ? ey : 1u) - 300, eq = (int32_t)(ez != 0u ? ez : 1u) - 150;
     if (q == 0u) return pack(sp, p, ep);
-    const int32_t up = 62 - length_of(p), uq = 62 - length_of(q);
+    const int32_t up = ex != 0u && ey != 0u ? (p >> 47 != 0u ? 14 : 15) : 62 - length_of(p), uq = ez != 0u ? 38 : 62 - length_of(q);
     p <<= up;
     ep -= up;
     q <<= uq;
@@ -250,22 +255,36 @@ HELPER float largest(float a, float b)
     return double_of(bits_of_double(a) | bits_of_double(b));
 }""",
     "requantize": r"""/* round(binary32(x) * scale) + zero between the bounds, ties to even. */
-QUICK int32_t requantize(int32_t x, float scale, int32_t zero, int32_t low, int32_t high)
+#if HAS_FLOAT
+QUICK
+#else
+SHARED
+#endif
+int32_t requantize(int32_t x, float scale, int32_t zero, int32_t low, int32_t most)
 {
 #if HAS_DSP && HAS_FLOAT
     float y = (float)x * scale;
     __asm__("vcvtr.s32.f32 %0, %0" : "+t"(y)); /* rounds as the control register says, to nearest even, and saturates */
     const int32_t whole = __qadd(signed_of(bits_of(y)), zero);
-    return whole < low ? low : whole > high ? high : whole;
+    return whole < low ? low : whole > most ? most : whole;
 #elif HAS_FLOAT
     float y = (float)x * scale;
-    const float least = (float)(low - zero), most = (float)(high - zero);
-    y = least < y ? y : least;
-    y = y < most ? y : most;
+    const float bottom = (float)(low - zero), top = (float)(most - zero);
+    y = bottom < y ? y : bottom;
+    y = y < top ? y : top;
     y = y + 12582912.0f; /* 1.5 * 2^23: the sum's last bit is 1 */
     return signed_of(bits_of(y) - 0x4B400000u) + zero;
 #else
-    const uint32_t s = bits_of(scale), es = (s >> 23) & 255u;
+    const uint32_t s = bits_of(scale), es = (s >> 23) & 255u, size = x < 0 ? 0u - (uint32_t)x : (uint32_t)x;
+    if (size < 0x1000000u && s >> 31 == 0u && es > 102u && es < 125u) {
+        /* The upper 32 of the product's 48 bits decide, unless they are next to a tie: rounding twice and rounding once differ only there. */
+        const uint32_t high = (uint32_t)(((uint64_t)size * ((s & 0x7FFFFFu) | 0x800000u)) >> 16), shift = 134u - es;
+        const uint32_t half = 1u << (shift - 1u), rest = high & (half + half - 1u);
+        if (rest > half + 256u || rest + 257u < half) {
+            const int32_t whole = (int32_t)((high >> shift) + (rest > half)), y = (x < 0 ? -whole : whole) + zero;
+            return y < low ? low : y > most ? most : y;
+        }
+    }
     const int32_t negative = (x < 0) != (s >> 31 != 0u);
     uint64_t m = x < 0 ? (uint64_t)(0 - (int64_t)x) : (uint64_t)x;
     int32_t e = (int32_t)(es != 0u ? es : 1u) - 150, over = length_of(m) - 24;
@@ -283,7 +302,7 @@ QUICK int32_t requantize(int32_t x, float scale, int32_t zero, int32_t low, int3
     else m = round_at(m, -e);
     if (m > 0x7FFFFFFFu) m = 0x7FFFFFFFu;
     const int64_t y = (negative ? 0 - (int64_t)m : (int64_t)m) + zero;
-    return y < low ? low : y > high ? high : (int32_t)y;
+    return y < low ? low : y > most ? most : (int32_t)y;
 #endif
 }""",
     "to_float_of_half": r"""HELPER float to_float_of_half(uint16_t h)

@@ -16,24 +16,27 @@ from mlcc.program.fusion import Group, fuse
 from mlcc.program.halves import bfloat16_values
 from mlcc.program.kernel import Access, Body, Kernel, Map, Step, storage
 from mlcc.program.nest import nested
+from mlcc.program.order import orders
 from mlcc.program.program import Argument, Buffer, KernelCall, Layout, Program, lifetimes
 from mlcc.program.view import View, channels_last, collapse, order_of, ordered, row_major
 
 
 def lower(graph: CoreGraph, compact: bool = False, vectors: bool = False) -> Program:
     """The program of a core graph, memory planned. compact: for small memories, without padded copies, and for kernels in C; vectors: of 16 bytes."""
-    plain = _lowered(Lowering(graph, compact, vectors))
     if not compact:
-        return plain
-    over = _lowered(Lowering(graph, compact, vectors, overwrite=True))
-    return over if over.arena_bytes < WORTH * plain.arena_bytes else plain
+        return _lowered(Lowering(graph))
+    found = []
+    for order in orders(fuse(graph), lambda v: graph.types[v].nbytes):
+        plain, over = (_lowered(Lowering(graph, compact, vectors, overwrite), order) for overwrite in (False, True))
+        found.append(over if over.arena_bytes < WORTH * plain.arena_bytes else plain)
+    return min(found, key=lambda p: p.arena_bytes)
 
 
 WORTH = 0.95  # of the memory: overwriting costs copies
 
 
-def _lowered(state: Lowering) -> Program:
-    for group in state.groups:
+def _lowered(state: Lowering, order: Sequence[Group] | None = None) -> Program:
+    for group in order or state.groups:
         state.group(group)
     return state.finish()
 
