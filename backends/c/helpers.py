@@ -61,6 +61,11 @@ PRELUDE = r"""
 #define SHARED static
 #define QUICK static inline
 #endif
+#if HAS_DSP
+#define TILE HELPER
+#else
+#define TILE SHARED /* small cores have too few registers to inline them well */
+#endif
 #if defined(__GNUC__) /* no headers of a C library are needed */
 #define fused __builtin_fmaf
 #define fused_64 __builtin_fma
@@ -446,7 +451,7 @@ QUICK uint32_t word_at(const void *p)
 
 BYTES = {
     "words_2x2_X": r"""/* Two rows by two columns of sums of products of bytes; four k at a time, w: [k / 4][2][4]. */
-HELPER void words_2x2_X(const T *const x[2], const int8_t *w, int32_t k, int32_t sum[4])
+TILE void words_2x2_X(const T *const x[2], const int8_t *w, int32_t k, int32_t sum[4])
 {
     const T *x0 = x[0], *x1 = x[1];
     int32_t a0 = sum[0], a1 = sum[1], b0 = sum[2], b1 = sum[3];
@@ -473,7 +478,7 @@ HELPER void words_2x2_X(const T *const x[2], const int8_t *w, int32_t k, int32_t
     sum[2] = b0;
     sum[3] = b1;
 }""",
-    "words_1x2_X": r"""HELPER void words_1x2_X(const T *const x[1], const int8_t *w, int32_t k, int32_t sum[2])
+    "words_1x2_X": r"""TILE void words_1x2_X(const T *const x[1], const int8_t *w, int32_t k, int32_t sum[2])
 {
     const T *x0 = x[0];
     int32_t a0 = sum[0], a1 = sum[1];

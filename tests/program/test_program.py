@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlcc.error import Error
+from mlcc.graph.core import CoreGraph, Node
 from mlcc.program import program as loop
+from mlcc.program.fusion import Group
 from mlcc.program.lower import lower
 from mlcc.program.memory import Span, aligned, lower_bound, plan
+from mlcc.program.order import orders
 from mlcc.program.view import View, collapse, row_major
 from tests.support import graph_of, numbers
 
@@ -80,3 +83,34 @@ def test_elementwise_results_take_the_place_of_dying_operands() -> None:
 
     program = lower(graph_of({"x": ("float32", (64, 64))}, make))
     assert program.arena_bytes <= 1.1 * program.arena_lower_bound
+
+
+def branches(count: int, wide: int) -> CoreGraph:
+    """Every branch makes a wide value and reduces it; written with all wide values first, as exporters may."""
+
+    def make(b, x):  # type: ignore[no-untyped-def]
+        raised = [b("MatMul", x, b.constant(numbers(i, (8, wide), "float32"))) for i in range(count)]
+        return b("Concat", *(b("ReduceSum", r, axes=(1,)) for r in raised), axis=1)
+
+    return graph_of({"x": ("float32", (8, 8))}, make)
+
+
+def test_compact_programs_run_branches_one_after_the_other() -> None:
+    graph = branches(6, 256)
+    assert lower(graph, compact=True).arena_bytes < 2 * 8 * 256 * 4
+    assert lower(graph).arena_bytes >= 6 * 8 * 256 * 4, "the order as written keeps all of them"
+
+
+@given(st.integers(0, 10**6), st.integers(2, 14))
+def test_orders_are_topological(seed: int, count: int) -> None:
+    r = np.random.default_rng(seed)
+    groups = []
+    for i in range(count):
+        reads = tuple(f"v{j}" for j in r.choice(i, min(i, int(r.integers(0, 4))), replace=False)) if i else ()
+        groups.append(Group((Node("Concat", reads or ("x",), (f"v{i}",)),), None))
+    for order in orders(groups, lambda v: 1 + int(v[1:]) * 37 % 101):
+        assert sorted(map(id, order)) == sorted(map(id, groups))
+        done = {"x"}
+        for g in order:
+            assert set(g.reads) <= done
+            done |= set(g.sink.outputs)
