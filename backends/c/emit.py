@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from mlcc.graph.core import DTYPES
@@ -22,24 +19,9 @@ from mlcc_backends.c.kernels import function, writes
 from mlcc_backends.c.text import literal, memory_type
 from mlcc_backends.cpu.emit import tensor
 from mlcc_backends.interface import Sources
+from mlcc_backends.render import render
 
 WIDTH = 150  # characters of a line of numbers
-
-
-@cache
-def environment() -> jinja2.Environment:
-    roots = [str(files("mlcc_backends") / b / "templates") for b in ("c", "mcu", "cpu")]
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(roots),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
-def render(template: str, **values: Any) -> bytes:
-    return environment().get_template(template).render(**values).encode()
 
 
 def numbers(array: np.ndarray, dtype: str) -> str:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
-from importlib.resources import files
 from typing import Any
-
-import jinja2
 
 from mlcc.graph.core import DTYPES, TensorType, to_bytes
 from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden
@@ -19,6 +15,7 @@ from mlcc.schedule.sweep import Sweep, sweeps
 from mlcc.schedule.tiles import tasks, work
 from mlcc.target import Target
 from mlcc_backends.interface import KernelJob, Sources
+from mlcc_backends.render import render
 
 C_TYPES = {
     "float32": "float",
@@ -30,22 +27,6 @@ C_TYPES = {
 }
 KINDS = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 3, "bool": 4}  # how the self-test makes and digests elements; 5: integers
 SERIAL_WORK = 150_000  # operations below which waking threads costs more than it saves
-
-
-@cache
-def environment() -> jinja2.Environment:
-    folder = str(files("mlcc_backends") / "cpu" / "templates")
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
-def render(template: str, **values: Any) -> bytes:
-    return environment().get_template(template).render(**values).encode()
 
 
 def tensor(t: TensorType, public: str, name: str) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from mlcc.graph.freeze import Golden
 from mlcc.program.program import Program
 from mlcc.target import Target
 from mlcc_backends.c.emit import emit as portable
-from mlcc_backends.c.emit import render, values
+from mlcc_backends.c.emit import values
 from mlcc_backends.interface import Sources
+from mlcc_backends.render import render
 
 
 def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:

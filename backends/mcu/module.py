@@ -18,10 +18,11 @@ from mlcc.names import identifier
 from mlcc.program.program import Program
 from mlcc.target import Target
 from mlcc_backends.c.compile import write
-from mlcc_backends.c.emit import render, values
+from mlcc_backends.c.emit import values
 from mlcc_backends.cpu.compile import compiler, run
 from mlcc_backends.interface import CompileOptions, Sources
 from mlcc_backends.mcu.compile import FLAGS, LINK, level
+from mlcc_backends.render import render
 
 HEADER = 0x200  # bytes of MCUboot's header and padding: vector tables need that alignment
 

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from mlcc.error import Error
 from mlcc.graph.builder import Builder, Value
 from mlcc.graph.core import DTYPES, CoreGraph, TensorType
-from mlcc.graph.rules import RULES
+from mlcc.graph.rules import RULES, Rule, onnxruntime
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.source import Source
 
@@ -25,6 +25,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 Scope = dict[str, Value | None]
 OLDEST_OPSET = 5
 UNROLL_LIMIT = 4096
+
+DOMAINS: dict[str, dict[str, Rule]] = {"": RULES, "com.microsoft": onnxruntime.TABLE}
 
 
 class Unsupported(Exception):
@@ -178,7 +180,7 @@ class Walk:
         key = (node.domain, node.op_type, node.overload)
         if (
             key not in self.functions
-            and not (domain == "" and (node.op_type in RULES or node.op_type in ("If", "Loop")))
+            and not (node.op_type in DOMAINS.get(domain, ()) or domain == "" and node.op_type in ("If", "Loop"))
             and not self.has_definition(node, domain)
         ):
             self.refuse(node, domain)  # before its operands are looked up: those of unsupported producers are missing
@@ -188,7 +190,7 @@ class Walk:
             return self.call(self.functions[key], inputs, {k: a for k, a in node.attributes.items()}, scope)
         if domain == "" and node.op_type in ("If", "Loop"):
             return self.branch(node, inputs, scope) if node.op_type == "If" else self.loop(node, inputs, scope)
-        rule = RULES.get(node.op_type) if domain == "" else None
+        rule = DOMAINS.get(domain, {}).get(node.op_type)
         if rule is None:
             expanded = self.expand(node, inputs)
             if expanded is None:

@@ -147,7 +147,8 @@ def dot(
     if packed in s.scales:
         scale = Access(arguments.add(s.scales[packed], 0, "float32"), (1,))
     scratch = None
-    if layout in ("words", "vectors", "fours") and (gathered or bounds or k_strides != (1,) or prod(k_dims) % block(layout)):
+    tiled = layout in ("words", "vectors") or layout == "fours" and a.dtype == "float32"
+    if tiled and not batch and (gathered or bounds or k_strides != (1,) or prod(k_dims) % block(layout)):
         patch = s.buffer(
             f"{value}.patch", a.dtype, -(-prod(k_dims) // block(layout)) * block(layout) * min(4 if scale else 2, prod(row_dims))
         )

@@ -1,0 +1,98 @@
+"""ONNX Runtime's own quantised operators (domain com.microsoft), which its quantisation tool writes: dequantise, compute, quantise.
+
+Each is written as that chain, and so becomes an integer program wherever the same chain in a QDQ model would.
+https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mlcc.graph.builder import Value
+from mlcc.graph.rules import RULES, quant
+from mlcc.graph.source import Source
+
+Parts = tuple[Value | None, Value | None, Value | None]  # a quantised tensor, its scale, its zero point
+
+
+def run(s: Source, op: str, *inputs: Value | None, **attributes: Any) -> Value:
+    """A standard operator's rule."""
+    result = RULES[op](Source(op, inputs, attributes, max(s.opset, 13), 1, s.b))
+    return result[0] if isinstance(result, tuple) else result
+
+
+def between(s: Source, op: str, operands: Sequence[Parts], scale: Value | None, zero: Value | None, **attributes: Any) -> Value:
+    """QuantizeLinear(op(DequantizeLinear(…)…))."""
+    floats = [run(s, "DequantizeLinear", *parts) for parts in operands]
+    return run(s, "QuantizeLinear", run(s, op, *floats, **attributes), scale, zero)
+
+
+def parts(s: Source, first: int) -> Parts:
+    return s.optional(first), s.optional(first + 1), s.optional(first + 2)
+
+
+def binary(op: str) -> Callable[[Source], Value]:
+    return lambda s: between(s, op, [parts(s, 0), parts(s, 3)], s[6], s.optional(7))
+
+
+def unary(op: str) -> Callable[[Source], Value]:
+    def rule(s: Source) -> Value:
+        kept = {k: v for k, v in s.attributes.items() if k not in ("opset", "channels_last")}
+        if s.attr("channels_last", 0):
+            raise s.unsupported("channels_last", "export the model with channels first")
+        return between(s, op, [parts(s, 0)], s[3], s.optional(4), **kept)
+
+    return rule
+
+
+def concat(s: Source) -> Value:
+    operands = [parts(s, i) for i in range(2, len(s.inputs), 3)]
+    return between(s, "Concat", operands, s[0], s.optional(1), axis=int(s.attr("axis", 0)))
+
+
+def gemm(s: Source) -> Value:
+    """alpha · A·B + C, C in units of A's scale times B's."""
+    b = s.b
+    a, (w, w_scale, w_zero) = parts(s, 0), parts(s, 3)
+    bias, y_scale = s.optional(6), s.optional(7)
+    floats = [run(s, "DequantizeLinear", *a), run(s, "DequantizeLinear", w, w_scale, w_zero, axis=0 if s.attr("transB", 0) else 1)]
+    if bias is not None:
+        floats.append(run(s, "DequantizeLinear", bias, b("Mul", s[1], s[4]), None, axis=0))
+    y = run(s, "Gemm", *floats, **{k: v for k, v in s.attributes.items() if k in ("alpha", "transA", "transB")})
+    return y if y_scale is None else run(s, "QuantizeLinear", y, y_scale, s.optional(8))
+
+
+def integer_product(s: Source, a: Parts, w: Parts, bias: Value | None) -> Value:
+    """The int32 product times both scales, plus a bias."""
+    b = s.b
+    acc = run(s, "MatMulInteger", a[0], w[0], a[2], w[2])
+    assert a[1] is not None and w[1] is not None
+    y = b("Mul", b.cast(acc, "float32"), b("Mul", a[1], w[1]))
+    return b("Add", y, bias) if bias is not None else y
+
+
+def matmul_integer_to_float(s: Source) -> Value:
+    return integer_product(s, (s[0], s[2], s.optional(4)), (s[1], s[3], s.optional(5)), s.optional(6))
+
+
+def dynamic_quantize_matmul(s: Source) -> Value:
+    q, scale, zero = quant.dynamic_quantize_linear(Source("DynamicQuantizeLinear", (s[0],), {}, s.opset, 3, s.b))
+    return integer_product(s, (q, scale, zero), (s[1], s[2], s.optional(3)), s.optional(4))
+
+
+TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
+    "QLinearAdd": binary("Add"),
+    "QLinearMul": binary("Mul"),
+    "QLinearSigmoid": unary("Sigmoid"),
+    "QLinearLeakyRelu": unary("LeakyRelu"),
+    "QLinearSoftmax": unary("Softmax"),
+    "QLinearAveragePool": unary("AveragePool"),
+    "QLinearGlobalAveragePool": unary("GlobalAveragePool"),
+    "QLinearConcat": concat,
+    "QGemm": gemm,
+    "MatMulIntegerToFloat": matmul_integer_to_float,
+    "DynamicQuantizeMatMul": dynamic_quantize_matmul,
+    "QuantizeLinear": quant.quantize_linear,
+    "DequantizeLinear": quant.dequantize_linear,
+}
