@@ -26,14 +26,13 @@ from mlcc.target import load as load_target
 
 Progress = Callable[[str], None]
 PRECISIONS = ("float32", "bf16")
-EMIT = ("zephyr", "platformio", "esp-idf", "cmsis-pack", "mcuboot")
 
 
 @dataclass(frozen=True)
 class Request:
     """What to build. shapes: input → dimensions; compiler: "zig" or a system compiler's command; jobs: processes;
     precision: "float32", or "bf16" for products with weights in bfloat16; lock: an mlcc.lock to follow, and with `tune` to write;
-    flash, ram: bytes that a microcontroller has, where its target does not say; emit: further packagings for microcontrollers (EMIT);
+    flash, ram: bytes that a microcontroller has, where its target does not say; emit: further packagings for microcontrollers (`kits.FORMATS`, "mcuboot");
     version, slot (address, bytes), image_key (PEM): of the image that "mcuboot" makes."""
 
     model: Path
@@ -85,14 +84,10 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
         raise Error("usage", "no target", hint="name one: --target native")
     if request.precision not in PRECISIONS:
         raise Error("usage", f"no precision {request.precision}", hint=f"precisions: {', '.join(PRECISIONS)}")
-    for kind in request.emit:
-        if kind not in EMIT:
-            raise Error("usage", f"cannot emit {kind}", hint=f"one of {', '.join(EMIT)}")
     tiles = lock.read(request.lock) if request.lock else {}
     targets = [lock.locked(load_target(t), tiles) for t in dict.fromkeys(request.targets)]
-    for t in targets:
-        if request.emit and t.board is None:
-            raise Error("usage", f"--emit {', '.join(request.emit)} is for microcontrollers", t.name)
+    if request.emit:
+        _can_emit(request.emit, targets)
     if request.tune and request.lock is None:
         raise Error("usage", "tuning needs a lock file to write", hint="lock=Path('mlcc.lock')")
     if not request.model.exists():
@@ -205,18 +200,22 @@ class Frozen:
     vectors: Any
     notes: list[str]
 
-    def lowered(self, target: Target) -> Frozen:
-        """With the program that suits a target."""
-        return replace(self, program=_compact(self.graph, target.variants[0].machine.vector_bits >= 128)) if target.compact else self
 
-
-def _compact(graph: Any, vectors: bool) -> Any:
+def _versions(frozen: Frozen, targets: Sequence[Target]) -> dict[str, Frozen]:
+    """By target: with the program that suits it. Compact targets share theirs, one for each kind of packing."""
     from mlcc.program import program as loop
     from mlcc.program.lower import lower
 
-    program = lower(graph, compact=True, vectors=vectors)
-    loop.validate(program)
-    return program
+    made: dict[bool, Frozen] = {}
+    found = {}
+    for t in targets:
+        vectors = t.variants[0].machine.vector_bits >= 128
+        if t.compact and vectors not in made:
+            program = lower(frozen.graph, compact=True, vectors=vectors)
+            loop.validate(program)
+            made[vectors] = replace(frozen, program=program)
+        found[t.name] = made[vectors] if t.compact else frozen
+    return found
 
 
 def _build(
@@ -230,7 +229,7 @@ def _build(
     targets = [fitted(t, tiles) for t in targets]
     if request.tune:
         targets = _tune(request, targets, frozen.program, progress)
-    versions = {t.name: frozen.lowered(t) for t in targets}
+    versions = _versions(frozen, targets)
     for t in targets:
         _fits(request, t, versions[t.name].program)
     binaries = {t.name: _compile(request, t, versions[t.name], key, store, progress) for t in targets}
@@ -258,8 +257,20 @@ def _fits(request: Request, target: Target, program: Any, flash: int | None = No
     if target.board is None or limits == budget.Budget():
         return
     code = budget.CODE if flash is None else flash - budget.weight_bytes(program)
-    boards = roomier(target, budget.weight_bytes(program) + code, budget.ram_bytes(program))[:3]
-    budget.check(program, limits, target.name, code, boards)
+    budget.check(program, limits, target.name, code, lambda flash, ram: roomier(target, flash, ram)[:3])
+
+
+def _can_emit(wanted: Sequence[str], targets: Sequence[Target]) -> None:
+    """Raise where a packaging is unknown or a target takes none."""
+    from mlcc_backends.mcu import kits
+
+    known = (*kits.FORMATS, "mcuboot")
+    for kind in wanted:
+        if kind not in known:
+            raise Error("usage", f"cannot emit {kind}", hint=f"one of {', '.join(known)}")
+    for t in targets:
+        if t.board is None:
+            raise Error("usage", f"--emit {', '.join(wanted)} is for microcontrollers", t.name)
 
 
 def _tune(request: Request, targets: list[Target], program: Any, progress: Progress) -> list[Target]:

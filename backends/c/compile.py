@@ -9,22 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from mlcc.conformance.emulator import command
-from mlcc.program.program import Program
 from mlcc.target import Target
-from mlcc_backends.cpu.compile import compiler, run
-from mlcc_backends.cpu.run import ProcessRunner, byte_order, call_program
+from mlcc_backends.cpu.compile import compiler, run, write
+from mlcc_backends.cpu.run import byte_order, call_program
 from mlcc_backends.interface import Binaries, CompileOptions, Sources
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 FLAGS = ("-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-sanitize=all", "-ffunction-sections", "-fdata-sections", "-g0")
-
-
-def write(sources: Sources, folder: Path) -> None:
-    for path, body in sources.files.items():
-        place = folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(body)
 
 
 def compile(sources: Sources, target: Target, options: CompileOptions) -> Binaries:
@@ -43,11 +34,6 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         files = {f"include/{name}.h": sources.files[f"include/{name}.h"], f"src/{name}.c": sources.files[f"src/{name}.c"]}
         files |= {f"share/selftest/{p}": sources.files[f"src/{p}"] for p in ("main.c", "selftest.c", "internal.h")}
         return Binaries(name, files, {"test": (folder / "test").read_bytes()})
-
-
-def runner(binaries: Binaries, target: Target, program: Program) -> ProcessRunner | None:
-    found = command(target)
-    return ProcessRunner(binaries, program, *found, byte_order(target) == ">") if found else None
 
 
 def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:

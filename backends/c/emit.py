@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from mlcc.graph.core import DTYPES
-from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden
-from mlcc.names import identifier, unique
+from mlcc.graph.freeze import Golden
 from mlcc.program.kernel import storage
-from mlcc.program.memory import aligned
 from mlcc.program.program import Argument, Program
 from mlcc.target import Target
 from mlcc_backends.c import helpers
 from mlcc_backends.c.kernels import function, writes
 from mlcc_backends.c.text import literal, memory_type
-from mlcc_backends.cpu.emit import tensor
 from mlcc_backends.interface import Sources
 from mlcc_backends.render import render
+from mlcc_backends.values import interface_values
 
 WIDTH = 150  # characters of a line of numbers
 
@@ -79,11 +76,8 @@ def pointer(program: Program, a: Argument, dtype: str, written: bool) -> str:
     return f"{base} + {a.offset}" if a.offset else base
 
 
-def values(program: Program, target: Target, vectors: Sequence[Golden]) -> dict[str, Any]:
-    """What the templates are filled with."""
-    name = identifier(program.name)
-    inputs = [tensor(t, n, i) for (n, t), i in zip(program.inputs, unique([n for n, _ in program.inputs]))]
-    outputs = [tensor(t, n, i) for (n, t), i in zip(program.outputs, unique([n for n, _ in program.outputs]))]
+def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
+    """Pure: the same program gives the same bytes."""
     symbols: dict[str, str] = {}
     for key in dict.fromkeys(c.kernel for c in program.calls):
         kind = key.split("_")[0]
@@ -103,34 +97,15 @@ def values(program: Program, target: Target, vectors: Sequence[Golden]) -> dict[
             }
         )
     text = "\n\n".join(kernels)
-    return {
-        "name": name,
-        "NAME": name.upper(),
-        "model": program.name,
-        "target": target.name,
-        "inputs": inputs,
-        "outputs": outputs,
-        "arena_bytes": program.arena_bytes,
-        "threads": False,
+    shared = interface_values(program, target, vectors)
+    name = shared["name"]
+    filled = shared | {
         "prelude": helpers.PRELUDE,
         "helpers": helpers.used(text),
         "kernels": text,
         "constants": constant_arrays(program),
         "calls": calls,
-        "variants": [{"name": target.name, "suffix": "c", "calls": calls, "tiles": False}],
-        "vectors": [
-            {"seed": g.seed, "edge": int(g.kind == "edge"), "digest": ", ".join(f"0x{b:02x}" for b in bytes.fromhex(g.digest))}
-            for g in vectors
-        ],
-        "edges_f32": ", ".join(f"0x{e:08x}u" for e in EDGES_F32),
-        "edges_int": ", ".join(f"{e}LL" for e in EDGES_INT),
-        "selftest_bytes": sum(aligned(t["bytes"]) for t in (*inputs, *outputs)) + program.arena_bytes + 128,
     }
-
-
-def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
-    """Pure: the same program gives the same bytes."""
-    name, filled = identifier(program.name), values(program, target, vectors)
     rendered = {
         f"include/{name}.h": render("model.h.j2", **filled),
         f"src/{name}.c": render("model_c99.c.j2", **filled),

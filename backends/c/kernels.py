@@ -7,8 +7,7 @@ from contextlib import ExitStack
 from math import prod
 
 from mlcc.error import Error
-from mlcc.program.kernel import Bound, Chain, Dot, Kernel, Map, Reduce, Scan, Scatter
-from mlcc.program.lower_dot import block
+from mlcc.program.kernel import Bound, Chain, Dot, Kernel, Map, Reduce, Scan, Scatter, block
 from mlcc_backends.c import body as bodies
 from mlcc_backends.c.text import Lines, address, element, literal, memory_type, typed, value_type
 

@@ -64,6 +64,14 @@ def run(command: list[str], folder: Path, what: str) -> None:
         raise Error("toolchain", f"{what} failed: {' | '.join(tail)}", hint="`mlcc build --no-cache` rules out a damaged cache")
 
 
+def write(sources: Sources, folder: Path) -> None:
+    """The sources' files, in a folder."""
+    for path, body in sources.files.items():
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(body)
+
+
 def compile(sources: Sources, target: Target, options: CompileOptions) -> Binaries:
     """Build lib/libNAME.so and .a, and the private test program."""
     name = sources.name
@@ -72,10 +80,7 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
     objects = compile_all(jobs, options.store, options.jobs, (lambda n, total: report("kernels", n, total)) if report else None)
     with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
         folder = Path(d)
-        for path, body in sources.files.items():
-            place = folder / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(body)
+        write(sources, folder)
         (folder / "k").mkdir()
         for symbol, body in objects.items():
             (folder / "k" / f"{symbol}.o").write_bytes(body)

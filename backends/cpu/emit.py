@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-from mlcc.graph.core import DTYPES, TensorType, to_bytes
-from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden
-from mlcc.names import identifier, unique
+from mlcc.graph.core import DTYPES, to_bytes
+from mlcc.graph.freeze import Golden
+from mlcc.names import identifier
 from mlcc.program.memory import aligned
 from mlcc.program.program import Argument, Program
 from mlcc.schedule.sweep import Sweep, sweeps
@@ -16,32 +15,9 @@ from mlcc.schedule.tiles import tasks, work
 from mlcc.target import Target
 from mlcc_backends.interface import KernelJob, Sources
 from mlcc_backends.render import render
+from mlcc_backends.values import interface_values
 
-C_TYPES = {
-    "float32": "float",
-    "float64": "double",
-    "float16": "uint16_t",
-    "bfloat16": "uint16_t",
-    "bool": "uint8_t",
-    **{f"{u}int{n}": f"{u}int{n}_t" for u in ("", "u") for n in (8, 16, 32, 64)},
-}
-KINDS = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 3, "bool": 4}  # how the self-test makes and digests elements; 5: integers
 SERIAL_WORK = 150_000  # operations below which waking threads costs more than it saves
-
-
-def tensor(t: TensorType, public: str, name: str) -> dict[str, Any]:
-    return {
-        "public": public,
-        "name": name,
-        "type": C_TYPES[t.dtype],
-        "dtype": t.dtype,
-        "shape": list(t.shape),
-        "elements": t.size,
-        "bytes": t.nbytes,
-        "size": DTYPES[t.dtype].itemsize,
-        "kind": KINDS.get(t.dtype, 5),
-        "signed": int(not t.dtype.startswith("u")),
-    }
 
 
 def weights_blob(program: Program, endianness: str) -> bytes:
@@ -67,9 +43,8 @@ def pointer(program: Program, a: Argument) -> str:
 
 def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
     """Pure: the same program and target give the same bytes."""
-    name = identifier(program.name)
-    inputs = [tensor(t, n, i) for (n, t), i in zip(program.inputs, unique([n for n, _ in program.inputs]))]
-    outputs = [tensor(t, n, i) for (n, t), i in zip(program.outputs, unique([n for n, _ in program.outputs]))]
+    shared = interface_values(program, target, vectors)
+    name = shared["name"]
     variants, jobs = [], []
     for v in target.variants:
         suffix = identifier(v.name)
@@ -98,24 +73,7 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
                 "kernels": [(symbols[k], len(spec.arguments)) for k, spec in program.kernels.items()],
             }
         )
-    values = {
-        "name": name,
-        "NAME": name.upper(),
-        "model": program.name,
-        "target": target.name,
-        "inputs": inputs,
-        "outputs": outputs,
-        "arena_bytes": program.arena_bytes,
-        "variants": variants,
-        "vectors": [
-            {"seed": g.seed, "edge": int(g.kind == "edge"), "digest": ", ".join(f"0x{b:02x}" for b in bytes.fromhex(g.digest))}
-            for g in vectors
-        ],
-        "edges_f32": ", ".join(f"0x{e:08x}u" for e in EDGES_F32),
-        "edges_int": ", ".join(f"{e}LL" for e in EDGES_INT),
-        "threads": target.threads,
-        "selftest_bytes": sum(aligned(t["bytes"]) for t in (*inputs, *outputs)) + program.arena_bytes + 128,
-    }
+    values = {**shared, "variants": variants, "threads": target.threads}
     rendered = {
         f"include/{name}.h": render("model.h.j2", **values),
         "src/model.c": render("model.c.j2", **values),

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 from mlcc.target import Target
-from mlcc_backends.c.compile import STRICT, write
-from mlcc_backends.cpu.compile import compiler, run
+from mlcc_backends.c.compile import STRICT
+from mlcc_backends.cpu.compile import compiler, run, write
 from mlcc_backends.interface import Binaries, CompileOptions, Sources
 
 FLAGS = (

@@ -10,9 +10,9 @@ from mlcc.graph.freeze import Golden
 from mlcc.program.program import Program
 from mlcc.target import Target
 from mlcc_backends.c.emit import emit as portable
-from mlcc_backends.c.emit import values
 from mlcc_backends.interface import Sources
 from mlcc_backends.render import render
+from mlcc_backends.values import interface_values
 
 
 def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
@@ -33,10 +33,11 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
         "ram": f"0x{board.ram_at:X}",
         "ram_bytes": f"0x{board.ram_bytes:X}",
     }
+    shared = interface_values(program, target, vectors)
     extra = {
-        "src/firmware.c": render("firmware.c.j2", **values(program, target, vectors)),
+        "src/firmware.c": render("firmware.c.j2", **shared),
         "src/firmware.ld": render("firmware.ld.j2", **places),
         "src/memory.c": render("memory.c.j2"),
-        "src/workspace.c": render("workspace.c.j2", **values(program, target, vectors)),
+        "src/workspace.c": render("workspace.c.j2", **shared),
     }
     return replace(sources, files={**sources.files, **extra})

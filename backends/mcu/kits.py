@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable
 from xml.sax.saxutils import escape, quoteattr
 
-FORMATS = ("zephyr", "platformio", "esp-idf", "cmsis-pack")
-
 
 def files(wanted: tuple[str, ...], name: str, model: str, version: str) -> dict[str, bytes]:
     """Files by path within the artifact."""
@@ -88,3 +86,4 @@ TABLE: dict[str, Callable[[str, str, str], dict[str, str]]] = {
     "esp-idf": _esp_idf,
     "cmsis-pack": _cmsis,
 }
+FORMATS = tuple(TABLE)

@@ -17,12 +17,11 @@ from mlcc.error import Error
 from mlcc.names import identifier
 from mlcc.program.program import Program
 from mlcc.target import Target
-from mlcc_backends.c.compile import write
-from mlcc_backends.c.emit import values
-from mlcc_backends.cpu.compile import compiler, run
+from mlcc_backends.cpu.compile import compiler, run, write
 from mlcc_backends.interface import CompileOptions, Sources
 from mlcc_backends.mcu.compile import FLAGS, LINK, level
 from mlcc_backends.render import render
+from mlcc_backends.values import interface_values
 
 HEADER = 0x200  # bytes of MCUboot's header and padding: vector tables need that alignment
 
@@ -86,7 +85,7 @@ def build(sources: Sources, program: Program, target: Target, digest: str, flash
     if find_spec("imgtool") is None:
         raise Error("toolchain", "imgtool is not installed", "--emit mcuboot", "pip install 'mlcc[mcu]'")
     name = identifier(program.name)
-    filled = values(program, target, ()) | {
+    filled = interface_values(program, target, ()) | {
         "slot": slot.address,
         "header": HEADER,
         "interface": interface(program),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mlcc.error import Error
@@ -29,8 +29,10 @@ def weight_bytes(program: Program) -> int:
     return sum(b.nbytes for b in program.buffers.values() if b.place == "constant")
 
 
-def check(program: Program, budget: Budget, target: str, code: int = CODE, roomier: Sequence[str] = ()) -> None:
-    """Raise Error(unsupported) that says what does not fit and what would. code: bytes besides the weights; roomier: boards that have the room."""
+def check(
+    program: Program, budget: Budget, target: str, code: int = CODE, roomier: Callable[[int, int], Sequence[str]] = lambda flash, ram: ()
+) -> None:
+    """Raise Error(unsupported) that says what does not fit and what would. code: bytes besides the weights; roomier: (flash, RAM) → boards that have as much."""
     flash, ram = weight_bytes(program) + code, ram_bytes(program)
     problems, hints = [], []
     floats = any(b.dtype == "float32" and b.nbytes > 4096 for b in program.buffers.values() if b.place in ("constant", "arena"))
@@ -45,8 +47,8 @@ def check(program: Program, budget: Budget, target: str, code: int = CODE, roomi
         return
     if floats:
         hints.insert(0, f"the model quantised to int8, about {flash // 4:,} bytes of flash and {ram // 4:,} of RAM")
-    if roomier:
-        hints.append("--target " + ", ".join(roomier))
+    if boards := roomier(flash, ram):
+        hints.append("--target " + ", ".join(boards))
     raise Error(
         "unsupported",
         f"does not fit: {'; '.join(problems)}",

@@ -208,6 +208,11 @@ def packed_columns(columns: int) -> int:
     return sum(panels(columns))
 
 
+def block(packing: str) -> int:
+    """What k is padded to in a packing of Dot's."""
+    return {"words": 4, "vectors": 16}.get(packing, 1)
+
+
 def storage(dtype: str) -> str:
     """The element type that a kernel sees in memory: truth values are bytes, half-width floats their bits."""
     return {"bool": "uint8", "float16": "uint16", "bfloat16": "uint16"}.get(dtype, dtype)

@@ -12,7 +12,7 @@ from mlcc.arithmetic.bf16 import BLOCK, SMALLEST
 from mlcc.error import Error
 from mlcc.graph.core import DTYPES, Node
 from mlcc.program.fusion import Group
-from mlcc.program.kernel import PANEL, Access, BlockDot, Bound, Chain, Dot, Plane, Step, packed_columns, panels
+from mlcc.program.kernel import PANEL, Access, BlockDot, Bound, Chain, Dot, Plane, Step, block, packed_columns, panels
 from mlcc.program.lower import Arguments, Lowering, finish_body
 from mlcc.program.view import View, channels_last, collapse, row_major
 
@@ -24,11 +24,6 @@ def packing(s: Lowering, dtype: str) -> str:
     if not s.compact:
         return "panels"
     return ("vectors" if s.vectors else "words") if dtype == "int8" else "fours"
-
-
-def block(packing: str) -> int:
-    """What k is padded to."""
-    return {"words": 4, "vectors": 16}.get(packing, 1)
 
 
 SQUEEZE = 256  # elements from which weights that are bytes times a scale are kept as such

@@ -101,10 +101,9 @@ def _fuse(
         if not all(nest.stage(call, kernels[call.kernel]) for call in run):
             return None
         end = run[-1]
-        items = [*nest.items]
-        writes = tuple(i for i, a in enumerate(items) if a.buffer in _written(end))
+        writes = tuple(i for i, a in enumerate(nest.items) if a.buffer in _written(end))
         spec = Nest(tuple(nest.types), tuple(nest.locals.values()), (*batch, tiles), tuple(nest.stages))
-        found.append((spec, KernelCall("", tuple(items), writes, end.value, end.origin)))
+        found.append((spec, KernelCall("", tuple(nest.items), writes, end.value, end.origin)))
     return found
 
 
@@ -131,24 +130,24 @@ class _Nest:
 
     def stage(self, call: KernelCall, spec: Kernel) -> bool:
         """Add a call; False where its rows are not the run's."""
-        slots: list[tuple[str, int]] = []  # (kind, number) of each argument, numbered for good at the end
+        sources: list[int] = []
         for a, dtype in zip(call.arguments, spec.arguments):
             if a.buffer in self.private:
                 if a.offset:
                     return False
                 size = self.buffers[a.buffer].elements // (prod(self.batch) * self.count) * self.height
                 self.locals.setdefault(a.buffer, (dtype, size))
-                slots.append(("local", list(self.locals).index(a.buffer)))
+                sources.append(-1 - list(self.locals).index(a.buffer))
             else:
                 if a not in self.items:
                     self.items.append(a)
                     self.types.append(dtype)
-                slots.append(("item", self.items.index(a)))
+                sources.append(self.items.index(a))
         try:
             cut = self._cut(call, spec)
         except _Unlike:
             return False
-        self.stages.append((cut, tuple(n if kind == "item" else -1 - n for kind, n in slots)))
+        self.stages.append((cut, tuple(sources)))
         return True
 
     def _cut(self, call: KernelCall, spec: Kernel) -> Kernel:

@@ -1,0 +1,63 @@
+"""What every backend's templates say of a program: its interface and its test vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlcc.graph.core import DTYPES, TensorType
+from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden
+from mlcc.names import identifier, unique
+from mlcc.program.memory import aligned
+from mlcc.program.program import Program
+from mlcc.target import Target
+
+C_TYPES = {
+    "float32": "float",
+    "float64": "double",
+    "float16": "uint16_t",
+    "bfloat16": "uint16_t",
+    "bool": "uint8_t",
+    **{f"{u}int{n}": f"{u}int{n}_t" for u in ("", "u") for n in (8, 16, 32, 64)},
+}
+KINDS = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 3, "bool": 4}  # how the self-test makes and digests elements; 5: integers
+
+
+def tensor(t: TensorType, public: str, name: str) -> dict[str, Any]:
+    return {
+        "public": public,
+        "name": name,
+        "type": C_TYPES[t.dtype],
+        "dtype": t.dtype,
+        "shape": list(t.shape),
+        "elements": t.size,
+        "bytes": t.nbytes,
+        "size": DTYPES[t.dtype].itemsize,
+        "kind": KINDS.get(t.dtype, 5),
+        "signed": int(not t.dtype.startswith("u")),
+    }
+
+
+def interface_values(program: Program, target: Target, vectors: Sequence[Golden]) -> dict[str, Any]:
+    """Names, tensors, sizes and vectors, as the header's and the self-test's templates take them."""
+    name = identifier(program.name)
+    inputs, outputs = (
+        [tensor(t, n, i) for (n, t), i in zip(group, unique([n for n, _ in group]))] for group in (program.inputs, program.outputs)
+    )
+    return {
+        "name": name,
+        "NAME": name.upper(),
+        "model": program.name,
+        "target": target.name,
+        "inputs": inputs,
+        "outputs": outputs,
+        "arena_bytes": program.arena_bytes,
+        "vectors": [
+            {"seed": g.seed, "edge": int(g.kind == "edge"), "digest": ", ".join(f"0x{b:02x}" for b in bytes.fromhex(g.digest))}
+            for g in vectors
+        ],
+        "edges_f32": ", ".join(f"0x{e:08x}u" for e in EDGES_F32),
+        "edges_int": ", ".join(f"{e}LL" for e in EDGES_INT),
+        "threads": False,
+        "selftest_bytes": sum(aligned(t["bytes"]) for t in (*inputs, *outputs)) + program.arena_bytes + 128,
+    }
