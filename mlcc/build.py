@@ -21,6 +21,7 @@ from mlcc.cache.code import code_digest
 from mlcc.cache.store import Store, cache_folder, key_of
 from mlcc.error import Error
 from mlcc.names import identifier
+from mlcc.program import budget
 from mlcc.target import Target, fitted, runs_here
 from mlcc.target import load as load_target
 
@@ -124,7 +125,7 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
         "program_digest": first.summary["program_digest"],
         "output_digest": first.summary["output_digest"],
         "artifacts": artifacts,
-        "notes": first.summary["notes"],
+        "notes": list(dict.fromkeys(note for r in results if r is not None for note in r.summary["notes"])),
         "seconds": round(time.monotonic() - start, 3),
     }
 
@@ -201,21 +202,44 @@ class Frozen:
     notes: list[str]
 
 
-def _versions(frozen: Frozen, targets: Sequence[Target]) -> dict[str, Frozen]:
-    """By target: with the program that suits it. Compact targets share theirs, one for each kind of packing."""
+def _versions(request: Request, frozen: Frozen, targets: Sequence[Target]) -> dict[str, Frozen]:
+    """By target: with the program that suits it. Compact targets share theirs, one for each kind of packing and, where it must be smaller, size of RAM."""
     from mlcc.program import program as loop
     from mlcc.program.lower import lower
 
-    made: dict[bool, Frozen] = {}
+    made: dict[tuple[bool, int | None], Frozen] = {}
     found = {}
     for t in targets:
-        vectors = t.variants[0].machine.vector_bits >= 128
-        if t.compact and vectors not in made:
+        found[t.name] = frozen
+        if not t.compact:
+            continue
+        vectors, ram = t.variants[0].machine.vector_bits >= 128, _limits(request, t).ram
+        if (vectors, None) not in made:
             program = lower(frozen.graph, compact=True, vectors=vectors)
             loop.validate(program)
-            made[vectors] = replace(frozen, program=program)
-        found[t.name] = made[vectors] if t.compact else frozen
+            made[vectors, None] = replace(frozen, program=program)
+        if t.board is None or ram is None or budget.ram_bytes(made[vectors, None].program) <= ram:
+            found[t.name] = made[vectors, None]
+            continue
+        if (vectors, ram) not in made:
+            made[vectors, ram] = _in_strips(made[vectors, None], ram, vectors)
+        found[t.name] = made[vectors, ram]
     return found
+
+
+def _in_strips(whole: Frozen, ram: int, vectors: bool) -> Frozen:
+    """With the early layers in strips of rows, as RAM demands."""
+    from mlcc.program import patch
+    from mlcc.program import program as loop
+
+    smaller = patch.within(whole.graph, ram, vectors)
+    if smaller is None or budget.ram_bytes(smaller[0]) >= budget.ram_bytes(whole.program):
+        return whole
+    program, cut = smaller
+    loop.validate(program)
+    end = whole.graph.nodes[cut.last]
+    note = f"to fit {ram:,} bytes of RAM, the layers up to {(end.origin or end.outputs[0])[-60:]} run in {cut.strips} strips of rows: {cut.work - 1:.0%} more work there"
+    return replace(whole, program=program, notes=[*whole.notes, note])
 
 
 def _build(
@@ -229,7 +253,7 @@ def _build(
     targets = [fitted(t, tiles) for t in targets]
     if request.tune:
         targets = _tune(request, targets, frozen.program, progress)
-    versions = _versions(frozen, targets)
+    versions = _versions(request, frozen, targets)
     for t in targets:
         _fits(request, t, versions[t.name].program)
     binaries = {t.name: _compile(request, t, versions[t.name], key, store, progress) for t in targets}
@@ -247,13 +271,16 @@ def _build(
     return built, _compare(request.model, frozen.vectors, progress)
 
 
+def _limits(request: Request, target: Target) -> budget.Budget:
+    """What the model may take: as asked, else as the target says."""
+    return budget.Budget(request.flash or target.memory.flash, request.ram or target.memory.ram)
+
+
 def _fits(request: Request, target: Target, program: Any, flash: int | None = None) -> None:
     """Raise where a program needs more memory than its chip has; `flash`: the bytes measured once it is compiled."""
-    from mlcc.program import budget
     from mlcc.target import roomier
 
-    given = target.memory
-    limits = budget.Budget(request.flash or given.flash, request.ram or given.ram)
+    limits = _limits(request, target)
     if target.board is None or limits == budget.Budget():
         return
     code = budget.CODE if flash is None else flash - budget.weight_bytes(program)

@@ -119,6 +119,15 @@ def test_budgets_fail_early_and_say_what_would_fit(tmp_path: Path) -> None:
     build_model(model, target="cortex-m4f", out=tmp_path / "d", flash=65536, ram=16384)
 
 
+@needs_boards
+def test_early_layers_run_in_strips_where_ram_is_short(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    model = tiny("vww_96_int8")
+    whole, strips = (build_model(model, target="cortex-m4f", out=tmp_path / "d", ram=ram) for ram in (256 << 10, 64 << 10))
+    assert whole["output_digest"] == strips["output_digest"] and strips["artifacts"][0]["conformance"] == "passed"
+    assert strips["artifacts"][0]["arena_bytes"] < 0.7 * whole["artifacts"][0]["arena_bytes"]
+    assert any("strips of rows" in note for note in strips["notes"]) and not any("strips" in note for note in whole["notes"])
+
+
 def test_budget_options(mlcc: Mlcc, tmp_path: Path) -> None:
     model = small(tmp_path / "small.onnx")
     assert mlcc("build", model, "-t", "cortex-m4f", "--flash", "1K", "-o", tmp_path / "d").returncode == 4
