@@ -373,7 +373,7 @@ def _emitted(request: Request, target: Target, frozen: Frozen, sources: Any, bin
     from mlcc_backends.mcu import kits, module
 
     wanted = tuple(k for k in request.emit if k in kits.FORMATS)
-    files = {**binaries.files, **kits.files(wanted, sources.name, request.model.name, request.version)}
+    files = {**binaries.files, **kits.files(wanted, sources.name, request.model.name, request.version, binaries.files)}
     if "mcuboot" in request.emit:
         address, size = request.slot or module.default_slot(target)
         pem = request.image_key or key.path

@@ -1,18 +1,39 @@
-"""Metadata that lets other build systems take the artifact's folder as a package: Zephyr, PlatformIO, ESP-IDF, CMSIS-Pack."""
+"""What lets other build systems take the artifact's folder as a package: Zephyr, PlatformIO, Arduino, ESP-IDF, CMSIS-Pack."""
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Mapping
 from xml.sax.saxutils import escape, quoteattr
 
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that ZIP knows: the same bytes whenever it is made
 
-def files(wanted: tuple[str, ...], name: str, model: str, version: str) -> dict[str, bytes]:
-    """Files by path within the artifact."""
-    found: dict[str, str] = {}
+
+def files(wanted: tuple[str, ...], name: str, model: str, version: str, built: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Files by path within the artifact. built: the artifact's own, by path."""
+    found: dict[str, bytes] = {}
     for kind in wanted:
-        found |= TABLE[kind](name, f"{model}, built by mlcc", version)
-    return {p: text.encode() for p, text in found.items()}
+        found |= {p: text.encode() for p, text in TABLE[kind](name, f"{model}, built by mlcc", version).items()}
+    if "arduino" in wanted:
+        found[f"src/{name}.h"] = built[f"include/{name}.h"]  # Arduino looks for headers nowhere else
+    if "cmsis-pack" in wanted:
+        description = f"mlcc.{name}.pdsc"
+        content = {description: found[description], **{p: built[p] for p in (f"include/{name}.h", f"src/{name}.c")}}
+        found[f"mlcc.{name}.{version}.pack"] = _zip(content)
+    return found
+
+
+def _zip(content: Mapping[str, bytes]) -> bytes:
+    """An archive with the same bytes everywhere: stored, as compressors differ."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(content):
+            entry = zipfile.ZipInfo(path, EPOCH)
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            archive.writestr(entry, content[path])
+    return buffer.getvalue()
 
 
 def _zephyr(name: str, about: str, version: str) -> dict[str, str]:
@@ -45,6 +66,23 @@ def _platformio(name: str, about: str, version: str) -> dict[str, str]:
     return {"library.json": json.dumps(manifest, indent=2) + "\n"}
 
 
+def _arduino(name: str, about: str, version: str) -> dict[str, str]:
+    """A library: put this folder, or a ZIP of it, where the IDE or arduino-cli looks."""
+    properties = {
+        "name": name,
+        "version": version,
+        "author": "mlcc",
+        "maintainer": "mlcc",
+        "sentence": about,
+        "paragraph": "Outputs are the same bits on every board.",
+        "category": "Data Processing",
+        "url": "",
+        "architectures": "*",
+        "includes": f"{name}.h",
+    }
+    return {"library.properties": "".join(f"{k}={v}\n" for k, v in properties.items())}
+
+
 def _esp_idf(name: str, about: str, version: str) -> dict[str, str]:
     """A component that ESP-IDF compiles from the C source."""
     return {
@@ -55,7 +93,7 @@ def _esp_idf(name: str, about: str, version: str) -> dict[str, str]:
 
 
 def _cmsis(name: str, about: str, version: str) -> dict[str, str]:
-    """A pack description; `packchk` and `cpackget` take it together with the folder."""
+    """A pack's description; the pack itself is an archive of it and of what it names."""
     return {
         f"mlcc.{name}.pdsc": f"""<?xml version="1.0" encoding="UTF-8"?>
 <package schemaVersion="1.7.28" xmlns:xs="http://www.w3.org/2001/XMLSchema-instance" xs:noNamespaceSchemaLocation="https://raw.githubusercontent.com/Open-CMSIS-Pack/Open-CMSIS-Pack-Spec/v1.7.28/schema/PACK.xsd">
@@ -83,6 +121,7 @@ def _cmsis(name: str, about: str, version: str) -> dict[str, str]:
 TABLE: dict[str, Callable[[str, str, str], dict[str, str]]] = {
     "zephyr": _zephyr,
     "platformio": _platformio,
+    "arduino": _arduino,
     "esp-idf": _esp_idf,
     "cmsis-pack": _cmsis,
 }

@@ -77,7 +77,10 @@ def parse_slot(text: str | None) -> tuple[int, int] | None:
 @click.option("--flash", metavar="SIZE", help="Flash that a microcontroller has, such as 256K: fail early where the model does not fit.")
 @click.option("--ram", metavar="SIZE", help="RAM that a microcontroller has, such as 64K.")
 @click.option(
-    "--emit", metavar="LIST", default="", help="For microcontrollers, also: zephyr, platformio, esp-idf, cmsis-pack, mcuboot (with commas)."
+    "--emit",
+    metavar="LIST",
+    default="",
+    help="For microcontrollers, also: zephyr, platformio, arduino, esp-idf, cmsis-pack, mcuboot (with commas).",
 )
 @click.option("--version", "version", default="1.0.0", help="Version of what --emit makes [default: 1.0.0].")
 @click.option("--model-slot", metavar="ADDRESS:SIZE", help="Flash slot of the mcuboot image, such as 0x08080000:256K.")

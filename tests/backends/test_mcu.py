@@ -137,11 +137,12 @@ def test_budget_options(mlcc: Mlcc, tmp_path: Path) -> None:
 
 def test_packagings(tmp_path: Path) -> None:
     import xml.etree.ElementTree as ET
+    import zipfile
 
     import yaml
 
     model = small(tmp_path / "small.onnx")
-    emit = ("zephyr", "platformio", "esp-idf", "cmsis-pack", "mcuboot")
+    emit = ("zephyr", "platformio", "arduino", "esp-idf", "cmsis-pack", "mcuboot")
     build_model(model, target="cortex-m4f", out=tmp_path / "d", emit=emit, version="1.2.3")
     root = tmp_path / "d" / "small" / "cortex-m4f"
     assert yaml.safe_load((root / "zephyr/module.yml").read_text())["build"]["kconfig"] == "zephyr/Kconfig"
@@ -149,6 +150,11 @@ def test_packagings(tmp_path: Path) -> None:
     assert yaml.safe_load((root / "idf_component.yml").read_text())["version"] == "1.2.3"
     for path in ET.parse(root / "mlcc.small.pdsc").getroot().iter("file"):
         assert (root / path.attrib["name"]).exists()
+    with zipfile.ZipFile(root / "mlcc.small.1.2.3.pack") as pack:
+        assert pack.namelist() == ["include/small.h", "mlcc.small.pdsc", "src/small.c"] and pack.testzip() is None
+        assert all(pack.read(p) == (root / p).read_bytes() for p in pack.namelist())
+    assert "version=1.2.3\n" in (root / "library.properties").read_text()
+    assert (root / "src/small.h").read_bytes() == (root / "include/small.h").read_bytes()
     signed = root / "update" / "small.signed.bin"
     done = subprocess.run([sys.executable, "-m", "imgtool.main", "dumpinfo", str(signed)], capture_output=True, text=True)
     assert "1.2.3+0" in done.stdout and "ED25519" in done.stdout.upper()

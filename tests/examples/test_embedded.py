@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,6 +47,50 @@ def test_tells_upright_from_upside_down(goal: str, folder: Path) -> None:
         assert word in done.stdout, done.stdout
         if goal == "update":
             assert "model version 2.1" in done.stdout
+
+
+def test_arduino_sketch(folder: Path) -> None:
+    for turned, word in (("upright", "upright"), ("turned", "upside down")):
+        done = make("arduino", folder, f"TURNED={turned}")
+        assert done.returncode == 0, done.stderr[-1000:]
+        assert done.stdout.splitlines()[-1].strip() == word
+
+
+needs_arm_user = pytest.mark.skipif(not (shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")), reason="no qemu-aarch64")
+
+
+@needs_arm_user
+def test_program_for_linux(folder: Path) -> None:
+    for turned, word in (("upright", "upright"), ("turned", "upside down")):
+        done = make("linux", folder, f"TURNED={turned}")
+        assert done.returncode == 0, done.stderr[-1000:]
+        assert done.stdout.splitlines()[-1] == word
+
+
+@needs_arm_user
+def test_yocto_recipe(folder: Path, tmp_path: Path) -> None:
+    """The recipe's own shell functions, with what bitbake would give them: a cross compiler, unpacked sources, a destination."""
+    assert make("linux", folder).returncode == 0
+    recipe = EXAMPLE / "yocto" / "meta-classify" / "recipes-ml" / "classify" / "classify_1.0.bb"
+    text = recipe.read_text()
+    sources = re.search(r'SRC_URI = "(.*)"', text)
+    assert sources
+    places = [recipe.parent / "../../../../linux", folder / "dist" / "cls" / "c99"]
+    for wanted in re.findall(r"file://(\S+)", sources[1]):
+        if wanted == "model":
+            shutil.copytree(places[1], tmp_path / "model")
+        else:
+            shutil.copy(places[0] / wanted, tmp_path)
+    functions = "\n".join(re.findall(r"^do_\w+\(\) \{.*?^\}", text, re.M | re.S))
+    given = {"CC": f"{sys.executable} -m ziglang cc -target aarch64-linux-musl", "D": str(tmp_path / "image"), "prefix": "/usr"}
+    script = f'set -e\noe_runmake() {{ make -s "$@"; }}\n{functions}\ndo_compile\ndo_install\n'
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env={**os.environ, **given}, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-1000:]
+    emulator = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static") or ""
+    done = subprocess.run(
+        [emulator, tmp_path / "image/usr/bin/classify", folder / "input.ppm"], capture_output=True, text=True, timeout=100
+    )
+    assert done.stdout == "upright\n", done.stderr
 
 
 def test_a_firmware_refuses_another_model(folder: Path) -> None:
