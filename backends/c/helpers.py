@@ -61,6 +61,13 @@ PRELUDE = r"""
 #define SHARED static
 #define QUICK static inline
 #endif
+#if defined(__clang__) /* a few turns over values that lie in registers then, whatever the level */
+#define UNROLLED _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__) && __GNUC__ >= 8
+#define UNROLLED _Pragma("GCC unroll 8")
+#else
+#define UNROLLED
+#endif
 #if HAS_DSP
 #define TILE HELPER
 #else
@@ -438,6 +445,11 @@ SHARED void dot_4x4_bytes(const float *const x[4], const int8_t *w, const float 
     sum[1] = FMA(x[1], w[1], sum[1]);
     sum[2] = FMA(x[2], w[2], sum[2]);
     sum[3] = FMA(x[3], w[3], sum[3]);
+}""",
+    "lanes_8": r"""QUICK void lanes_8(const float *x, const float *w, float sum[8])
+{
+    lanes_4(x, w, sum);
+    lanes_4(x + 4, w + 4, sum + 4);
 }""",
     "word_at": r"""#if HAS_DSP
 QUICK uint32_t word_at(const void *p)

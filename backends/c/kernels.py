@@ -151,7 +151,7 @@ def _fma(dtype: str, x: str, w: str, acc: str) -> str:
 
 
 def _chain(lines: Lines, names: list[str], spec: Chain) -> None:
-    """One chain an output over operands as they lie; four neighbours at once where they lie side by side."""
+    """One chain an output over operands as they lie; four or eight neighbours at once where they lie side by side."""
     n, kind = len(spec.dims), value_type(spec.dtype)
     quick = {("float32", "float32"): "lanes_4", ("int8", "int8"): "bytes_4_s8", ("uint8", "int8"): "bytes_4_u8"}
     helper = quick.get((spec.arguments[spec.a.arg], spec.arguments[spec.b.arg])) if spec.dtype in ("float32", "int32") else None
@@ -171,7 +171,8 @@ def _chain(lines: Lines, names: list[str], spec: Chain) -> None:
         point += _nest(lines, stack, dims[1:-1])
         ranges = {b.axis: _range(lines, b, point[b.dim] if b.dim < last else "0", spec.reduced[b.axis]) for b in spec.bounds}
         pad = ["0"] * (n - len(dims))
-        blocks, rest = divmod(dims[-1], 4) if helper and side else (0, dims[-1])
+        wide = 8 if helper == "lanes_4" and dims[-1] % 8 == 0 else 4  # float units have the registers
+        blocks, rest = divmod(dims[-1], wide) if helper and side else (0, dims[-1])
 
         def edges(at: list[str], lanes: int, total: Callable[[str], str]) -> None:
             """What taps outside contribute."""
@@ -197,21 +198,21 @@ def _chain(lines: Lines, names: list[str], spec: Chain) -> None:
             _close(lines, names, spec, at, "sum")
 
         if blocks:
-            with lines.loop(blocks * 4, step=4) as c:
+            with lines.loop(blocks * wide, step=wide) as c:
                 at = [*point, c, *pad]
-                lines.add(f"{kind} sums[4];")
-                with lines.loop(4) as j:
+                lines.add(f"{kind} sums[{wide}];")
+                with lines.loop(wide, unrolled=True) as j:
                     place = [*point, f"({c} + {j})", *pad]
                     lines.add(f"sums[{j}] = {element(names, spec.init, place) if spec.init else typed(0, spec.dtype)};")
-                edges(at, 4, lambda j: f"sums[{j}]")
+                edges(at, wide, lambda j: f"sums[{j}]")
                 with ExitStack() as inner:
                     taps = _tap_loops(lines, inner, spec.reduced, ranges)
                     x, w = (f"&{element(names, access, [*at, *taps])}" for access in (spec.a, spec.b))
-                    lines.add(f"{helper}({x}, {w}, sums);")
-                with lines.loop(4) as j:
+                    lines.add(f"{'lanes_8' if wide == 8 else helper}({x}, {w}, sums);")
+                with lines.loop(wide, unrolled=True) as j:
                     _close(lines, names, spec, [*point, f"({c} + {j})", *pad], f"sums[{j}]")
         if rest:
-            with lines.loop(dims[-1], start=str(blocks * 4)) if dims[-1] > 1 else lines.loop(1) as c:
+            with lines.loop(dims[-1], start=str(blocks * wide)) if dims[-1] > 1 else lines.loop(1) as c:
                 one([*point, c, *pad])
 
 
@@ -254,7 +255,7 @@ def _dot(lines: Lines, names: list[str], spec: Dot) -> None:
             if spec.columns % columns and spec.columns > columns:
                 width = "columns"
                 lines.add(f"const int32_t columns = {spec.columns} - {c} < {columns} ? {spec.columns} - {c} : {columns};")
-            with lines.loop(height) as i, lines.loop(columns) as j:
+            with lines.loop(height) as i, lines.loop(columns, unrolled=height > 1) as j:
                 start = typed(0, spec.dtype)
                 if spec.init is not None:
                     at = ["0"] * len(spec.rows)
@@ -266,7 +267,10 @@ def _dot(lines: Lines, names: list[str], spec: Dot) -> None:
             weights = f"&{names[spec.b.arg]}[{address([c], [wide], spec.b.offset)}]"
             scales = [f"&{element(names, spec.scale, [c])}"] if spec.scale else []
             lines.add(f"{helper}({', '.join(['x', weights, *scales, str(wide), 'sum'])});")
-            with lines.loop(int(count) if count.isdigit() else count) as i, lines.loop(int(width) if width.isdigit() else width) as j:
+            with (
+                lines.loop(int(count) if count.isdigit() else count) as i,
+                lines.loop(int(width) if width.isdigit() else width, unrolled=height > 1 and width.isdigit()) as j,
+            ):
                 point = split(lines, r if i == "0" else _named(lines, f"{r} + {i}"), spec.rows)
                 _close(lines, names, spec, [*point, j if c == "0" else f"({c} + {j})"], f"sum[{i} * {columns} + {j}]")
 

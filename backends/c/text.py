@@ -99,13 +99,15 @@ class Lines:
         self.add("}")
 
     @contextmanager
-    def loop(self, extent: int | str, start: str = "0", step: int = 1) -> Iterator[str]:
+    def loop(self, extent: int | str, start: str = "0", step: int = 1, unrolled: bool = False) -> Iterator[str]:
         """A counted loop; one that runs once is a plain 0."""
         if extent == 1 and start == "0":
             yield "0"
             return
         i = self.fresh("i")
-        with self.block(f"for (int32_t {i} = {start}; {i} < {extent}; {f'{i}++' if step == 1 else f'{i} += {step}'})"):
+        with self.block(
+            f"{'UNROLLED ' if unrolled else ''}for (int32_t {i} = {start}; {i} < {extent}; {f'{i}++' if step == 1 else f'{i} += {step}'})"
+        ):
             yield i
 
     def text(self) -> str:
