@@ -25,6 +25,7 @@ CORES = (
     "cortex-m55",
     "rv32imc",
     "rv32imafc",
+    "rv32imafc_zve32f",
     "rv64imac",
 )
 MODELS = {  # file: (title, multiply-adds in millions, onnx2c's instructions, flash and RAM, emx-onnx-cgen's instructions, LiteRT Micro's activations)

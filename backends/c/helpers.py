@@ -52,6 +52,12 @@ PRELUDE = r"""
 #else
 #define HAS_VECTORS 0
 #endif
+#if defined(__riscv_vector) && __riscv_v_min_vlen >= 128
+#include <riscv_vector.h>
+#define HAS_RVV 1
+#else
+#define HAS_RVV 0
+#endif
 #if defined(__GNUC__)
 #define HELPER static __attribute__((unused)) /* some serve only cores without float units */
 #define SHARED static __attribute__((unused, noinline)) /* one copy for all kernels */
@@ -461,6 +467,12 @@ QUICK uint32_t word_at(const void *p)
 #endif""",
 }
 
+SNIPPETS["all_of"] = r"""#if HAS_RVV
+QUICK int32_t all_of(int32_t start, vint32m4_t parts)
+{
+    return __riscv_vmv_x_s_i32m1_i32(__riscv_vredsum_vs_i32m4_i32m1(parts, __riscv_vmv_v_x_i32m1(start, 1), 16));
+}
+#endif"""
 BYTES = {
     "words_2x2_X": r"""/* Two rows by two columns of sums of products of bytes; four k at a time, w: [k / 4][2][4]. */
 TILE void words_2x2_X(const T *const x[2], const int8_t *w, int32_t k, int32_t sum[4])
@@ -515,6 +527,9 @@ HELPER void vectors_2x2_X(const T *const x[2], const int8_t *w, int32_t k, int32
 {
     const T *x0 = x[0], *x1 = x[1];
     int32_t a0 = sum[0], a1 = sum[1], b0 = sum[2], b1 = sum[3];
+#if HAS_RVV
+    vint32m4_t s0 = __riscv_vmv_v_x_i32m4(0, 16), s1 = s0, s2 = s0, s3 = s0;
+#endif
     for (; k > 0; k -= 16, x0 += 16, x1 += 16, w += 32) {
 #if HAS_VECTORS
         for (int32_t i = 0; i < 16; i += PER) {
@@ -524,6 +539,13 @@ HELPER void vectors_2x2_X(const T *const x[2], const int8_t *w, int32_t k, int32
             b0 = DOT(b0, q, u);
             b1 = DOT(b1, q, v);
         }
+#elif HAS_RVV
+        const SIXTEEN p = FETCH(x0, 16), q = FETCH(x1, 16);
+        const vint8m1_t u = __riscv_vle8_v_i8m1(w, 16), v = __riscv_vle8_v_i8m1(w + 16, 16);
+        s0 = __riscv_vwadd_wv_i32m4(s0, PRODUCT(u, p, 16), 16);
+        s1 = __riscv_vwadd_wv_i32m4(s1, PRODUCT(v, p, 16), 16);
+        s2 = __riscv_vwadd_wv_i32m4(s2, PRODUCT(u, q, 16), 16);
+        s3 = __riscv_vwadd_wv_i32m4(s3, PRODUCT(v, q, 16), 16);
 #else
         for (int32_t i = 0; i < 16; i++) {
             a0 += x0[i] * w[i];
@@ -533,6 +555,12 @@ HELPER void vectors_2x2_X(const T *const x[2], const int8_t *w, int32_t k, int32
         }
 #endif
     }
+#if HAS_RVV
+    a0 = all_of(a0, s0);
+    a1 = all_of(a1, s1);
+    b0 = all_of(b0, s2);
+    b1 = all_of(b1, s3);
+#endif
     sum[0] = a0;
     sum[1] = a1;
     sum[2] = b0;
@@ -542,6 +570,9 @@ HELPER void vectors_2x2_X(const T *const x[2], const int8_t *w, int32_t k, int32
 {
     const T *x0 = x[0];
     int32_t a0 = sum[0], a1 = sum[1];
+#if HAS_RVV
+    vint32m4_t s0 = __riscv_vmv_v_x_i32m4(0, 16), s1 = s0;
+#endif
     for (; k > 0; k -= 16, x0 += 16, w += 32) {
 #if HAS_VECTORS
         for (int32_t i = 0; i < 16; i += PER) {
@@ -549,6 +580,10 @@ HELPER void vectors_2x2_X(const T *const x[2], const int8_t *w, int32_t k, int32
             a0 = DOT(a0, p, WEIGHTS(w + i));
             a1 = DOT(a1, p, WEIGHTS(w + 16 + i));
         }
+#elif HAS_RVV
+        const SIXTEEN p = FETCH(x0, 16);
+        s0 = __riscv_vwadd_wv_i32m4(s0, PRODUCT(__riscv_vle8_v_i8m1(w, 16), p, 16), 16);
+        s1 = __riscv_vwadd_wv_i32m4(s1, PRODUCT(__riscv_vle8_v_i8m1(w + 16, 16), p, 16), 16);
 #else
         for (int32_t i = 0; i < 16; i++) {
             a0 += x0[i] * w[i];
@@ -556,6 +591,10 @@ HELPER void vectors_2x2_X(const T *const x[2], const int8_t *w, int32_t k, int32
         }
 #endif
     }
+#if HAS_RVV
+    a0 = all_of(a0, s0);
+    a1 = all_of(a1, s1);
+#endif
     sum[0] = a0;
     sum[1] = a1;
 }""",
@@ -564,6 +603,9 @@ QUICK void bytes_4_X(const T *x, const int8_t *w, int32_t sum[4])
 {
 #if HAS_VECTORS
     vst1q_s32(sum, vaddq_s32(vld1q_s32(sum), vmulq_s32(LANES(x), vldrbq_s32(w))));
+#elif HAS_RVV
+    const vint32m1_t before = __riscv_vle32_v_i32m1(sum, 4);
+    __riscv_vse32_v_i32m1(sum, __riscv_vwadd_wv_i32m1(before, PRODUCT_4(__riscv_vle8_v_i8mf4(w, 4), FETCH_4(x, 4), 4), 4), 4);
 #elif HAS_DSP
     const uint32_t p = word_at(x), u = word_at(w);
     const int16x2_t p0 = EXTEND(p), p1 = EXTEND(__ror(p, 8)), u0 = __sxtb16((int8x4_t)u), u1 = __sxtb16((int8x4_t)__ror(u, 8));
@@ -579,7 +621,7 @@ QUICK void bytes_4_X(const T *x, const int8_t *w, int32_t sum[4])
 #endif
 }""",
 }
-# Bytes of either sign: as a C type, as halfwords of the DSP extension, as Helium's lanes (unsigned ones by way of halfwords).
+# Bytes of either sign: as a C type, as halfwords of the DSP extension, as Helium's lanes (unsigned ones by way of halfwords), as RISC-V's vectors.
 KINDS = {
     "s8": {
         "T": "int8_t",
@@ -590,22 +632,32 @@ KINDS = {
         "WEIGHTS": "vldrbq_s8",
         "DOT": "vmladavaq_s8",
         "LANES": "vldrbq_s32",
+        "SIXTEEN": "vint8m1_t",
+        "FETCH": "__riscv_vle8_v_i8m1",
+        "FETCH_4": "__riscv_vle8_v_i8mf4",
+        "PRODUCT": "__riscv_vwmul_vv_i16m2",
+        "PRODUCT_4": "__riscv_vwmul_vv_i16mf2",
     },
     "u8": {
         "T": "uint8_t",
-        "EXTEND": r"(int16x2_t)__uxtb16((uint8x4_t)(\1))",
+        "EXTEND": r"(int16x2_t)(\1 & 0x00FF00FFu)",
         "VECTOR": "int16x8_t",
         "PER": "8",
         "LOAD": "(int16x8_t)vldrbq_u16",
         "WEIGHTS": "vldrbq_s16",
         "DOT": "vmladavaq_s16",
         "LANES": "(int32x4_t)vldrbq_u32",
+        "SIXTEEN": "vuint8m1_t",
+        "FETCH": "__riscv_vle8_v_u8m1",
+        "FETCH_4": "__riscv_vle8_v_u8mf4",
+        "PRODUCT": "__riscv_vwmulsu_vv_i16m2",
+        "PRODUCT_4": "__riscv_vwmulsu_vv_i16mf2",
     },
 }
 for _suffix, _words in KINDS.items():
     for _name, _text in BYTES.items():
         _text = re.sub(r"EXTEND\((__ror\(\w+, 8\)|\w+)\)", _words["EXTEND"], _text)
-        _text = re.sub(r"\b(T|VECTOR|PER|LOAD|WEIGHTS|DOT|LANES)\b", lambda m, w=_words: w[m.group(1)], _text)  # type: ignore[misc]
+        _text = re.sub(rf"\b({'|'.join(w for w in _words if w != 'EXTEND')})\b", lambda m, w=_words: w[m.group(1)], _text)  # type: ignore[misc]
         SNIPPETS[_name.replace("_X", f"_{_suffix}")] = _text.replace("_X(", f"_{_suffix}(")
 
 SEQUENCE_TYPES = {"f32": "float", "i32": "int32_t", "i64": "int64_t", "b": "int"}

@@ -13,7 +13,7 @@ def scalar(name: str, value: float, dtype: type = np.float32) -> onnx.TensorProt
     return numpy_helper.from_array(np.array(value, dtype), name)
 
 
-def small(path: Path, outputs: int = 5) -> Path:
+def small(path: Path, outputs: int = 5, bytes: type = np.int8) -> Path:
     """Convolutions of bytes and floats, a depthwise one, pooling, softmax: float input [1, 3, 9, 11] → [1, outputs]."""
     r = np.random.default_rng(0)
 
@@ -43,7 +43,7 @@ def small(path: Path, outputs: int = 5) -> Path:
         numpy_helper.from_array(r.integers(-50, 50, shape).astype(np.int8), name)
         for name, shape in (("w2q", (outputs, 6, 2, 2)), ("w3q", (outputs, 1, 3, 3)))
     ]
-    tensors += [scalar("s", 0.05), scalar("z", -7, np.int8), scalar("z0", 0, np.int8)]
+    tensors += [scalar("s", 0.05), scalar("z", 121 if bytes is np.uint8 else -7, bytes), scalar("z0", 0, np.int8)]
     x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 3, 9, 11]), ("y", [1, outputs])))
     model = helper.make_model(helper.make_graph(nodes, "small", [x], [y], tensors), opset_imports=[helper.make_opsetid("", 17)])
     onnx.save(model, str(path))

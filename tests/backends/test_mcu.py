@@ -42,6 +42,7 @@ def test_all_cores_are_known() -> None:
         "cortex-m55",
         "rv32imc",
         "rv32imafc",
+        "rv32imafc_zve32f",
         "rv64imac",
     }
 
@@ -55,6 +56,14 @@ def test_every_core_gives_the_answer_of_the_server(built: tuple[Path, dict[str, 
         assert about["instructions"] > 10_000 and 1000 < about["flash_bytes"] < 40_000
         vectors = json.loads((built[0] / target / "conformance.json").read_text())["vectors"]
         assert all(v["ran"] == [target] for v in vectors), target
+
+
+@needs_boards
+@pytest.mark.parametrize("bytes", [np.int8, np.uint8])
+def test_whole_vectors_of_bytes(bytes: type, tmp_path: Path) -> None:
+    """Eight channels and bytes of either sign, so that the cores' own instructions do the work."""
+    result = build_model(small(tmp_path / "small.onnx", 8, bytes), target=[*HERE, "native"], out=tmp_path / "d")
+    assert [a["conformance"] for a in result["artifacts"]] == ["passed"] * (len(HERE) + 1)
 
 
 @needs_boards
