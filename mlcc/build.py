@@ -421,6 +421,7 @@ def _package(request: Request, target: Target, frozen: Frozen, binaries: Any, re
         **({"instructions": result.instructions} if result.instructions else {}),
         **({"ram_bytes": about["ram_bytes"]} if target.board else {}),
         "environment": result.environment,
+        **({"architectures": list(target.architectures)} if target.architectures else {}),
     }
     summary = {"program_digest": frozen.identity, "output_digest": frozen.outputs, "notes": frozen.notes, "artifact": artifact}
     return Built(summary, files, layout)

@@ -12,6 +12,11 @@ def identifier(name: str) -> str:
     return text if text and not text[0].isdigit() else f"m_{text}"
 
 
+def comment(text: str) -> str:
+    """A text that may stand in a C comment."""
+    return text.replace("*/", "").replace("\\", "/")
+
+
 def unique(names: Sequence[str]) -> list[str]:
     """Identifiers for names, told apart where they collide."""
     found: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import difflib
 import platform
 import tomllib
@@ -63,10 +64,12 @@ class Target:
     requires: tuple[str, ...] = ()
     board: Board | None = None  # where it is tested
     memory: Budget = Budget()  # what the chip has
+    architectures: tuple[str, ...] = ()  # of GPUs, whose code a library holds
     resolved: str = ""  # what `native` stood for
     source: str = field(default="", repr=False)  # the TOML text, part of every cache key
 
 
+GPU = "nvidia-gpu"  # in a target's `requires`
 LLVM_KEYS = {"mtriple": str, "mcpu": str, "mattr": list, "mabi": str, "mfloat_abi": str, "vector_width": int}
 MACHINE_KEYS = {"vector_bits": int, "registers": int, "fma": bool, "l1_kib": int, "amx": bool}
 SECTIONS: dict[str, dict[str, type]] = {
@@ -75,6 +78,7 @@ SECTIONS: dict[str, dict[str, type]] = {
     "link": {"zig": str, "cpu": str, "flags": list, "shared": bool, "threads": bool, "endianness": str},
     "board": {"flash_at": int, "flash_bytes": int, "ram_at": int, "ram_bytes": int, "vectors_at": int},
     "memory": {"flash_bytes": int, "ram_bytes": int},
+    "gpu": {"architectures": list},
     "run": {"machine": str, "emulator": list, "emulated_only": bool, "requires": list},
 }
 
@@ -128,10 +132,12 @@ def read(name: str, text: str, where: str) -> Target:
     if top.get("resolve") == "native":
         return replace(load(native()), name=name, description=top.get("description", ""), resolved=native(), source=text)
     memory = sections.get("memory", {})
+    architectures = tuple(sections.get("gpu", {}).get("architectures", ()))
     budget = Budget(memory.get("flash_bytes"), memory.get("ram_bytes"))
     if "extends" in top:
         base = load(top["extends"])
-        return replace(base, name=name, description=top.get("description", ""), memory=budget, source=base.source + text)
+        base = replace(base, architectures=architectures or base.architectures, memory=budget)
+        return replace(base, name=name, description=top.get("description", ""), source=base.source + text)
     if "dispatch" in top:
         variants = tuple(v for other in top["dispatch"] for v in load(other).variants)
     else:
@@ -166,6 +172,7 @@ def read(name: str, text: str, where: str) -> Target:
         tuple(run.get("requires", ())),
         Board(**{"vectors_at": board.get("flash_at", 0), **board}) if board else None,
         budget,
+        architectures,
         "",
         text,
     )
@@ -176,6 +183,16 @@ def _line(text: str, word: str) -> int:
         if line.strip().startswith(word):
             return i
     return 1
+
+
+@cache
+def has_gpu() -> bool:
+    """Whether NVIDIA's driver is here and knows of a GPU."""
+    try:
+        driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    except (OSError, AttributeError):
+        return False
 
 
 @cache
@@ -192,7 +209,8 @@ def cpu_flags() -> frozenset[str]:
 
 def runs_here(target: Target) -> bool:
     """Whether this machine's CPU has all that a target asks for."""
-    return target.machine in ("any", host_machine()) and set(target.requires) <= cpu_flags()
+    wanted = set(target.requires)
+    return target.machine in ("any", host_machine()) and wanted - {GPU} <= cpu_flags() and (GPU not in wanted or has_gpu())
 
 
 def roomier(target: Target, flash: int, ram: int) -> list[str]:

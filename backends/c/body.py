@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlcc.arithmetic.elementary import SEQUENCES
-from mlcc.error import Error
 from mlcc.graph.core import DTYPES
 from mlcc.program.kernel import Access, Body, Step
 from mlcc_backends.c.helpers import function_name
@@ -60,7 +59,7 @@ def _expression(lines: Lines, names: Sequence[str], step: Step, values: list[str
         case "Cast":
             return cast(lines, x[0], body[step.operands[0]].dtype, step.dtype)
         case "Half":
-            raise Error("unsupported", "the bf16 profile in C", hint="leave --precision away")
+            return f"brain_of({x[0]})"
     if step.op in SEQUENCES:
         return f"{function_name(step.op)}({', '.join(x)})"
     return elementwise(lines, step.op, body[step.operands[-1]].dtype, x)

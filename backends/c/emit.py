@@ -8,6 +8,7 @@ import numpy as np
 
 from mlcc.graph.core import DTYPES
 from mlcc.graph.freeze import Golden
+from mlcc.names import comment
 from mlcc.program.kernel import storage
 from mlcc.program.program import Argument, Program
 from mlcc.target import Target
@@ -93,7 +94,7 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
             {
                 "symbol": symbols[c.kernel],
                 "arguments": ", ".join(pointer(program, a, d, i in written) for i, (a, d) in enumerate(zip(c.arguments, spec.arguments))),
-                "comment": f"{c.origin}{shape}".replace("*/", "").replace("\\", "/"),
+                "comment": comment(f"{c.origin}{shape}"),
             }
         )
     text = "\n\n".join(kernels)

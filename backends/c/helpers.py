@@ -356,6 +356,13 @@ HELPER uint16_t to_half_of_double(double x)
     if ((u & 0x7FFFFFFFu) > 0x7F800000u) return (uint16_t)((u | 0x400000u) >> 16);
     return (uint16_t)((u + 0x7FFFu + ((u >> 16) & 1u)) >> 16);
 }""",
+    "brain_of": r"""/* The bf16 profile's bfloat16 of a binary32 number: +0 below 2^-55. */
+HELPER uint16_t brain_of(float x)
+{
+    const float y = x + 0.0f;
+    if (float_of(bits_of(y) & 0x7FFFFFFFu) < 2.77013655e-17f) return 0u;
+    return to_bfloat(y);
+}""",
     "remainder_of": r"""/* The exact remainder with the sign of x (fmodf). */
 HELPER float remainder_of(float x, float y)
 {
@@ -733,8 +740,8 @@ def _instruction(i: Instruction) -> str:
     raise AssertionError(i.op)
 
 
-def used(text: str) -> str:
-    """The helpers that a text calls and those that they call, in order of definition."""
+def used(text: str, known: frozenset[str] = frozenset()) -> str:
+    """The helpers that a text calls and those that they call, in order of definition; but none that is `known` already."""
     sequences = {function_name(name): s for name, s in SEQUENCES.items()}
     order = [*SNIPPETS, *sequences]
     bodies: dict[str, str] = {}
@@ -742,7 +749,7 @@ def used(text: str) -> str:
     while todo:
         words = set(re.findall(r"\w+", todo.pop()))
         for name in order:
-            if name in words and name not in bodies:
+            if name in words and name not in bodies and name not in known:
                 bodies[name] = SNIPPETS[name] if name in SNIPPETS else sequence_text(sequences[name])
                 todo.append(bodies[name])
     return "\n\n".join(bodies[n] for n in order if n in bodies)

@@ -20,21 +20,29 @@ def function(symbol: str, spec: Kernel) -> str:
     written = writes(spec)
     pointers = ", ".join(f"{'' if i in written else 'const '}{memory_type(d)} *{n}" for i, (d, n) in enumerate(zip(spec.arguments, names)))
     match spec:
-        case Map():
-            _map(lines, names, spec)
-        case Reduce():
-            _reduce(lines, names, spec)
+        case Map() | Reduce() | Scan() | Scatter():
+            with ExitStack() as stack:
+                at_point(lines, names, spec, _nest(lines, stack, spec.dims))
         case Chain():
             _chain(lines, names, spec)
         case Dot():
             _dot(lines, names, spec)
-        case Scan():
-            {"ArgMax": _arg, "ArgMin": _arg, "CumSum": _cumulative, "TopK": _top_k}[spec.kind](lines, names, spec)
-        case Scatter():
-            _scatter(lines, names, spec)
         case _:
             raise Error("unsupported", f"{type(spec).__name__} kernels in C", hint="leave --precision away")
     return f"static void {symbol}({pointers or 'void'})\n{{\n{lines.text()}\n}}"
+
+
+def at_point(lines: Lines, names: list[str], spec: Map | Reduce | Scan | Scatter, point: list[str]) -> None:
+    """What a kernel does at one point of its dims."""
+    match spec:
+        case Map():
+            bodies.store(lines, names, spec.output, spec.body[-1].dtype, point, bodies.run(lines, names, spec.body, point))
+        case Reduce():
+            _reduce(lines, names, spec, point)
+        case Scan():
+            {"ArgMax": _arg, "ArgMin": _arg, "CumSum": _cumulative, "TopK": _top_k}[spec.kind](lines, names, spec, point)
+        case Scatter():
+            _scatter(lines, names, spec, point)
 
 
 def writes(spec: Kernel) -> set[int]:
@@ -63,18 +71,12 @@ def split(lines: Lines, flat: str, dims: Sequence[int]) -> list[str]:
     return [_named(lines, f) for f in found]
 
 
-def _map(lines: Lines, names: list[str], spec: Map) -> None:
-    with ExitStack() as stack:
-        point = _nest(lines, stack, spec.dims)
-        bodies.store(lines, names, spec.output, spec.body[-1].dtype, point, bodies.run(lines, names, spec.body, point))
-
-
-def _finish(lines: Lines, names: list[str], spec: Reduce | Chain | Dot, point: list[str], value: str) -> None:
+def finish(lines: Lines, names: list[str], spec: Reduce | Chain | Dot, point: list[str], value: str) -> None:
     dtype = spec.body[-1].dtype if spec.body else spec.dtype
     bodies.store(lines, names, spec.output, dtype, point, bodies.run(lines, names, spec.body, point, value))
 
 
-def _start_value(kind: str, dtype: str) -> str:
+def start_value(kind: str, dtype: str) -> str:
     if kind in ("ReduceSum", "ReduceProd"):
         return typed(0 if kind == "ReduceSum" else 1, dtype)
     if dtype.startswith("float"):
@@ -84,7 +86,7 @@ def _start_value(kind: str, dtype: str) -> str:
     return typed(low if kind == "ReduceMax" else high, dtype)
 
 
-def _combine(kind: str, dtype: str, x: str, y: str) -> str:
+def combined(kind: str, dtype: str, x: str, y: str) -> str:
     if kind in ("ReduceSum", "ReduceProd"):
         return bodies.arithmetic("+" if kind == "ReduceSum" else "*", dtype, x, y)
     if dtype.startswith("float"):
@@ -93,33 +95,31 @@ def _combine(kind: str, dtype: str, x: str, y: str) -> str:
     return f"{x} {'>' if kind == 'ReduceMax' else '<'} {y} ? {x} : {y}"
 
 
-def _reduce(lines: Lines, names: list[str], spec: Reduce) -> None:
+def _reduce(lines: Lines, names: list[str], spec: Reduce, point: list[str]) -> None:
     """Sums and products of floats by virtual lanes and a tree; the rest in any order."""
     kind, width = value_type(spec.dtype), LANES.get(spec.dtype, 1) if spec.kind in ("ReduceSum", "ReduceProd") else 1
-    with ExitStack() as stack:
-        point = _nest(lines, stack, spec.dims)
-        start = _start_value(spec.kind, spec.dtype)
+    start = start_value(spec.kind, spec.dtype)
+    if width > 1:
+        lines.add(f"{kind} lane[{width}];")
+        lines.add("int32_t n = 0;")
+        with lines.loop(width) as j:
+            lines.add(f"lane[{j}] = {start};")
+    else:
+        lines.add(f"{kind} all = {start};")
+    with ExitStack() as inner:
+        taps = _nest(lines, inner, spec.reduced)
+        x = element(names, spec.source, [*point, *taps])
+        if spec.arguments[spec.source.arg] != spec.dtype:
+            x = f"({kind}){x}"
         if width > 1:
-            lines.add(f"{kind} lane[{width}];")
-            lines.add("int32_t n = 0;")
-            with lines.loop(width) as j:
-                lines.add(f"lane[{j}] = {start};")
+            lines.add(f"lane[n] = {combined(spec.kind, spec.dtype, 'lane[n]', x)};")
+            lines.add(f"n = (n + 1) % {width};")
         else:
-            lines.add(f"{kind} all = {start};")
-        with ExitStack() as inner:
-            taps = _nest(lines, inner, spec.reduced)
-            x = element(names, spec.source, [*point, *taps])
-            if spec.arguments[spec.source.arg] != spec.dtype:
-                x = f"({kind}){x}"
-            if width > 1:
-                lines.add(f"lane[n] = {_combine(spec.kind, spec.dtype, 'lane[n]', x)};")
-                lines.add(f"n = (n + 1) % {width};")
-            else:
-                lines.add(f"all = {_combine(spec.kind, spec.dtype, 'all', x)};")
-        if width > 1:
-            with lines.block(f"for (int32_t h = {width // 2}; h > 0; h /= 2)"), lines.block("for (int32_t j = 0; j < h; j++)"):
-                lines.add(f"lane[j] = {_combine(spec.kind, spec.dtype, 'lane[j]', 'lane[j + h]')};")
-        _finish(lines, names, spec, point, "lane[0]" if width > 1 else "all")
+            lines.add(f"all = {combined(spec.kind, spec.dtype, 'all', x)};")
+    if width > 1:
+        with lines.block(f"for (int32_t h = {width // 2}; h > 0; h /= 2)"), lines.block("for (int32_t j = 0; j < h; j++)"):
+            lines.add(f"lane[j] = {combined(spec.kind, spec.dtype, 'lane[j]', 'lane[j + h]')};")
+    finish(lines, names, spec, point, "lane[0]" if width > 1 else "all")
 
 
 def _range(lines: Lines, b: Bound, index: str, taps: int) -> tuple[str, str]:
@@ -142,7 +142,7 @@ def _tap_loops(lines: Lines, stack: ExitStack, counts: Sequence[int], ranges: di
     return [stack.enter_context(lines.loop(ranges[i][1], ranges[i][0]) if i in ranges else lines.loop(n)) for i, n in enumerate(counts)]
 
 
-def _fma(dtype: str, x: str, w: str, acc: str) -> str:
+def fma(dtype: str, x: str, w: str, acc: str) -> str:
     if dtype == "float32":
         return f"FMA({x}, {w}, {acc})"
     if dtype == "float64":
@@ -194,8 +194,8 @@ def _chain(lines: Lines, names: list[str], spec: Chain) -> None:
             with ExitStack() as inner:
                 taps = _tap_loops(lines, inner, spec.reduced, ranges)
                 x, w = (element(names, access, [*at, *taps]) for access in (spec.a, spec.b))
-                lines.add(f"sum = {_fma(spec.dtype, x, w, 'sum')};")
-            _close(lines, names, spec, at, "sum")
+                lines.add(f"sum = {fma(spec.dtype, x, w, 'sum')};")
+            close(lines, names, spec, at, "sum")
 
         if blocks:
             with lines.loop(blocks * wide, step=wide) as c:
@@ -210,19 +210,19 @@ def _chain(lines: Lines, names: list[str], spec: Chain) -> None:
                     x, w = (f"&{element(names, access, [*at, *taps])}" for access in (spec.a, spec.b))
                     lines.add(f"{'lanes_8' if wide == 8 else helper}({x}, {w}, sums);")
                 with lines.loop(wide, unrolled=True) as j:
-                    _close(lines, names, spec, [*point, f"({c} + {j})", *pad], f"sums[{j}]")
+                    close(lines, names, spec, [*point, f"({c} + {j})", *pad], f"sums[{j}]")
         if rest:
             with lines.loop(dims[-1], start=str(blocks * wide)) if dims[-1] > 1 else lines.loop(1) as c:
                 one([*point, c, *pad])
 
 
-def _close(lines: Lines, names: list[str], spec: Chain | Dot, point: list[str], value: str) -> None:
+def close(lines: Lines, names: list[str], spec: Chain | Dot, point: list[str], value: str) -> None:
     """The chain's end, + 0 for floats, and the body."""
     if spec.dtype.startswith("float"):
         value = f"({value} + {literal(0.0, spec.dtype)})"
     name = lines.fresh("y")
     lines.add(f"const {value_type(spec.dtype)} {name} = {value};")
-    _finish(lines, names, spec, point, name)
+    finish(lines, names, spec, point, name)
 
 
 def _dot(lines: Lines, names: list[str], spec: Dot) -> None:
@@ -272,7 +272,7 @@ def _dot(lines: Lines, names: list[str], spec: Dot) -> None:
                 lines.loop(int(width) if width.isdigit() else width, unrolled=height > 1 and width.isdigit()) as j,
             ):
                 point = split(lines, r if i == "0" else _named(lines, f"{r} + {i}"), spec.rows)
-                _close(lines, names, spec, [*point, j if c == "0" else f"({c} + {j})"], f"sum[{i} * {columns} + {j}]")
+                close(lines, names, spec, [*point, j if c == "0" else f"({c} + {j})"], f"sum[{i} * {columns} + {j}]")
 
 
 def _tile(spec: Dot) -> tuple[str, int, int, int] | None:
@@ -356,8 +356,8 @@ def _plain(lines: Lines, names: list[str], spec: Dot) -> None:
             w = f"{names[spec.b.arg]}[{base} + {place}]"
             if spec.scale is not None:
                 w = f"(float){w} * {element(names, spec.scale, [c])}"
-            lines.add(f"sum = {_fma(spec.dtype, x, w, 'sum')};")
-        _close(lines, names, spec, at, "sum")
+            lines.add(f"sum = {fma(spec.dtype, x, w, 'sum')};")
+        close(lines, names, spec, at, "sum")
 
 
 def _beats(dtype: str, x: str, best: str, large: bool) -> str:
@@ -366,36 +366,32 @@ def _beats(dtype: str, x: str, best: str, large: bool) -> str:
     return f"{wins} || ({x} != {x} && {best} == {best})" if dtype.startswith("float") else wins
 
 
-def _arg(lines: Lines, names: list[str], spec: Scan) -> None:
+def _arg(lines: Lines, names: list[str], spec: Scan, point: list[str]) -> None:
     large, last = spec.kind == "ArgMax", dict(spec.options)["last"]
-    with ExitStack() as stack:
-        point = _nest(lines, stack, spec.dims)
-        first = str(spec.extent - 1) if last else "0"
-        lines.add(f"{value_type(spec.dtype)} best = {element(names, spec.source, [*point, first])};")
-        lines.add(f"int64_t where = {first};")
-        with lines.block(f"for (int32_t n = 1; n < {spec.extent}; n++)"):
-            place = f"({spec.extent - 1} - n)" if last else "n"
-            lines.add(f"const {value_type(spec.dtype)} x = {element(names, spec.source, [*point, place])};")
-            with lines.block(f"if ({_beats(spec.dtype, 'x', 'best', large)})"):
-                lines.add("best = x;")
-                lines.add(f"where = {place};")
-        lines.add(f"{element(names, spec.output, [*point, '0'])} = where;")
+    first = str(spec.extent - 1) if last else "0"
+    lines.add(f"{value_type(spec.dtype)} best = {element(names, spec.source, [*point, first])};")
+    lines.add(f"int64_t where = {first};")
+    with lines.block(f"for (int32_t n = 1; n < {spec.extent}; n++)"):
+        place = f"({spec.extent - 1} - n)" if last else "n"
+        lines.add(f"const {value_type(spec.dtype)} x = {element(names, spec.source, [*point, place])};")
+        with lines.block(f"if ({_beats(spec.dtype, 'x', 'best', large)})"):
+            lines.add("best = x;")
+            lines.add(f"where = {place};")
+    lines.add(f"{element(names, spec.output, [*point, '0'])} = where;")
 
 
-def _cumulative(lines: Lines, names: list[str], spec: Scan) -> None:
+def _cumulative(lines: Lines, names: list[str], spec: Scan, point: list[str]) -> None:
     options, kind = dict(spec.options), value_type(spec.dtype)
-    with ExitStack() as stack:
-        point = _nest(lines, stack, spec.dims)
-        lines.add(f"{kind} total = {typed(0, spec.dtype)};")
-        with lines.block(f"for (int32_t n = 0; n < {spec.extent}; n++)"):
-            place = f"({spec.extent - 1} - n)" if options["reverse"] else "n"
-            x = element(names, spec.source, [*point, place])
-            lines.add(f"const {kind} before = total;")
-            lines.add(f"total = {bodies.arithmetic('+', spec.dtype, 'before', x)};")
-            lines.add(f"{element(names, spec.output, [*point, place])} = {'before' if options['exclusive'] else 'total'};")
+    lines.add(f"{kind} total = {typed(0, spec.dtype)};")
+    with lines.block(f"for (int32_t n = 0; n < {spec.extent}; n++)"):
+        place = f"({spec.extent - 1} - n)" if options["reverse"] else "n"
+        x = element(names, spec.source, [*point, place])
+        lines.add(f"const {kind} before = total;")
+        lines.add(f"total = {bodies.arithmetic('+', spec.dtype, 'before', x)};")
+        lines.add(f"{element(names, spec.output, [*point, place])} = {'before' if options['exclusive'] else 'total'};")
 
 
-def _top_k(lines: Lines, names: list[str], spec: Scan) -> None:
+def _top_k(lines: Lines, names: list[str], spec: Scan, point: list[str]) -> None:
     """Selection: for each rank the best element after the one before it in (value, index) order."""
     assert spec.second is not None
     options, kind, floating = dict(spec.options), value_type(spec.dtype), spec.dtype.startswith("float")
@@ -410,43 +406,39 @@ def _top_k(lines: Lines, names: list[str], spec: Scan) -> None:
             wins, loses = f"{wins} || ({first} && !({second}))", f"{loses} || ({second} && !({first}))"
         return f"(({wins}) || (!({wins}) && !({loses}) && {i} < {j}))"
 
-    with ExitStack() as stack:
-        point = _nest(lines, stack, spec.dims)
-        lines.add(f"{kind} previous = {typed(0, spec.dtype)};")
-        lines.add("int32_t previous_at = -1;")
-        with lines.loop(options["k"]) as rank:
-            lines.add(f"{kind} best = {typed(0, spec.dtype)};")
-            lines.add("int32_t where = -1;")
-            with lines.block(f"for (int32_t n = 0; n < {spec.extent}; n++)"):
-                lines.add(f"const {kind} x = {element(names, spec.source, [*point, 'n'])};")
-                fresh = f"previous_at < 0 || {precedes('previous', 'previous_at', 'x', 'n')}"
-                with lines.block(f"if (({fresh}) && (where < 0 || {precedes('x', 'n', 'best', 'where')}))"):
-                    lines.add("best = x;")
-                    lines.add("where = n;")
-            lines.add(f"{element(names, spec.output, [*point, rank])} = best;")
-            lines.add(f"{element(names, spec.second, [*point, rank])} = where;")
-            lines.add("previous = best;")
-            lines.add("previous_at = where;")
+    lines.add(f"{kind} previous = {typed(0, spec.dtype)};")
+    lines.add("int32_t previous_at = -1;")
+    with lines.loop(options["k"]) as rank:
+        lines.add(f"{kind} best = {typed(0, spec.dtype)};")
+        lines.add("int32_t where = -1;")
+        with lines.block(f"for (int32_t n = 0; n < {spec.extent}; n++)"):
+            lines.add(f"const {kind} x = {element(names, spec.source, [*point, 'n'])};")
+            fresh = f"previous_at < 0 || {precedes('previous', 'previous_at', 'x', 'n')}"
+            with lines.block(f"if (({fresh}) && (where < 0 || {precedes('x', 'n', 'best', 'where')}))"):
+                lines.add("best = x;")
+                lines.add("where = n;")
+        lines.add(f"{element(names, spec.output, [*point, rank])} = best;")
+        lines.add(f"{element(names, spec.second, [*point, rank])} = where;")
+        lines.add("previous = best;")
+        lines.add("previous_at = where;")
 
 
-def _scatter(lines: Lines, names: list[str], spec: Scatter) -> None:
+def _scatter(lines: Lines, names: list[str], spec: Scatter, point: list[str]) -> None:
     """Applies updates in order."""
-    with ExitStack() as stack:
-        point = _nest(lines, stack, spec.dims)
-        place = address(point, spec.output.strides, spec.output.offset)
-        for access, (stride, extent) in zip(spec.indices, spec.terms):
-            index = lines.fresh("k")
-            lines.add(f"const {value_type(spec.index_dtype)} {index} = {element(names, access, point)};")
-            place += f" + {bodies.in_range(lines, index, spec.index_dtype, extent)} * {stride}"
-        target = f"{names[spec.output.arg]}[{place}]"
-        new = bodies.load(names, spec.updates, spec.dtype, point)
-        if spec.reduction != "none":
-            lines.add(f"const {value_type(spec.dtype)} old = {target}, update = {new};")
-            combine: dict[str, Callable[[], str]] = {
-                "add": lambda: bodies.arithmetic("+", spec.dtype, "old", "update"),
-                "mul": lambda: bodies.arithmetic("*", spec.dtype, "old", "update"),
-                "max": lambda: bodies.elementwise(lines, "Max", spec.dtype, ["old", "update"]),
-                "min": lambda: bodies.elementwise(lines, "Min", spec.dtype, ["old", "update"]),
-            }
-            new = combine[spec.reduction]()
-        lines.add(f"{target} = {f'(uint8_t)({new})' if spec.dtype == 'bool' else new};")
+    place = address(point, spec.output.strides, spec.output.offset)
+    for access, (stride, extent) in zip(spec.indices, spec.terms):
+        index = lines.fresh("k")
+        lines.add(f"const {value_type(spec.index_dtype)} {index} = {element(names, access, point)};")
+        place += f" + {bodies.in_range(lines, index, spec.index_dtype, extent)} * {stride}"
+    target = f"{names[spec.output.arg]}[{place}]"
+    new = bodies.load(names, spec.updates, spec.dtype, point)
+    if spec.reduction != "none":
+        lines.add(f"const {value_type(spec.dtype)} old = {target}, update = {new};")
+        combine: dict[str, Callable[[], str]] = {
+            "add": lambda: bodies.arithmetic("+", spec.dtype, "old", "update"),
+            "mul": lambda: bodies.arithmetic("*", spec.dtype, "old", "update"),
+            "max": lambda: bodies.elementwise(lines, "Max", spec.dtype, ["old", "update"]),
+            "min": lambda: bodies.elementwise(lines, "Min", spec.dtype, ["old", "update"]),
+        }
+        new = combine[spec.reduction]()
+    lines.add(f"{target} = {f'(uint8_t)({new})' if spec.dtype == 'bool' else new};")

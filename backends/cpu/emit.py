@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mlcc.graph.core import DTYPES, to_bytes
 from mlcc.graph.freeze import Golden
-from mlcc.names import identifier
+from mlcc.names import comment, identifier
 from mlcc.program.memory import aligned
 from mlcc.program.program import Argument, Program
 from mlcc.schedule.sweep import Sweep, sweeps
@@ -60,7 +60,7 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
                 "parallel": int(sum(work(program.kernels[o.kernel]) for o in program.calls[i : i + turn.calls]) >= SERIAL_WORK),
                 "together": turn.calls,
                 "rows": turn.rows,
-                "origin": c.origin.replace("*/", "").replace("\\", "/"),
+                "origin": comment(c.origin),
             }
             for i, (c, turn) in enumerate(zip(program.calls, turns))
         ]

@@ -65,6 +65,7 @@ def describe(
         "library_bytes": library_bytes(binaries.files),
         "flash_bytes": library_bytes(binaries.files),
         **binaries.figures,
+        **({"architectures": list(target.architectures)} if target.architectures else {}),
         **({"instructions": result.instructions} if result.instructions else {}),
         "parameters": graph.parameters,
         "operators": dict(sorted(Counter(n.op for n in graph.nodes).items())),

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from functools import cache
 
-from mlcc.target import Target, runs_here
+from mlcc.target import Target, host_machine, runs_here
 
 WASI = """
 const { WASI } = require('node:wasi'); const fs = require('node:fs');
@@ -23,6 +23,8 @@ def command(target: Target) -> tuple[list[str], str] | None:
     if not target.emulator:
         return None
     tool, *rest = target.emulator
+    if tool == "host-shim":  # the backend compiles the kernels for this CPU
+        return ([], f"the kernels' source on {host_machine()}") if host_machine() in ("x86_64", "aarch64") else None
     if tool == "node-wasi":
         node = shutil.which("node")
         return ([node, "--no-warnings", "-e", WASI, "--"], f"node {_version(node)}") if node else None

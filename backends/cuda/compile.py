@@ -1,0 +1,113 @@
+"""Sources → one library that holds code for every architecture, and the test programs."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mlcc.cache.store import key_of
+from mlcc.target import Target
+from mlcc_backends.cpu.compile import FLAGS, compiler, run, write
+from mlcc_backends.cuda import nvrtc
+from mlcc_backends.interface import Binaries, CompileOptions, Sources
+
+HOST = ("-O2", "-ffp-contract=off", "-fno-sanitize=all", "-g0", "-Wall", "-Wextra", "-Wno-unused-function", "-Wno-gnu")
+EXPORTED = [
+    "create",
+    "destroy",
+    "run_on_stream",
+    "run",
+    "error",
+    "workspace_bytes",
+    "selftest",
+    "selftest_bytes",
+    "selftest_vector",
+    "run_arrays",
+    "queue_arrays",
+    "allocate",
+    "release",
+    "copy_in",
+    "copy_out",
+    "wait",
+    "variant_runs",
+    "variant_name",
+    "weights",
+    "weights_bytes",
+]
+SHARE = ("main.c", "selftest.c", "internal.h", "launches.h", "shim.h", "shim_run.cpp", "weights.c")
+
+
+def compile(sources: Sources, target: Target, options: CompileOptions) -> Binaries:
+    """lib/libNAME.so; privately a test program with the kernels on the host, and one for a GPU."""
+    name, source = sources.name, sources.files[f"src/{sources.name}.cu"]
+    wanted = nvrtc.images(target.architectures)
+    done = 0
+
+    def image(option: str) -> bytes:
+        nonlocal done
+        key = key_of("cuda", nvrtc.library()[1], option, repr(nvrtc.OPTIONS), source.decode())
+        found = options.store.get(key) if options.store else None
+        body = bytes(found) if found is not None else nvrtc.compile_image(source, name, option)
+        if options.store and found is None:
+            options.store.put(key, body)
+        done += 1
+        if options.progress:
+            options.progress("architectures", done, len(wanted))
+        return body
+
+    nvrtc.library()
+    with tempfile.TemporaryDirectory(prefix="mlcc-") as d, ThreadPoolExecutor(options.jobs) as pool:
+        folder = Path(d)
+        write(sources, folder)
+        shim = pool.submit(shim_program, folder, name)
+        (folder / "src/images").mkdir()
+        for i, body in zip(wanted, pool.map(image, [i["option"] for i in wanted])):
+            (folder / "src/images" / i["symbol"]).write_bytes(body)
+        cc = compiler(target, options)
+        units = ("gpu", "images", "selftest", "weights")
+        for unit in units:
+            run([*cc, *FLAGS, "-fPIC", "-c", f"src/{unit}.c", "-o", f"{unit}.o"], folder, f"compiling {unit}.c")
+        (folder / "exports.map").write_text(f"{{ global: {' '.join(f'{name}_{e};' for e in EXPORTED)} local: *; }};\n")
+        link = [
+            "-shared",
+            f"-Wl,-soname,lib{name}.so",
+            "-Wl,--version-script=exports.map",
+            "-Wl,--build-id=none",
+            "-s",
+            "-lpthread",
+            "-ldl",
+        ]
+        objects = [f"{unit}.o" for unit in units]
+        run([*cc, "-o", f"lib{name}.so", *objects, *link], folder, "linking the shared library")
+        run([*cc, *FLAGS, "-o", "gpu_test", "src/main.c", *objects, "-lpthread", "-ldl", "-s"], folder, "linking the GPU's test program")
+        files = {p: body for p, body in sources.files.items() if not p.startswith("src/")}
+        files |= {f"share/selftest/{p}": sources.files[f"src/{p}"].replace(b'"../include/', b'"../../include/') for p in SHARE}
+        files[f"share/selftest/{name}.cu"] = source
+        files[f"lib/lib{name}.so"] = (folder / f"lib{name}.so").read_bytes()
+        private = {"test": shim.result().read_bytes(), "gpu_test": (folder / "gpu_test").read_bytes()}
+        sizes = {f"{i['symbol']}_bytes": (folder / "src/images" / i["symbol"]).stat().st_size for i in wanted}
+    return Binaries(name, files, private, sizes)
+
+
+def shim_program(folder: Path, name: str, where: str = "src") -> Path:
+    """The kernels' own source, compiled for this machine's CPU, with what runs test vectors on it."""
+    cc = [sys.executable, "-m", "ziglang", "cc", "-target", "native-native-musl", "-mcpu=native"]
+    kernels = [
+        *cc,
+        *HOST,
+        "-std=c++20",
+        "-nostdinc++",
+        "-fno-exceptions",
+        "-fno-rtti",
+        "-fno-threadsafe-statics",
+        "-c",
+        f"{where}/shim_run.cpp",
+    ]
+    run([*kernels, "-o", "shim_run.o"], folder, "compiling the kernels for the host")
+    for unit in ("selftest", "weights", "main"):
+        run([*cc, *FLAGS, "-c", f"{where}/{unit}.c", "-o", f"shim_{unit}.o"], folder, f"compiling {unit}.c")
+    objects = [f"shim_{unit}.o" for unit in ("run", "selftest", "weights", "main")]
+    run([*cc, "-static", "-o", "test", *objects, "-lpthread", "-lm", "-s"], folder, "linking the test program")
+    return folder / "test"

@@ -1,0 +1,109 @@
+"""Program → CUDA source, a table of launches, and the C that drives them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlcc.graph.core import DTYPES
+from mlcc.graph.freeze import Golden
+from mlcc.names import comment
+from mlcc.program.kernel import Kernel
+from mlcc.program.program import Argument, Program
+from mlcc.target import Target
+from mlcc_backends.c.helpers import used
+from mlcc_backends.c.text import memory_type
+from mlcc_backends.cpu.emit import weights_blob
+from mlcc_backends.cuda.kernels import Launch, function
+from mlcc_backends.cuda.nvrtc import VERSION, images
+from mlcc_backends.interface import Sources
+from mlcc_backends.render import render
+from mlcc_backends.values import interface_values
+
+KNOWN = frozenset(("FMA", "fma_by_integers", "pack", "length_of", "round_at"))  # what the hardware does itself
+
+
+def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
+    """Pure: the same program and target give the same bytes."""
+    shared = interface_values(program, target, vectors)
+    name = shared["name"]
+    written: dict[str, set[int]] = {}
+    for c in program.calls:
+        written.setdefault(c.kernel, set()).update(c.writes)
+    made = {k: function(k, spec, sorted(written.get(k, ()))) for k, spec in program.kernels.items()}
+    order = list(made)
+    kernels = [
+        {
+            "symbol": k,
+            "text": made[k][0],
+            "about": _about(program, k),
+            "types": [f"{memory_type(d)} *" for d in program.kernels[k].arguments],
+        }
+        for k in order
+    ]
+    arguments: list[dict[str, Any]] = []
+    launches = []
+    for c in program.calls:
+        launch: Launch = made[c.kernel][1]
+        launches.append(
+            {
+                "kernel": order.index(c.kernel),
+                "blocks": launch.blocks,
+                "threads": launch.threads,
+                "shared": launch.shared,
+                "barriers": int(launch.barriers),
+                "first": len(arguments),
+                "count": len(c.arguments),
+                "about": comment(c.origin),
+            }
+        )
+        arguments += [_argument(program, a) for a in c.arguments]
+    blob = weights_blob(program, target.endianness)
+    values = {
+        **shared,
+        "kernels": kernels,
+        "arguments": arguments,
+        "launches": launches,
+        "images": images(target.architectures),
+        "architectures": target.architectures,
+        "cuda_version": VERSION,
+        "weights_bytes": len(blob),
+        "helpers": used("\n".join(k["text"] for k in kernels), KNOWN),
+    }
+    return Sources(
+        name,
+        {
+            f"include/{name}.h": render("gpu.h.j2", **values),
+            f"src/{name}.cu": render("kernels.cu.j2", **values),
+            "src/launches.h": render("launches.h.j2", **values),
+            "src/internal.h": render("gpu_internal.h.j2", **values),
+            "src/gpu.c": render("gpu.c.j2", **values),
+            "src/images.c": render("images.c.j2", **values),
+            "src/selftest.c": render("selftest.c.j2", **values),
+            "src/weights.c": render("weights.c.j2", **values),
+            "src/main.c": render("main.c.j2", **values),
+            "src/shim.h": render("shim.h.j2"),
+            "src/shim_run.cpp": render("shim_run.cpp.j2", **values),
+            f"lib/pkgconfig/{name}.pc": render("model.pc.j2", **values),
+            f"lib/cmake/{name}/{name}Config.cmake": render("gpu_config.cmake.j2", **values),
+            "src/weights.bin": blob,
+        },
+        (),
+    )
+
+
+def _argument(program: Program, a: Argument) -> dict[str, Any]:
+    """Where a kernel's argument points: a space, which tensor of it, bytes."""
+    b = program.buffers[a.buffer]
+    at = a.offset * DTYPES[b.dtype].itemsize
+    if b.place in ("constant", "arena"):
+        return {"space": "IN_WEIGHTS" if b.place == "constant" else "IN_WORKSPACE", "index": 0, "offset": b.offset + at}
+    index = [n for n, _ in (program.inputs if b.place == "input" else program.outputs)].index(b.name.split(".", 1)[1])
+    return {"space": "IN_INPUT" if b.place == "input" else "IN_OUTPUT", "index": index, "offset": at}
+
+
+def _about(program: Program, kernel: str) -> str:
+    """What a kernel is for: its kind, the operators that it serves."""
+    spec: Kernel = program.kernels[kernel]
+    served = [comment(c.origin) for c in program.calls if c.kernel == kernel]
+    return f"{type(spec).__name__}: {', '.join(served[:3])}{f' and {len(served) - 3} more' if len(served) > 3 else ''}"

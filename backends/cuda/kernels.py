@@ -1,0 +1,513 @@
+"""Kernel specifications → CUDA kernels. Each output is one thread's work, in the contract's order; blocks and tiles never change a bit.
+
+The C is that of `mlcc_backends.c`, at one point of a kernel's dims; here is what spreads the points over threads. All memory that a
+block shares is one array, `shared`, so that a host can poison it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+
+from mlcc.arithmetic.bf16 import BLOCK
+from mlcc.error import Error
+from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter, packed_columns, panels
+from mlcc_backends.c.kernels import LANES, at_point, close, combined, finish, fma, split, start_value
+from mlcc_backends.c.text import Lines, address, element, memory_type, typed, value_type
+from mlcc_backends.cuda.tiles import Tile, tile
+
+BLOCK_THREADS = 256
+MANY = 4096  # outputs from which a reduction has threads enough without sharing one output's lanes
+BYTES = ("int8", "uint8")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a kernel is started. shared: bytes a block; barriers: whether its threads wait for one another."""
+
+    blocks: int
+    threads: int
+    shared: int = 0
+    barriers: bool = False
+
+
+def function(symbol: str, spec: Kernel, written: Sequence[int]) -> tuple[str, Launch]:
+    """The text of a `__global__` function, and its launch. written: arguments that it writes."""
+    lines, names = Lines(), [f"p{i}" for i in range(len(spec.arguments))]
+    match spec:
+        case Map() | Scan():
+            launch = _threads(lines, spec.dims, lambda at: at_point(lines, names, spec, at))
+        case Scatter():
+            launch = _once(lines, names, spec)
+        case Reduce():
+            launch = _reduce(lines, names, spec)
+        case Chain():
+            launch = _threads(lines, spec.dims, lambda at: _chain(lines, names, spec, at))
+        case Dot():
+            shape = tile(spec)
+            launch = _tiled(lines, names, spec, shape) if shape else _thin(lines, names, spec)
+        case BlockDot():
+            launch = _threads(lines, (*spec.rows, spec.columns), lambda at: _blocks(lines, names, spec, at))
+        case Nest():
+            launch = _nest(lines, names, spec)
+    pointers = ", ".join(
+        f"{memory_type(d)} *{n}" if i in written else f"const {memory_type(d)} *__restrict__ {n}"
+        for i, (d, n) in enumerate(zip(spec.arguments, names))
+    )
+    head = f'extern "C" __global__ void __launch_bounds__({launch.threads}) {symbol}({pointers})'
+    return f"{head}\n{{\n{lines.text()}\n}}", launch
+
+
+# every point by a thread of its own
+
+
+def _threads(lines: Lines, dims: Sequence[int], work: Callable[[list[str]], None]) -> Launch:
+    count = prod(dims)
+    threads = min(BLOCK_THREADS, -(-count // 32) * 32)
+    lines.add(f"const uint32_t thread = blockIdx.x * {threads}u + threadIdx.x;")
+    if count % threads:
+        lines.add(f"if (thread >= {count}u) return;")
+    lines.add("const int32_t i = (int32_t)thread;")
+    work(split(lines, "i", dims))
+    return Launch(-(-count // threads), threads)
+
+
+def _once(lines: Lines, names: list[str], spec: Scatter) -> Launch:
+    """Updates in order: one thread."""
+    with ExitStack() as stack:
+        at_point(lines, names, spec, [stack.enter_context(lines.loop(n)) for n in spec.dims])
+    return Launch(1, 1)
+
+
+def _chain(lines: Lines, names: list[str], spec: Chain, at: list[str]) -> None:
+    lines.add(f"{value_type(spec.dtype)} sum = {element(names, spec.init, at) if spec.init else typed(0, spec.dtype)};")
+    with ExitStack() as inner:
+        taps = [inner.enter_context(lines.loop(n, unrolled=prod(spec.reduced) <= 32)) for n in spec.reduced]
+        x, w = (element(names, access, [*at, *taps]) for access in (spec.a, spec.b))
+        lines.add(f"sum = {fma(spec.dtype, x, w, 'sum')};")
+    close(lines, names, spec, at, "sum")
+
+
+def _blocks(lines: Lines, names: list[str], spec: BlockDot, at: list[str]) -> None:
+    """The bf16 profile's dot: for each 32 k an even and an odd chain, then their sum."""
+    *rows, column = at
+    depth = prod(spec.k)
+    blocks = -(-depth // BLOCK)
+
+    def operand(k: str) -> str:
+        x = element(names, spec.a, [*rows, *split(lines, k, spec.k)])
+        return f"float_of((uint32_t){x if spec.arguments[spec.a.arg] == 'uint16' else f'brain_of({x})'} << 16)"
+
+    lines.add("float sum = 0.0f;")
+    lines.add(f"const uint32_t *w = {names[spec.b]} + {column} / 16 * {blocks * 256} + {column} % 16;")
+    with lines.loop(blocks) as b:
+        lines.add("float even = 0.0f, odd = 0.0f;")
+        with lines.loop(BLOCK // 2) as p:
+            lines.add(f"const int32_t k = {b} * {BLOCK} + {p} * 2;" if blocks > 1 else f"const int32_t k = {p} * 2;")
+            lines.add(f"const uint32_t pair = w[({b} * 16 + {p}) * 16];")
+            for which, offset, weight in (("even", 0, "pair << 16"), ("odd", 1, "pair & 0xFFFF0000u")):
+                if depth % BLOCK:
+                    with lines.block(f"if (k + {offset} < {depth})"):
+                        lines.add(f"const int32_t {which}_k = k + {offset};")
+                        lines.add(f"{which} = FMA({operand(f'{which}_k')}, float_of({weight}), {which});")
+                else:
+                    lines.add(f"const int32_t {which}_k = k + {offset};")
+                    lines.add(f"{which} = FMA({operand(f'{which}_k')}, float_of({weight}), {which});")
+        lines.add("sum = sum + (even + odd);")
+    close(lines, names, spec, at, "sum")
+
+
+# reductions
+
+
+def _reduce(lines: Lines, names: list[str], spec: Reduce) -> Launch:
+    outputs, total = prod(spec.dims), prod(spec.reduced)
+    if outputs >= MANY or total < 32:
+        return _threads(lines, spec.dims, lambda at: _reduce_alone(lines, names, spec, at))
+    width = _lanes(spec)
+    per_block = BLOCK_THREADS // width
+    lines.add(f"const int32_t output = (int32_t)blockIdx.x * {per_block} + (int32_t)threadIdx.x / {width};")
+    lines.add(f"SHARED_ARRAY({value_type(spec.dtype)}, part, 0);")
+    with lines.block(""):
+        _reduce_shared(lines, names, spec, f"output < {outputs}", lambda: split(lines, "output", spec.dims))
+    return Launch(-(-outputs // per_block), BLOCK_THREADS, BLOCK_THREADS * 8, True)
+
+
+def _lanes(spec: Reduce) -> int:
+    """Lanes that one output's elements are dealt to: the contract's for float sums, any number for the rest."""
+    return LANES.get(spec.dtype, 16) if spec.kind in ("ReduceSum", "ReduceProd") else 16
+
+
+def _source(lines: Lines, names: list[str], spec: Reduce, at: Sequence[str]) -> str:
+    """An element in the type that is computed in."""
+    x, stored = element(names, spec.source, at), spec.arguments[spec.source.arg]
+    if stored == spec.dtype:
+        return x
+    return f"float_of((uint32_t){x} << 16)" if stored == "uint16" and spec.dtype == "float32" else f"({value_type(spec.dtype)}){x}"
+
+
+def _reduce_alone(lines: Lines, names: list[str], spec: Reduce, at: list[str]) -> None:
+    """One thread has all lanes; their numbers are constants, so that they stay in registers."""
+    kind, total, start = value_type(spec.dtype), prod(spec.reduced), start_value(spec.kind, spec.dtype)
+    width = _lanes(spec) if spec.kind in ("ReduceSum", "ReduceProd") and spec.dtype in LANES else 1
+    lines.add(f"{kind} lane[{width}];")
+    with lines.loop(width, unrolled=True) as j:
+        lines.add(f"lane[{j}] = {start};")
+
+    def take(first: str, count: int) -> None:
+        with lines.loop(count, unrolled=True) as j:
+            n = lines.fresh("n")
+            lines.add(f"const int32_t {n} = {first} + {j};")
+            x = _source(lines, names, spec, [*at, *split(lines, n, spec.reduced)])
+            lines.add(f"lane[{j}] = {combined(spec.kind, spec.dtype, f'lane[{j}]', x)};")
+
+    if total >= width:
+        with lines.loop(total // width) as b:
+            take(f"{b} * {width}", width)
+    if total % width:
+        take(str(total // width * width), total % width)
+    half = width // 2
+    while half:
+        with lines.loop(half, unrolled=True) as j:
+            lines.add(f"lane[{j}] = {combined(spec.kind, spec.dtype, f'lane[{j}]', f'lane[{j} + {half}]')};")
+        half //= 2
+    finish(lines, names, spec, at, "lane[0]")
+
+
+def _reduce_shared(lines: Lines, names: list[str], spec: Reduce, valid: str, point: Callable[[], list[str]]) -> None:
+    """Neighbouring threads have a lane each, `part` is shared; all threads of the block come here."""
+    width, total, kind = _lanes(spec), prod(spec.reduced), value_type(spec.dtype)
+    lines.add(f"const int32_t lane = (int32_t)threadIdx.x % {width};")
+    lines.add(f"{kind} all = {start_value(spec.kind, spec.dtype)};")
+    with lines.block(f"if ({valid})"):
+        at = point()
+        with lines.block(f"for (int32_t n = lane; n < {total}; n += {width})"):
+            x = _source(lines, names, spec, [*at, *split(lines, "n", spec.reduced)])
+            lines.add(f"all = {combined(spec.kind, spec.dtype, 'all', x)};")
+    lines.add("part[threadIdx.x] = all;")
+    lines.add("__syncthreads();")
+    with lines.block(f"for (int32_t half = {width // 2}; half > 0; half /= 2)"):
+        with lines.block("if (lane < half)"):
+            both = combined(spec.kind, spec.dtype, "part[threadIdx.x]", "part[threadIdx.x + half]")
+            lines.add(f"part[threadIdx.x] = {both};")
+        lines.add("__syncthreads();")
+    with lines.block(f"if (({valid}) && lane == 0)"):
+        finish(lines, names, spec, point(), "part[threadIdx.x]")
+    lines.add("__syncthreads();")
+
+
+# products
+
+
+def _panel(spec: Dot, column: str) -> tuple[str, str]:
+    """(where a packed column begins, from one k to the next)."""
+    depth, widths = prod(spec.k), panels(spec.columns)
+    if all(w == widths[0] for w in widths):
+        w = widths[0]
+        return (f"{column} / {w} * {w * depth} + {column} % {w}" if len(widths) > 1 else column), str(w)
+    full = len(widths) - 1
+    return f"{column} / 16 * {16 * depth} + {column} % 16", f"({column} / 16 < {full} ? 16 : {widths[-1]})"
+
+
+def _batch_of_b(spec: Dot, batch: Sequence[str]) -> str:
+    per = prod(spec.k) * packed_columns(spec.columns)
+    return address(batch, [s * per for s in spec.b.strides], spec.b.offset)
+
+
+def _thin(lines: Lines, names: list[str], spec: Dot) -> Launch:
+    """Few outputs: one a thread, operands from memory."""
+    dims = (*spec.batch, *spec.rows, spec.columns)
+    return _threads(lines, dims, lambda at: _one_dot(lines, names, spec, at))
+
+
+def _one_dot(lines: Lines, names: list[str], spec: Dot, at: list[str]) -> None:
+    batch, rows, column = at[: len(spec.batch)], at[len(spec.batch) : -1], at[-1]
+    first, pitch = _panel(spec, column)
+    lines.add(f"const {memory_type(spec.arguments[spec.b.arg])} *w = {names[spec.b.arg]} + {_batch_of_b(spec, batch)} + {first};")
+    lines.add(f"const int32_t pitch = {pitch};")
+    lines.add(f"{value_type(spec.dtype)} sum = {element(names, spec.init, at) if spec.init else typed(0, spec.dtype)};")
+    with ExitStack() as inner:
+        taps = [inner.enter_context(lines.loop(n)) for n in spec.k]
+        x = element(names, spec.a, [*batch, *rows, *taps])
+        lines.add(f"sum = {fma(spec.dtype, x, '*w', 'sum')};")
+        lines.add("w += pitch;")
+    close(lines, names, spec, at, "sum")
+
+
+def _tiled(lines: Lines, names: list[str], spec: Dot, t: Tile) -> Launch:
+    """A block makes rows × columns of sums, each thread a tile of them in registers; operands come by way of shared memory, k in order.
+
+    What lies beyond the last k is 0 · 0, which a chain that ends in + 0 does not show.
+    """
+    rows, depth, columns = prod(spec.rows), prod(spec.k), spec.columns
+    words = spec.arguments[spec.a.arg] in BYTES
+    unit = "int32_t" if words else "float"
+    deep = t.depth  # elements of `unit` in shared memory; four k each where they are words
+    per = 4 if words else 1
+    steps = -(-depth // (deep * per))
+    stages = 1 if words else 2
+    a_pitch, tiles = t.rows + 4, (-(-rows // t.rows), -(-columns // t.columns))
+    a_size, b_size = deep * a_pitch, deep * t.columns
+    lines.add(f"SHARED_ARRAY({unit}, a_tile, 0);")
+    lines.add(f"SHARED_ARRAY({unit}, b_tile, {stages * a_size * 4});")
+    lines.add(f"const int32_t thread = (int32_t)threadIdx.x, tx = thread % {t.across}, ty = thread / {t.across};")
+    lines.add("const int32_t block = (int32_t)blockIdx.x;")
+    lines.add(f"const int32_t column0 = block % {tiles[1]} * {t.columns}, row0 = block / {tiles[1]} % {tiles[0]} * {t.rows};")
+    batch = split(lines, f"(block / {tiles[0] * tiles[1]})", spec.batch) if spec.batch else []
+
+    # what each thread brings: rows of a one k apart, groups of four columns of b
+    passes_a = -(-t.rows * deep // t.threads)
+    step_a = t.threads // deep
+    lines.add(f"const int32_t own_k = thread % {deep}, own_row = thread / {deep};")
+    lines.add(f"int32_t from[{passes_a}];")
+    with lines.loop(passes_a, unrolled=True) as p:
+        row = lines.fresh("row")
+        lines.add(f"const int32_t {row} = row0 + own_row + {p} * {step_a};")
+        at = split(lines, f"({row} < {rows} ? {row} : 0)" if rows % t.rows else row, spec.rows)
+        strides = spec.a.strides[: len(spec.batch) + len(spec.rows)]
+        lines.add(f"from[{p}] = {address([*batch, *at], strides, spec.a.offset)};")
+    groups = t.columns // 4
+    step_b = t.threads // groups
+    passes_b = max(1, -(-deep // step_b))
+    lines.add(f"const int32_t own_column = thread % {groups} * 4, own_b = thread / {groups};")
+    first, pitch = _panel(spec, "(column0 + own_column)")
+    lines.add(f"const int32_t b_pitch = {pitch};")
+    lines.add(f"const int32_t b_valid = column0 + own_column < {packed_columns(columns)};")
+    weights = names[spec.b.arg]
+    lines.add(
+        f"const {memory_type(spec.arguments[spec.b.arg])} *b_from = {weights} + (b_valid ? {_batch_of_b(spec, batch)} + {first} : 0);"
+    )
+
+    _accumulators(lines, names, spec, t, batch)
+    bring = _bring_words if words else _bring_floats
+    if stages == 2:
+        bring(lines, names, spec, t, "0", "0", passes_a, step_a, passes_b, step_b, a_size, b_size)
+        lines.add("COPY_COMMIT();")
+    with lines.loop(steps) as step:
+        now = f"({step} & 1)" if stages == 2 and steps > 1 else "0"
+        if stages == 2 and steps > 1:
+            with lines.block(f"if ({step} + 1 < {steps})"):
+                bring(lines, names, spec, t, f"({step} + 1)", f"(~{step} & 1)", passes_a, step_a, passes_b, step_b, a_size, b_size)
+                lines.add("COPY_COMMIT();")
+                lines.add("COPY_WAIT(1);")
+            with lines.block("else"):
+                lines.add("COPY_WAIT(0);")
+        elif stages == 2:
+            lines.add("COPY_WAIT(0);")
+        else:
+            bring(lines, names, spec, t, step, "0", passes_a, step_a, passes_b, step_b, a_size, b_size)
+        lines.add("__syncthreads();")
+        _multiply(lines, spec, t, now, a_pitch, a_size, b_size, unit)
+        if steps > 1:
+            lines.add("__syncthreads();")
+    _write(lines, names, spec, t, batch)
+    return Launch(prod(spec.batch) * tiles[0] * tiles[1], t.threads, stages * (a_size + b_size) * 4, True)
+
+
+def _place(own: str, index: str, held: int, extent: int) -> str:
+    """The row or column of a thread's register `index`: groups of four, spread over the tile."""
+    if held <= 4:
+        return f"{own} * {held} + {index}"
+    return f"{index} / 4 * {extent * 4 // held} + {own} * 4 + {index} % 4"
+
+
+def _accumulators(lines: Lines, names: list[str], spec: Dot, t: Tile, batch: list[str]) -> None:
+    rows, columns = prod(spec.rows), spec.columns
+    lines.add(f"{value_type(spec.dtype)} sum[{t.held_rows}][{t.held_columns}];")
+    with lines.loop(t.held_rows, unrolled=True) as i, lines.loop(t.held_columns, unrolled=True) as j:
+        if spec.init is None:
+            lines.add(f"sum[{i}][{j}] = {typed(0, spec.dtype)};")
+            return
+        r, c = f"row0 + {_place('ty', i, t.held_rows, t.rows)}", f"column0 + {_place('tx', j, t.held_columns, t.columns)}"
+        lines.add(f"const int32_t c = {c};")
+        at = [*batch, *["0"] * len(spec.rows), "c"]
+        inside = f"c < {columns}"
+        if any(spec.init.strides[len(spec.batch) : -1]):
+            lines.add(f"const int32_t r = {r};")
+            at = [*batch, *split(lines, f"(r < {rows} ? r : 0)", spec.rows), "c"]
+        lines.add(f"sum[{i}][{j}] = {inside} ? {element(names, spec.init, at)} : {typed(0, spec.dtype)};")
+
+
+def _taps(lines: Lines, spec: Dot, k: str) -> str:
+    """How far from a row's first operand the k-th lies."""
+    return address(split(lines, k, spec.k), spec.a.strides[len(spec.batch) + len(spec.rows) :])
+
+
+def _bring_floats(
+    lines: Lines,
+    names: list[str],
+    spec: Dot,
+    t: Tile,
+    step: str,
+    stage: str,
+    passes_a: int,
+    step_a: int,
+    passes_b: int,
+    step_b: int,
+    a_size: int,
+    b_size: int,
+) -> None:
+    depth, rows, deep = prod(spec.k), prod(spec.rows), t.depth
+    with lines.block(""):
+        lines.add(f"const int32_t k = {step} * {deep} + own_k;")
+        lines.add(f"const int32_t inside = k < {depth};" if depth % deep else "const int32_t inside = 1;")
+        lines.add(f"const int32_t reach = {_taps(lines, spec, '(inside ? k : 0)' if depth % deep else 'k')};")
+        with lines.loop(passes_a, unrolled=True) as p:
+            row = f"own_row + {p} * {step_a}"
+            guard = [] if t.rows * deep % t.threads == 0 else [f"{row} < {t.rows}"]
+            valid = " && ".join(["inside", *([f"row0 + {row} < {rows}"] if rows % t.rows else [])])
+            to = f"&a_tile[{stage} * {a_size} + own_k * {t.rows + 4} + {row}]"
+            with lines.block(f"if ({' && '.join(guard)})" if guard else ""):
+                lines.add(f"COPY_4({to}, {names[spec.a.arg]} + from[{p}] + reach, {valid});")
+        with lines.loop(passes_b, unrolled=True) as p:
+            line = f"own_b + {p} * {step_b}"
+            guard = [f"{line} < {deep}"] if passes_b * step_b > deep else []
+            with lines.block(f"if ({' && '.join(guard)})" if guard else ""):
+                lines.add(f"const int32_t line = {step} * {deep} + {line};")
+                valid = " && ".join(["b_valid", *([f"line < {depth}"] if depth % deep else [])])
+                to = f"&b_tile[{stage} * {b_size} + ({line}) * {t.columns} + own_column]"
+                lines.add(f"COPY_16({to}, b_from + line * b_pitch, {valid});")
+
+
+def _bring_words(
+    lines: Lines,
+    names: list[str],
+    spec: Dot,
+    t: Tile,
+    step: str,
+    stage: str,
+    passes_a: int,
+    step_a: int,
+    passes_b: int,
+    step_b: int,
+    a_size: int,
+    b_size: int,
+) -> None:
+    """Four k a word."""
+    depth, rows, deep = prod(spec.k), prod(spec.rows), t.depth
+    strides = spec.a.strides[len(spec.batch) + len(spec.rows) :]
+    runs = spec.k[-1] % 4 == 0 and strides[-1] == 1
+    with lines.block(""):
+        lines.add(f"const int32_t k = ({step} * {deep} + own_k) * 4;")
+        names_of = []
+        for n in range(4):
+            if runs and n:
+                names_of.append(f"reach + {n}")
+                continue
+            inside = f"k + {n} < {depth}" if n else f"k < {depth}"
+            name = "reach" if runs else f"reach{n}"
+            lines.add(f"const int32_t {name} = {_taps(lines, spec, f'({inside} ? k + {n} : 0)')};")
+            names_of.append(name)
+        with lines.loop(passes_a, unrolled=True) as p:
+            row = f"own_row + {p} * {step_a}"
+            guard = [] if t.rows * deep % t.threads == 0 else [f"{row} < {t.rows}"]
+            with lines.block(f"if ({' && '.join(guard)})" if guard else ""):
+                lines.add("uint32_t word = 0u;")
+                for n in range(4):
+                    valid = [f"k + {n} < {depth}" if n else f"k < {depth}"] if depth % (4 * deep) else []
+                    valid += [f"row0 + {row} < {rows}"] if rows % t.rows else []
+                    byte = f"(uint32_t)(uint8_t){names[spec.a.arg]}[from[{p}] + {names_of[n]}]"
+                    inside = " && ".join(valid)
+                    lines.add(f"word |= ({inside}) ? {byte} << {8 * n} : 0u;" if valid else f"word |= {byte} << {8 * n};")
+                lines.add(f"a_tile[own_k * {t.rows + 4} + {row}] = (int32_t)word;")
+        with lines.loop(passes_b, unrolled=True) as p:
+            line = f"own_b + {p} * {step_b}"
+            guard = [f"{line} < {deep}"] if passes_b * step_b > deep else []
+            with lines.block(f"if ({' && '.join(guard)})" if guard else ""):
+                lines.add(f"const int32_t first = ({step} * {deep} + {line}) * 4;")
+                with lines.loop(4, unrolled=True) as c:
+                    lines.add("uint32_t word = 0u;")
+                    for n in range(4):
+                        known = " && ".join(["b_valid", *([f"first + {n} < {depth}"] if depth % (4 * deep) else [])])
+                        lines.add(f"word |= ({known}) ? (uint32_t)(uint8_t)b_from[(first + {n}) * b_pitch + {c}] << {8 * n} : 0u;")
+                    lines.add(f"b_tile[({line}) * {t.columns} + own_column + {c}] = (int32_t)word;")
+
+
+def _multiply(lines: Lines, spec: Dot, t: Tile, stage: str, a_pitch: int, a_size: int, b_size: int, unit: str) -> None:
+    """One step's products from shared memory."""
+    words = unit == "int32_t"
+    four = "int4" if words else "float4"
+    lines.add(f"UNROLLED_BY_{8 if t.held_rows * t.held_columns < 64 else 4}")
+    with lines.block(f"for (int32_t k = 0; k < {t.depth}; k++)"):
+        for which, held, own, extent, pitch, size in (
+            ("a", t.held_rows, "ty", t.rows, a_pitch, a_size),
+            ("b", t.held_columns, "tx", t.columns, t.columns, b_size),
+        ):
+            lines.add(f"{unit} {which}[{held}];")
+            base = f"{which}_tile[{f'{stage} * {size} + ' if stage != '0' else ''}k * {pitch} + "
+            if held % 4:
+                with lines.loop(held, unrolled=True) as n:
+                    lines.add(f"{which}[{n}] = {base}{_place(own, n, held, extent)}];")
+                continue
+            for n in range(held // 4):
+                spread = extent * 4 // held if held > 4 else 0
+                lines.add(f"const {four} {which}{n} = *(const {four} *)&{base}{n * spread} + {own} * 4];")
+                for m, part in enumerate("xyzw"):
+                    lines.add(f"{which}[{4 * n + m}] = {which}{n}.{part};")
+        with lines.loop(t.held_rows, unrolled=True) as i, lines.loop(t.held_columns, unrolled=True) as j:
+            if words:
+                dot4 = "DOT_4_U" if spec.arguments[spec.a.arg] == "uint8" else "DOT_4"
+                lines.add(f"sum[{i}][{j}] = {dot4}(a[{i}], b[{j}], sum[{i}][{j}]);")
+            else:
+                lines.add(f"sum[{i}][{j}] = {fma(spec.dtype, f'a[{i}]', f'b[{j}]', f'sum[{i}][{j}]')};")
+
+
+def _write(lines: Lines, names: list[str], spec: Dot, t: Tile, batch: list[str]) -> None:
+    rows, columns = prod(spec.rows), spec.columns
+    with lines.loop(t.held_rows, unrolled=True) as i:
+        lines.add(f"const int32_t r = row0 + {_place('ty', i, t.held_rows, t.rows)};")
+        with lines.block(f"if (r < {rows})" if rows % t.rows else ""):
+            at = split(lines, "r", spec.rows)
+            with lines.loop(t.held_columns, unrolled=True) as j:
+                lines.add(f"const int32_t c = column0 + {_place('tx', j, t.held_columns, t.columns)};")
+                with lines.block(f"if (c < {columns})" if columns % t.columns else ""):
+                    close(lines, names, spec, [*batch, *at, "c"], f"sum[{i}][{j}]")
+
+
+# several kernels as one
+
+
+def _within(lines: Lines, outer: list[str], inner: Sequence[int]) -> list[str]:
+    """The point of a stage's element e."""
+    return [*outer, *split(lines, "e", inner)]
+
+
+def _nest(lines: Lines, names: list[str], spec: Nest) -> Launch:
+    """A block for each point of the outer dims; its threads do the stages in turn, what lies between them is in shared memory."""
+    at, offsets = 0, []
+    for dtype, count in spec.locals:
+        offsets.append(at)
+        at += -(-count * (8 if dtype.endswith("64") else 4) // 16) * 16
+    for n, (dtype, _) in enumerate(spec.locals):
+        lines.add(f"SHARED_ARRAY({memory_type(dtype)}, local{n}, {offsets[n]});")
+    lines.add("const int32_t thread = (int32_t)threadIdx.x, block = (int32_t)blockIdx.x;")
+    outer = split(lines, "block", spec.outer)
+    reduces = any(isinstance(stage, Reduce) for stage, _ in spec.stages)
+    for number, (stage, sources) in enumerate(spec.stages):
+        own = [names[n] if n >= 0 else f"local{-1 - n}" for n in sources]
+        with lines.block(f"/* stage {number + 1} */"):
+            if isinstance(stage, Reduce):
+                inner = stage.dims[len(spec.outer) :]
+                groups = BLOCK_THREADS // _lanes(stage)
+                lines.add(f"SHARED_ARRAY({value_type(stage.dtype)}, part, {at});")
+                with lines.block(f"for (int32_t first = 0; first < {prod(inner)}; first += {groups})"):
+                    lines.add(f"const int32_t e = first + thread / {_lanes(stage)};")
+                    at_row = partial(_within, lines, outer, inner)
+                    _reduce_shared(lines, own, stage, f"e < {prod(inner)}", at_row)
+            else:
+                dims = (*stage.batch, *stage.rows, stage.columns) if isinstance(stage, Dot) else stage.dims  # type: ignore[union-attr]
+                inner = dims[len(spec.outer) :]
+                with lines.block(f"for (int32_t e = thread; e < {prod(inner)}; e += {BLOCK_THREADS})"):
+                    point = _within(lines, outer, inner)
+                    match stage:
+                        case Dot():
+                            _one_dot(lines, own, stage, point)
+                        case Map():
+                            at_point(lines, own, stage, point)
+                        case _:
+                            raise Error("unsupported", f"no {type(stage).__name__} in a nest")
+                lines.add("__syncthreads();")
+    return Launch(prod(spec.outer), BLOCK_THREADS, at + (BLOCK_THREADS * 8 if reduces else 0), True)
