@@ -458,7 +458,7 @@ class Lowering:
             tuple((v, types[v]) for v in self.graph.outputs),
             buffers,
             {n: a for n, a in self.constants.items() if n in buffers},
-            self.kernels,
+            {c.kernel: self.kernels[c.kernel] for c in self.calls},
             tuple(self.calls),
             arena,
             memory.lower_bound(spans),

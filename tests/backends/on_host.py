@@ -1,0 +1,72 @@
+"""Run a core graph's CUDA kernels on this machine's CPU, threads in orders of the caller's choice."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mlcc.graph.core import CoreGraph, canonical_bytes
+from mlcc.program import program as loop
+from mlcc.program.lower import lower
+from mlcc.program.program import Program
+from mlcc.reference.execute import execute
+from mlcc.target import load
+from mlcc_backends.cpu.compile import write
+from mlcc_backends.cpu.run import execute_program
+from mlcc_backends.cuda.compile import shim_program
+from mlcc_backends.cuda.emit import emit
+from mlcc_backends.interface import Sources
+
+ORDERS = (0, 1, 2, 3)  # first to last, last to first, two that are mixed
+
+
+def sources_of(program: Program) -> Sources:
+    return emit(program, load("cuda"), ())
+
+
+def run_kernels(
+    program: Program, feed: Mapping[str, np.ndarray], orders: Sequence[int] = ORDERS, change: Callable[[str], str] = lambda text: text
+) -> list[dict[str, np.ndarray]]:
+    """The outputs for each order. change: of the kernels' text, to see that a test can fail."""
+    sources = sources_of(program)
+    kernels = f"src/{sources.name}.cu"
+    found = []
+    with tempfile.TemporaryDirectory() as d:
+        folder = Path(d)
+        changed = change(sources.files[kernels].decode())
+        write(Sources(sources.name, {**sources.files, kernels: changed.encode()}, ()), folder)
+        test = shim_program(folder, sources.name)
+        ins = [folder / f"in{i}" for i in range(len(program.inputs))]
+        outs = [folder / f"out{i}" for i in range(len(program.outputs))]
+        for path, (name, _) in zip(ins, program.inputs):
+            path.write_bytes(np.ascontiguousarray(feed[name]).tobytes())
+        for order in orders:
+            arguments = ["run", "-1", *map(str, ins), *map(str, outs), str(folder / "arena"), str(order)]
+            execute_program(test, [], "the host", arguments, program.name)
+            found.append({n: np.frombuffer(p.read_bytes(), want(t.dtype)).reshape(t.shape) for p, (n, t) in zip(outs, program.outputs)})
+    return found
+
+
+def want(dtype: str) -> np.dtype:
+    from mlcc.graph.core import DTYPES
+
+    return DTYPES[dtype]
+
+
+def assert_exact_on_host(graph: CoreGraph, feed: Mapping[str, np.ndarray], orders: Sequence[int] = ORDERS) -> Program:
+    """The kernels' bits are the reference's, in whatever order threads run."""
+    program = lower(graph)
+    loop.validate(program)
+    expected = execute(graph, feed)
+    for order, found in zip(orders, run_kernels(program, feed, orders)):
+        for name, right in expected.items():
+            if canonical_bytes(found[name]) != canonical_bytes(right):
+                wrong = np.argwhere(~((found[name] == right) | ((found[name] != found[name]) & (right != right))))
+                at = tuple(wrong[0]) if len(wrong) else ()
+                raise AssertionError(
+                    f"{name}{list(at)}, order {order}: kernel {found[name][at]!r}, reference {right[at]!r}; {len(wrong)} differ; {[n.op for n in graph.nodes]}"
+                )
+    return program
