@@ -133,11 +133,14 @@ class Model:
             found.append(max(0.0, time.perf_counter() - start - overhead))
         return found
 
-    def _prepared(self, given: Mapping[str, Any]) -> tuple[list[np.ndarray], Callable[[int, int], None]]:
-        """The output arrays, and what runs steps first to last − 1 (−1: to the end) into them."""
+    def _know(self, given: Mapping[str, Any]) -> None:
         unknown = set(given) - {t.name for t in self.inputs}
         if unknown:
             raise Error("usage", f"no input is called {sorted(unknown)[0]}", self.name, f"inputs: {', '.join(i.name for i in self.inputs)}")
+
+    def _prepared(self, given: Mapping[str, Any]) -> tuple[list[np.ndarray], Callable[[int, int], None]]:
+        """The output arrays, and what runs steps first to last − 1 (−1: to the end) into them."""
+        self._know(given)
         arrays = [self._input(t, given) for t in self.inputs]
         results = [np.empty(t.shape, t.numpy) for t in self.outputs]
         ins = (ctypes.c_void_p * (len(arrays) + 1))(*(a.ctypes.data for a in arrays))
@@ -155,15 +158,18 @@ class Model:
 
     def close(self) -> None:
         """Stop the threads."""
-        if self._pool:
+        if getattr(self, "_pool", None):
             getattr(self._library, f"{self.name}_pool_destroy")(ctypes.c_void_p(self._pool))
             self._pool = None
 
     def __del__(self) -> None:
-        if getattr(self, "_pool", None):
-            self.close()
+        self.close()
 
 
-def load(artifact: str | Path, threads: int = 1, variant: str | None = None) -> Model:
-    """Load an artifact folder for running. Raises Error where it is none or not for this machine."""
+def load(artifact: str | Path, threads: int = 1, variant: str | None = None, device: int = 0) -> Model:
+    """Load an artifact folder for running; device: which GPU, for a GPU's. Raises Error where it is none or not for this machine."""
+    if manifest.read(Path(artifact)).get("architectures"):
+        from mlcc.gpu import GpuModel
+
+        return GpuModel(Path(artifact), device)
     return Model(Path(artifact), threads, variant)

@@ -25,7 +25,7 @@ def execute(
         hint = f"install {target.emulator[0]}" if target.emulator else "run it on such a machine"
         raise Error("unsupported", f"nothing here runs {target.name}", str(artifact), hint)
     if environment == "native" and target.shared:
-        from mlcc.runtime import Model
+        from mlcc.runtime import load as load_model
 
-        return Model(artifact, threads, variant)(feed), environment
+        return load_model(artifact, threads, variant)(feed), environment
     return interface.load(target.backend).execute(artifact, about, feed, target), environment

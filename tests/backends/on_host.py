@@ -18,6 +18,7 @@ from mlcc_backends.cpu.compile import write
 from mlcc_backends.cpu.run import execute_program
 from mlcc_backends.cuda.compile import shim_program
 from mlcc_backends.cuda.emit import emit
+from mlcc_backends.cuda.nvrtc import compile_image
 from mlcc_backends.interface import Sources
 
 ORDERS = (0, 1, 2, 3)  # first to last, last to first, two that are mixed
@@ -60,6 +61,8 @@ def assert_exact_on_host(graph: CoreGraph, feed: Mapping[str, np.ndarray], order
     """The kernels' bits are the reference's, in whatever order threads run."""
     program = lower(graph)
     loop.validate(program)
+    sources = sources_of(program)
+    compile_image(sources.files[f"src/{sources.name}.cu"], sources.name, "sm_75")
     expected = execute(graph, feed)
     for order, found in zip(orders, run_kernels(program, feed, orders)):
         for name, right in expected.items():
