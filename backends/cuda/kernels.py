@@ -249,11 +249,15 @@ def _tiled(lines: Lines, names: list[str], spec: Dot, t: Tile) -> Launch:
     per = 4 if words else 1
     steps = -(-depth // (deep * per))
     stages = 1 if words else 2
-    a_pitch, tiles = t.rows + 4, (-(-rows // t.rows), -(-columns // t.columns))
-    a_size, b_size = deep * a_pitch, deep * t.columns
+    (a_pitch, b_pitch), tiles = _pitches(t), (-(-rows // t.rows), -(-columns // t.columns))
+    a_size, b_size = deep * a_pitch, deep * b_pitch
     lines.add(f"SHARED_ARRAY({unit}, a_tile, 0);")
     lines.add(f"SHARED_ARRAY({unit}, b_tile, {stages * a_size * 4});")
-    lines.add(f"const int32_t thread = (int32_t)threadIdx.x, tx = thread % {t.across}, ty = thread / {t.across};")
+    lines.add("const int32_t thread = (int32_t)threadIdx.x;")
+    if t.warps:
+        lines.add(f"const int32_t lane = thread % 32, tx = thread / 32 % {t.across}, ty = thread / {32 * t.across};")
+    else:
+        lines.add(f"const int32_t tx = thread % {t.across}, ty = thread / {t.across};")
     lines.add("const int32_t block = (int32_t)blockIdx.x;")
     lines.add(f"const int32_t column0 = block % {tiles[1]} * {t.columns}, row0 = block / {tiles[1]} % {tiles[0]} * {t.rows};")
     batch = split(lines, f"(block / {tiles[0] * tiles[1]})", spec.batch) if spec.batch else []
@@ -300,18 +304,11 @@ def _tiled(lines: Lines, names: list[str], spec: Dot, t: Tile) -> Launch:
         else:
             bring(lines, names, spec, t, step, "0", passes_a, step_a, passes_b, step_b, a_size, b_size)
         lines.add("__syncthreads();")
-        _multiply(lines, spec, t, now, a_pitch, a_size, b_size, unit)
+        (_multiply_warps if t.warps else _multiply)(lines, spec, t, now, a_size, b_size, unit)
         if steps > 1:
             lines.add("__syncthreads();")
     _write(lines, names, spec, t, batch)
     return Launch(prod(spec.batch) * tiles[0] * tiles[1], t.threads, stages * (a_size + b_size) * 4, True)
-
-
-def _place(own: str, index: str, held: int, extent: int) -> str:
-    """The row or column of a thread's register `index`: groups of four, spread over the tile."""
-    if held <= 4:
-        return f"{own} * {held} + {index}"
-    return f"{index} / 4 * {extent * 4 // held} + {own} * 4 + {index} % 4"
 
 
 def _accumulators(lines: Lines, names: list[str], spec: Dot, t: Tile, batch: list[str]) -> None:
@@ -321,7 +318,7 @@ def _accumulators(lines: Lines, names: list[str], spec: Dot, t: Tile, batch: lis
         if spec.init is None:
             lines.add(f"sum[{i}][{j}] = {typed(0, spec.dtype)};")
             return
-        r, c = f"row0 + {_place('ty', i, t.held_rows, t.rows)}", f"column0 + {_place('tx', j, t.held_columns, t.columns)}"
+        r, c = f"row0 + {t.row(i)}", f"column0 + {t.column(j)}"
         lines.add(f"const int32_t c = {c};")
         at = [*batch, *["0"] * len(spec.rows), "c"]
         inside = f"c < {columns}"
@@ -359,7 +356,7 @@ def _bring_floats(
             row = f"own_row + {p} * {step_a}"
             guard = [] if t.rows * deep % t.threads == 0 else [f"{row} < {t.rows}"]
             valid = " && ".join(["inside", *([f"row0 + {row} < {rows}"] if rows % t.rows else [])])
-            to = f"&a_tile[{stage} * {a_size} + own_k * {t.rows + 4} + {row}]"
+            to = f"&a_tile[{stage} * {a_size} + own_k * {_pitches(t)[0]} + {row}]"
             with lines.block(f"if ({' && '.join(guard)})" if guard else ""):
                 lines.add(f"COPY_4({to}, {names[spec.a.arg]} + from[{p}] + reach, {valid});")
         with lines.loop(passes_b, unrolled=True) as p:
@@ -368,7 +365,7 @@ def _bring_floats(
             with lines.block(f"if ({' && '.join(guard)})" if guard else ""):
                 lines.add(f"const int32_t line = {step} * {deep} + {line};")
                 valid = " && ".join(["b_valid", *([f"line < {depth}"] if depth % deep else [])])
-                to = f"&b_tile[{stage} * {b_size} + ({line}) * {t.columns} + own_column]"
+                to = f"&b_tile[{stage} * {b_size} + ({line}) * {_pitches(t)[1]} + own_column]"
                 lines.add(f"COPY_16({to}, b_from + line * b_pitch, {valid});")
 
 
@@ -412,7 +409,7 @@ def _bring_words(
                     byte = f"(uint32_t)(uint8_t){names[spec.a.arg]}[from[{p}] + {names_of[n]}]"
                     inside = " && ".join(valid)
                     lines.add(f"word |= ({inside}) ? {byte} << {8 * n} : 0u;" if valid else f"word |= {byte} << {8 * n};")
-                lines.add(f"a_tile[own_k * {t.rows + 4} + {row}] = (int32_t)word;")
+                lines.add(f"a_tile[own_k * {_pitches(t)[0]} + {row}] = (int32_t)word;")
         with lines.loop(passes_b, unrolled=True) as p:
             line = f"own_b + {p} * {step_b}"
             guard = [f"{line} < {deep}"] if passes_b * step_b > deep else []
@@ -423,24 +420,24 @@ def _bring_words(
                     for n in range(4):
                         known = " && ".join(["b_valid", *([f"first + {n} < {depth}"] if depth % (4 * deep) else [])])
                         lines.add(f"word |= ({known}) ? (uint32_t)(uint8_t)b_from[(first + {n}) * b_pitch + {c}] << {8 * n} : 0u;")
-                    lines.add(f"b_tile[({line}) * {t.columns} + own_column + {c}] = (int32_t)word;")
+                    lines.add(f"b_tile[({line}) * {_pitches(t)[1]} + own_column + {c}] = (int32_t)word;")
 
 
-def _multiply(lines: Lines, spec: Dot, t: Tile, stage: str, a_pitch: int, a_size: int, b_size: int, unit: str) -> None:
+def _multiply(lines: Lines, spec: Dot, t: Tile, stage: str, a_size: int, b_size: int, unit: str) -> None:
     """One step's products from shared memory."""
     words = unit == "int32_t"
     four = "int4" if words else "float4"
     lines.add(f"UNROLLED_BY_{8 if t.held_rows * t.held_columns < 64 else 4}")
     with lines.block(f"for (int32_t k = 0; k < {t.depth}; k++)"):
-        for which, held, own, extent, pitch, size in (
-            ("a", t.held_rows, "ty", t.rows, a_pitch, a_size),
-            ("b", t.held_columns, "tx", t.columns, t.columns, b_size),
+        for which, held, own, extent, pitch, size, place in (
+            ("a", t.held_rows, "ty", t.rows, _pitches(t)[0], a_size, t.row),
+            ("b", t.held_columns, "tx", t.columns, _pitches(t)[1], b_size, t.column),
         ):
             lines.add(f"{unit} {which}[{held}];")
             base = f"{which}_tile[{f'{stage} * {size} + ' if stage != '0' else ''}k * {pitch} + "
             if held % 4:
                 with lines.loop(held, unrolled=True) as n:
-                    lines.add(f"{which}[{n}] = {base}{_place(own, n, held, extent)}];")
+                    lines.add(f"{which}[{n}] = {base}{place(n)}];")
                 continue
             for n in range(held // 4):
                 spread = extent * 4 // held if held > 4 else 0
@@ -455,14 +452,34 @@ def _multiply(lines: Lines, spec: Dot, t: Tile, stage: str, a_pitch: int, a_size
                 lines.add(f"sum[{i}][{j}] = {fma(spec.dtype, f'a[{i}]', f'b[{j}]', f'sum[{i}][{j}]')};")
 
 
+def _multiply_warps(lines: Lines, spec: Dot, t: Tile, stage: str, a_size: int, b_size: int, unit: str) -> None:
+    """The same by matrix instructions, 32 k deep; operands lie in a warp's registers as PTX's mma.m16n8k32 says."""
+    matrix = "MATRIX_U" if spec.arguments[spec.a.arg] == "uint8" else "MATRIX"
+    high, wide = t.held_rows // 2, t.held_columns // 2
+    a_pitch, b_pitch = _pitches(t)
+    lines.add(f"int32_t a[{high}][4], b[{wide}][2];")
+    with lines.loop(high, unrolled=True) as i, lines.loop(4, unrolled=True) as q:
+        at = f"(lane % 4 + {q} / 2 * 4) * {a_pitch} + ty * {t.held_rows * 8} + {i} * 16 + {q} % 2 * 8 + lane / 4"
+        lines.add(f"a[{i}][{q}] = a_tile[{at}];")
+    with lines.loop(wide, unrolled=True) as j, lines.loop(2, unrolled=True) as q:
+        lines.add(f"b[{j}][{q}] = b_tile[(lane % 4 + {q} * 4) * {b_pitch} + tx * {t.held_columns * 4} + {j} * 8 + lane / 4];")
+    with lines.loop(high, unrolled=True) as i, lines.loop(wide, unrolled=True) as j:
+        lines.add(f"{matrix}(&sum[{i} * 2][{j} * 2], &sum[{i} * 2 + 1][{j} * 2], a[{i}], b[{j}]);")
+
+
+def _pitches(t: Tile) -> tuple[int, int]:
+    """Elements from one k to the next in shared memory."""
+    return t.rows + t.padding[0], t.columns + t.padding[1]
+
+
 def _write(lines: Lines, names: list[str], spec: Dot, t: Tile, batch: list[str]) -> None:
     rows, columns = prod(spec.rows), spec.columns
     with lines.loop(t.held_rows, unrolled=True) as i:
-        lines.add(f"const int32_t r = row0 + {_place('ty', i, t.held_rows, t.rows)};")
+        lines.add(f"const int32_t r = row0 + {t.row(i)};")
         with lines.block(f"if (r < {rows})" if rows % t.rows else ""):
             at = split(lines, "r", spec.rows)
             with lines.loop(t.held_columns, unrolled=True) as j:
-                lines.add(f"const int32_t c = column0 + {_place('tx', j, t.held_columns, t.columns)};")
+                lines.add(f"const int32_t c = column0 + {t.column(j)};")
                 with lines.block(f"if (c < {columns})" if columns % t.columns else ""):
                     close(lines, names, spec, [*batch, *at, "c"], f"sum[{i}][{j}]")
 
