@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-# Emulators for the foreign CPUs and boards that tests build for, and compilers for the examples and the portable C.
-PACKAGES := qemu-user-static qemu-system-arm qemu-system-misc gcc g++ libc6-dev
+# Emulators for the foreign CPUs and boards that tests build for, compilers for the examples and the portable C, OpenCL on the CPU.
+PACKAGES := qemu-user-static qemu-system-arm qemu-system-misc gcc g++ libc6-dev pocl-opencl-icd
 
 demo: $(READY)
 	@$(BIN)/python examples/demo.py
@@ -15,8 +15,9 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-# The long sweeps: every elementary function on all 2^32 inputs (about 40 minutes on two cores).
+# The long sweeps: every elementary function on all 2^32 inputs (about 40 minutes on two cores); CUDA's kernels on all that the CPU's are tested on.
 test-full: $(READY)
+	MLCC_TEST_CUDA=1 $(BIN)/python -m pytest -n auto tests/kernels tests/graph/test_onnx_cases.py
 	$(BIN)/python -m pytest -n auto -m full
 
 bench: $(READY)
@@ -36,7 +37,7 @@ $(READY): pyproject.toml
 
 # System packages where we may install them; a clear word where not. Without the emulators, foreign targets are built but not run.
 system:
-	@if command -v qemu-aarch64-static >/dev/null && command -v qemu-system-arm >/dev/null && command -v qemu-system-riscv32 >/dev/null && command -v g++ >/dev/null; then :; \
+	@if command -v qemu-aarch64-static >/dev/null && command -v qemu-system-arm >/dev/null && command -v qemu-system-riscv32 >/dev/null && command -v g++ >/dev/null && [ -e /etc/OpenCL/vendors ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES) >/dev/null; \
 	else echo "note: to run foreign targets here, install: $(PACKAGES)" >&2; fi

@@ -127,13 +127,27 @@ class GpuModel(Model):
                     borrowed.append((t, self._take(t)))
                     ins.append(borrowed[-1][1])
                     self.call("copy_in", ins[-1], array.ctypes.data, array.nbytes)
-            results = {t.name: DeviceArray(self, t, self._take(t)) for t in self.outputs}
+            results = self.empty()
             self._queue(ins, [r.pointer for r in results.values()], 0)
             if borrowed:
                 self.wait()  # what was borrowed is free again
             for t, pointer in borrowed:
                 self.put_back(t, pointer)
         return results if on_gpu else {n: r.numpy() for n, r in results.items()}
+
+    def upload(self, inputs: Mapping[str, Any]) -> dict[str, DeviceArray]:
+        """Inputs in the GPU's memory, for calls that find them there."""
+        self._know(inputs)
+        found = {}
+        for t in self.inputs:
+            array = self._input(t, inputs)
+            found[t.name] = DeviceArray(self, t, self._take(t))
+            self.call("copy_in", found[t.name].pointer, array.ctypes.data, array.nbytes)
+        return found
+
+    def empty(self) -> dict[str, DeviceArray]:
+        """Places for the outputs in the GPU's memory."""
+        return {t.name: DeviceArray(self, t, self._take(t)) for t in self.outputs}
 
     def run_on_stream(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], stream: int = 0) -> None:
         """Queue one inference on a CUDA stream (its handle as a number), from and to tensors that lie on the GPU. The caller orders and keeps them."""

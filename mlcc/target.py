@@ -69,7 +69,6 @@ class Target:
     source: str = field(default="", repr=False)  # the TOML text, part of every cache key
 
 
-GPU = "nvidia-gpu"  # in a target's `requires`
 LLVM_KEYS = {"mtriple": str, "mcpu": str, "mattr": list, "mabi": str, "mfloat_abi": str, "vector_width": int}
 MACHINE_KEYS = {"vector_bits": int, "registers": int, "fma": bool, "l1_kib": int, "amx": bool}
 SECTIONS: dict[str, dict[str, type]] = {
@@ -196,6 +195,16 @@ def has_gpu() -> bool:
 
 
 @cache
+def has_opencl() -> bool:
+    """Whether an OpenCL driver is installed."""
+    try:
+        library, count = ctypes.CDLL("libOpenCL.so.1"), ctypes.c_uint32()
+        return library.clGetPlatformIDs(0, None, ctypes.byref(count)) == 0 and count.value > 0
+    except (OSError, AttributeError):
+        return False
+
+
+@cache
 def cpu_flags() -> frozenset[str]:
     """The host CPU's features as Linux names them."""
     try:
@@ -209,8 +218,9 @@ def cpu_flags() -> frozenset[str]:
 
 def runs_here(target: Target) -> bool:
     """Whether this machine's CPU has all that a target asks for."""
-    wanted = set(target.requires)
-    return target.machine in ("any", host_machine()) and wanted - {GPU} <= cpu_flags() and (GPU not in wanted or has_gpu())
+    devices = {"nvidia-gpu": has_gpu, "opencl": has_opencl}
+    here = all(devices[r]() if r in devices else r in cpu_flags() for r in target.requires)
+    return here and target.machine in ("any", host_machine())
 
 
 def roomier(target: Target, flash: int, ram: int) -> list[str]:

@@ -25,12 +25,45 @@ KNOWN = frozenset(("FMA", "fma_by_integers"))  # what the hardware does itself
 
 def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
     """Pure: the same program and target give the same bytes."""
-    shared = interface_values(program, target, vectors)
-    name = shared["name"]
+    values = gpu_values(program, target, vectors, matrix=True)
+    values |= {"images": images(target.architectures), "architectures": target.architectures, "cuda_version": VERSION}
+    name = values["name"]
+    return Sources(
+        name,
+        {
+            f"include/{name}.h": render("gpu.h.j2", **values),
+            f"src/{name}.cu": render("kernels.cu.j2", **values),
+            "src/internal.h": render("gpu_internal.h.j2", **values),
+            "src/gpu.c": render("gpu.c.j2", **values),
+            "src/images.c": render("images.c.j2", **values),
+            "src/shim.h": render("shim.h.j2"),
+            "src/shim_run.cpp": render("shim_run.cpp.j2", **values),
+            **shared_files(program, target, values),
+        },
+        (),
+    )
+
+
+def shared_files(program: Program, target: Target, values: dict[str, Any]) -> dict[str, bytes]:
+    """What is the same for all GPUs."""
+    name = values["name"]
+    return {
+        "src/launches.h": render("launches.h.j2", **values),
+        "src/selftest.c": render("selftest.c.j2", **values),
+        "src/weights.c": render("weights.c.j2", **values),
+        "src/main.c": render("main.c.j2", **values),
+        f"lib/pkgconfig/{name}.pc": render("model.pc.j2", **values),
+        f"lib/cmake/{name}/{name}Config.cmake": render("gpu_config.cmake.j2", **values),
+        "src/weights.bin": weights_blob(program, target.endianness),
+    }
+
+
+def gpu_values(program: Program, target: Target, vectors: Sequence[Golden], matrix: bool) -> dict[str, Any]:
+    """What the templates say of a program's kernels and their launches. matrix: whether bytes have matrix instructions."""
     written: dict[str, set[int]] = {}
     for c in program.calls:
         written.setdefault(c.kernel, set()).update(c.writes)
-    made = {k: function(k, spec, sorted(written.get(k, ()))) for k, spec in program.kernels.items()}
+    made = {k: function(k, spec, sorted(written.get(k, ())), matrix) for k, spec in program.kernels.items()}
     order = list(made)
     kernels = [
         {
@@ -58,38 +91,14 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
             }
         )
         arguments += [_argument(program, a) for a in c.arguments]
-    blob = weights_blob(program, target.endianness)
-    values = {
-        **shared,
+    return {
+        **interface_values(program, target, vectors),
         "kernels": kernels,
         "arguments": arguments,
         "launches": launches,
-        "images": images(target.architectures),
-        "architectures": target.architectures,
-        "cuda_version": VERSION,
-        "weights_bytes": len(blob),
+        "weights_bytes": len(weights_blob(program, target.endianness)),
         "helpers": used("\n".join(k["text"] for k in kernels), KNOWN),
     }
-    return Sources(
-        name,
-        {
-            f"include/{name}.h": render("gpu.h.j2", **values),
-            f"src/{name}.cu": render("kernels.cu.j2", **values),
-            "src/launches.h": render("launches.h.j2", **values),
-            "src/internal.h": render("gpu_internal.h.j2", **values),
-            "src/gpu.c": render("gpu.c.j2", **values),
-            "src/images.c": render("images.c.j2", **values),
-            "src/selftest.c": render("selftest.c.j2", **values),
-            "src/weights.c": render("weights.c.j2", **values),
-            "src/main.c": render("main.c.j2", **values),
-            "src/shim.h": render("shim.h.j2"),
-            "src/shim_run.cpp": render("shim_run.cpp.j2", **values),
-            f"lib/pkgconfig/{name}.pc": render("model.pc.j2", **values),
-            f"lib/cmake/{name}/{name}Config.cmake": render("gpu_config.cmake.j2", **values),
-            "src/weights.bin": blob,
-        },
-        (),
-    )
 
 
 def _argument(program: Program, a: Argument) -> dict[str, Any]:

@@ -34,8 +34,11 @@ class Launch:
     barriers: bool = False
 
 
-def function(symbol: str, spec: Kernel, written: Sequence[int]) -> tuple[str, Launch]:
-    """The text of a `__global__` function, and its launch. written: arguments that it writes."""
+def function(symbol: str, spec: Kernel, written: Sequence[int], matrix: bool = True) -> tuple[str, Launch]:
+    """The text of a kernel, and its launch. written: arguments that it writes; matrix: whether bytes have matrix instructions.
+
+    What differs between CUDA and OpenCL is a macro of theirs (KERNEL, GLOBAL, SHARED_ARRAY, COPY_4, …).
+    """
     lines, names = Lines(), [f"p{i}" for i in range(len(spec.arguments))]
     match spec:
         case Map() | Scan():
@@ -47,18 +50,18 @@ def function(symbol: str, spec: Kernel, written: Sequence[int]) -> tuple[str, La
         case Chain():
             launch = _threads(lines, spec.dims, lambda at: _chain(lines, names, spec, at))
         case Dot():
-            shape = tile(spec)
+            shape = tile(spec, matrix)
             launch = _tiled(lines, names, spec, shape) if shape else _thin(lines, names, spec)
         case BlockDot():
             launch = _threads(lines, (*spec.rows, spec.columns), lambda at: _blocks(lines, names, spec, at))
         case Nest():
             launch = _nest(lines, names, spec)
     pointers = ", ".join(
-        f"{memory_type(d)} *{n}" if i in written else f"const {memory_type(d)} *__restrict__ {n}"
+        f"GLOBAL {memory_type(d)} *{n}" if i in written else f"GLOBAL const {memory_type(d)} *RESTRICT {n}"
         for i, (d, n) in enumerate(zip(spec.arguments, names))
     )
-    head = f'extern "C" __global__ void __launch_bounds__({launch.threads}) {symbol}({pointers})'
-    return f"{head}\n{{\n{lines.text()}\n}}", launch
+    shared = f"    SHARED_MEMORY({launch.shared});\n" if launch.shared else ""
+    return f"KERNEL({launch.threads}) {symbol}({pointers})\n{{\n{shared}{lines.text()}\n}}", launch
 
 
 # every point by a thread of its own
@@ -102,7 +105,7 @@ def _blocks(lines: Lines, names: list[str], spec: BlockDot, at: list[str]) -> No
         return f"float_of((uint32_t){x if spec.arguments[spec.a.arg] == 'uint16' else f'brain_of({x})'} << 16)"
 
     lines.add("float sum = 0.0f;")
-    lines.add(f"const uint32_t *w = {names[spec.b]} + {column} / 16 * {blocks * 256} + {column} % 16;")
+    lines.add(f"GLOBAL const uint32_t *w = {names[spec.b]} + {column} / 16 * {blocks * 256} + {column} % 16;")
     with lines.loop(blocks) as b:
         lines.add("float even = 0.0f, odd = 0.0f;")
         with lines.loop(BLOCK // 2) as p:
@@ -189,9 +192,9 @@ def _reduce_shared(lines: Lines, names: list[str], spec: Reduce, valid: str, poi
             lines.add(f"all = {combined(spec.kind, spec.dtype, 'all', x)};")
     lines.add("part[threadIdx.x] = all;")
     lines.add("__syncthreads();")
-    with lines.block(f"for (int32_t half = {width // 2}; half > 0; half /= 2)"):
-        with lines.block("if (lane < half)"):
-            both = combined(spec.kind, spec.dtype, "part[threadIdx.x]", "part[threadIdx.x + half]")
+    with lines.block(f"for (int32_t fold = {width // 2}; fold > 0; fold /= 2)"):
+        with lines.block("if (lane < fold)"):
+            both = combined(spec.kind, spec.dtype, "part[threadIdx.x]", "part[threadIdx.x + fold]")
             lines.add(f"part[threadIdx.x] = {both};")
         lines.add("__syncthreads();")
     with lines.block(f"if (({valid}) && lane == 0)"):
@@ -226,7 +229,8 @@ def _thin(lines: Lines, names: list[str], spec: Dot) -> Launch:
 def _one_dot(lines: Lines, names: list[str], spec: Dot, at: list[str]) -> None:
     batch, rows, column = at[: len(spec.batch)], at[len(spec.batch) : -1], at[-1]
     first, pitch = _panel(spec, column)
-    lines.add(f"const {memory_type(spec.arguments[spec.b.arg])} *w = {names[spec.b.arg]} + {_batch_of_b(spec, batch)} + {first};")
+    space = "LOCAL" if names[spec.b.arg].startswith("local") else "GLOBAL"
+    lines.add(f"{space} const {memory_type(spec.arguments[spec.b.arg])} *w = {names[spec.b.arg]} + {_batch_of_b(spec, batch)} + {first};")
     lines.add(f"const int32_t pitch = {pitch};")
     lines.add(f"{value_type(spec.dtype)} sum = {element(names, spec.init, at) if spec.init else typed(0, spec.dtype)};")
     with ExitStack() as inner:
@@ -282,7 +286,7 @@ def _tiled(lines: Lines, names: list[str], spec: Dot, t: Tile) -> Launch:
     lines.add(f"const int32_t b_valid = column0 + own_column < {packed_columns(columns)};")
     weights = names[spec.b.arg]
     lines.add(
-        f"const {memory_type(spec.arguments[spec.b.arg])} *b_from = {weights} + (b_valid ? {_batch_of_b(spec, batch)} + {first} : 0);"
+        f"GLOBAL const {memory_type(spec.arguments[spec.b.arg])} *b_from = {weights} + (b_valid ? {_batch_of_b(spec, batch)} + {first} : 0);"
     )
 
     _accumulators(lines, names, spec, t, batch)
@@ -441,7 +445,7 @@ def _multiply(lines: Lines, spec: Dot, t: Tile, stage: str, a_size: int, b_size:
                 continue
             for n in range(held // 4):
                 spread = extent * 4 // held if held > 4 else 0
-                lines.add(f"const {four} {which}{n} = *(const {four} *)&{base}{n * spread} + {own} * 4];")
+                lines.add(f"const {four} {which}{n} = *(LOCAL const {four} *)&{base}{n * spread} + {own} * 4];")
                 for m, part in enumerate("xyzw"):
                     lines.add(f"{which}[{4 * n + m}] = {which}{n}.{part};")
         with lines.loop(t.held_rows, unrolled=True) as i, lines.loop(t.held_columns, unrolled=True) as j:

@@ -74,12 +74,14 @@ WORD_TILES = (
     (Tile(64, 32, 2, 8, 8, (8, 8), True), 0.5),
     (Tile(128, 16, 2, 4, 8, (8, 8), True), 0.4),
     (Tile(32, 32, 2, 4, 8, (8, 8), True), 0.35),
+    (Tile(64, 64, 4, 4, 8), 0.2),
+    (Tile(32, 32, 2, 4, 8), 0.12),
     (Tile(8, 64, 1, 4, 8), 0.3),
 )
 THIN = 0.08  # the same for a thread an output, without shared memory
 
 
-def tile(spec: Dot) -> Tile | None:
+def tile(spec: Dot, matrix: bool = True) -> Tile | None:
     """The tile whose waves of blocks end first; None where a thread for each output does better, and for types that have no tiles."""
     types = spec.arguments[spec.a.arg], spec.arguments[spec.b.arg]
     words = types[0] in ("int8", "uint8") and types[1] == "int8" and spec.dtype == "int32"
@@ -90,7 +92,7 @@ def tile(spec: Dot) -> Tile | None:
     best = batch * rows * columns / THIN / PROCESSORS if batch * rows * columns > 256 * PROCESSORS else 256 / THIN
     found = None
     for shape, rate in WORD_TILES if words else TILES:
-        if heavy and shape.held_rows * shape.held_columns > 16:
+        if shape.warps and not matrix or heavy and shape.held_rows * shape.held_columns > 16:
             continue
         blocks = batch * -(-rows // shape.rows) * -(-columns // shape.columns)
         cost = -(-blocks // PROCESSORS) * shape.rows * shape.columns / rate
