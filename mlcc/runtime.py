@@ -133,6 +133,14 @@ class Model:
             found.append(max(0.0, time.perf_counter() - start - overhead))
         return found
 
+    def _refusal(self, status: int) -> Error:
+        """What a status that is not 0 means: in the library's words, where it has some."""
+        words = getattr(self._library, f"{self.name}_error", None)
+        if words is None:
+            return Error("conformance", f"the library returned status {status}", self.name)
+        words.restype = ctypes.c_char_p
+        return Error("unsupported", words().decode(errors="replace"), f"{self.name} for {self.target}")
+
     def _know(self, given: Mapping[str, Any]) -> None:
         unknown = set(given) - {t.name for t in self.inputs}
         if unknown:
@@ -152,7 +160,7 @@ class Model:
             with self._lock if self._pool else nullcontext():
                 status = self._run(ins, outs, workspace, *threads, first, last, self._variant)
             if status:
-                raise Error("conformance", f"the library returned status {status}", self.name)
+                raise self._refusal(status)
 
         return results, call
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from math import prod
 
+import numpy as np
+
 from mlcc.arithmetic.bf16 import BLOCK
 from mlcc.error import Error
-from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter, packed_columns, panels
+from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter, packed_columns, panels, storage
 from mlcc_backends.c.kernels import LANES, at_point, close, combined, finish, fma, split, start_value
 from mlcc_backends.c.text import Lines, address, element, memory_type, typed, value_type
 from mlcc_backends.cuda.tiles import Tile, tile
@@ -501,7 +503,7 @@ def _nest(lines: Lines, names: list[str], spec: Nest) -> Launch:
     at, offsets = 0, []
     for dtype, count in spec.locals:
         offsets.append(at)
-        at += -(-count * (8 if dtype.endswith("64") else 4) // 16) * 16
+        at += -(-count * np.dtype(storage(dtype)).itemsize // 16) * 16
     for n, (dtype, _) in enumerate(spec.locals):
         lines.add(f"SHARED_ARRAY({memory_type(dtype)}, local{n}, {offsets[n]});")
     lines.add("const int32_t thread = (int32_t)threadIdx.x, block = (int32_t)blockIdx.x;")

@@ -15,7 +15,8 @@ from mlcc.program.kernel import Access, Body, Dot, Kernel, Map, Nest, Reduce
 from mlcc.program.program import Argument, Buffer, KernelCall
 
 ROWS = (24, 20, 16, 12, 10, 8, 6, 4)  # that a kernel takes at a time, best first
-CACHED, LARGEST = 32 << 10, 64 << 10  # bytes of its own memory: what suits a first-level cache, and what a small thread's stack bears
+CACHED = 32 << 10  # bytes of a kernel's own memory that suit a first-level cache
+LARGEST = 60 << 10  # what a small thread's stack, and a GPU's block, have
 
 
 @dataclass(frozen=True)
