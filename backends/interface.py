@@ -44,6 +44,7 @@ class Binaries:
     files: Mapping[str, bytes]
     private: Mapping[str, bytes] = field(default_factory=dict)
     figures: Mapping[str, int] = field(default_factory=dict)
+    exact: bool = True  # whether the contract holds for all of its arithmetic
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class Runner(Protocol):
 
 
 class Backend(Protocol):
+    """A backend whose module says CONSUMES = "graph" is given the core graph where others are given the program."""
+
     def emit(self, program: Program, target: Target, vectors: Sequence[Golden]) -> Sources: ...
 
     def compile(self, sources: Sources, target: Target, options: CompileOptions) -> Binaries: ...

@@ -353,13 +353,18 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
     return Frozen(name, model_digest, identity, outputs, graph, program, vectors, batch_notes(source, graph, request.shapes))
 
 
+def _subject(backend: Any, frozen: Frozen) -> Any:
+    """What a backend compiles."""
+    return frozen.graph if getattr(backend, "CONSUMES", "program") == "graph" else frozen.program
+
+
 def _compile(request: Request, target: Target, frozen: Frozen, key: SigningKey, store: Store | None, progress: Progress) -> Any:
     """emit → compile."""
     from mlcc_backends import interface
 
     backend = interface.load(target.backend)
     progress(f"{target.name}: compiling")
-    sources = backend.emit(frozen.program, target, frozen.vectors)
+    sources = backend.emit(_subject(backend, frozen), target, frozen.vectors)
 
     def report(what: str, n: int, total: int) -> None:
         progress(f"{target.name}: compiling {what} {n}/{total}")
@@ -394,12 +399,15 @@ def _digest_of(path: Path | None) -> str | None:
 
 def _check(request: Request, target: Target, frozen: Frozen, binaries: Any) -> Any:
     """Conformance, where the target can run here."""
-    from mlcc.conformance.check import Result, check
+    from mlcc.conformance.check import Result, check, check_outputs
     from mlcc_backends import interface
 
     if not request.check:
         return Result("not-run", "not run: --no-test", ())
-    runner = interface.load(target.backend).runner(binaries, target, frozen.program)
+    backend = interface.load(target.backend)
+    runner = backend.runner(binaries, target, _subject(backend, frozen))
+    if runner is not None and hasattr(runner, "outputs"):
+        return check_outputs(runner, target, frozen.graph, frozen.vectors)
     return check(runner, target, frozen.program, frozen.graph, frozen.vectors)
 
 
@@ -421,6 +429,7 @@ def _package(request: Request, target: Target, frozen: Frozen, binaries: Any, re
         **({"instructions": result.instructions} if result.instructions else {}),
         **({"ram_bytes": about["ram_bytes"]} if target.board else {}),
         "environment": result.environment,
+        **({"bound": dict(result.bound)} if result.bound else {}),
         **({"architectures": list(target.architectures)} if target.architectures else {}),
     }
     summary = {"program_digest": frozen.identity, "output_digest": frozen.outputs, "notes": frozen.notes, "artifact": artifact}

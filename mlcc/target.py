@@ -65,6 +65,8 @@ class Target:
     board: Board | None = None  # where it is tested
     memory: Budget = Budget()  # what the chip has
     architectures: tuple[str, ...] = ()  # of GPUs, whose code a library holds
+    topology: str = ""  # of TPUs, as libtpu names it
+    floats: str = ""  # "exact": XLA computes binary32 in integers
     resolved: str = ""  # what `native` stood for
     source: str = field(default="", repr=False)  # the TOML text, part of every cache key
 
@@ -78,6 +80,7 @@ SECTIONS: dict[str, dict[str, type]] = {
     "board": {"flash_at": int, "flash_bytes": int, "ram_at": int, "ram_bytes": int, "vectors_at": int},
     "memory": {"flash_bytes": int, "ram_bytes": int},
     "gpu": {"architectures": list},
+    "xla": {"topology": str, "floats": str},
     "run": {"machine": str, "emulator": list, "emulated_only": bool, "requires": list},
 }
 
@@ -135,7 +138,9 @@ def read(name: str, text: str, where: str) -> Target:
     budget = Budget(memory.get("flash_bytes"), memory.get("ram_bytes"))
     if "extends" in top:
         base = load(top["extends"])
-        base = replace(base, architectures=architectures or base.architectures, memory=budget)
+        xla = sections.get("xla", {})
+        topology, floats = xla.get("topology", base.topology), xla.get("floats", base.floats)
+        base = replace(base, architectures=architectures or base.architectures, memory=budget, topology=topology, floats=floats)
         return replace(base, name=name, description=top.get("description", ""), source=base.source + text)
     if "dispatch" in top:
         variants = tuple(v for other in top["dispatch"] for v in load(other).variants)
@@ -172,6 +177,8 @@ def read(name: str, text: str, where: str) -> Target:
         Board(**{"vectors_at": board.get("flash_at", 0), **board}) if board else None,
         budget,
         architectures,
+        sections.get("xla", {}).get("topology", ""),
+        sections.get("xla", {}).get("floats", ""),
         "",
         text,
     )
@@ -192,6 +199,12 @@ def has_gpu() -> bool:
         return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
     except (OSError, AttributeError):
         return False
+
+
+@cache
+def has_tpu() -> bool:
+    """Whether a TPU's device files are here."""
+    return any(Path("/dev").glob("accel[0-9]*"))
 
 
 @cache
@@ -218,7 +231,7 @@ def cpu_flags() -> frozenset[str]:
 
 def runs_here(target: Target) -> bool:
     """Whether this machine's CPU has all that a target asks for."""
-    devices = {"nvidia-gpu": has_gpu, "opencl": has_opencl}
+    devices = {"nvidia-gpu": has_gpu, "opencl": has_opencl, "tpu": has_tpu}
     here = all(devices[r]() if r in devices else r in cpu_flags() for r in target.requires)
     return here and target.machine in ("any", host_machine())
 

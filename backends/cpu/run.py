@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,24 @@ def execute_program(path: Path, prefix: Sequence[str], environment: str, argumen
     """Run a test program and return what it printed. Raises Error(conformance) where it fails."""
     path.chmod(0o755)
     line = [*prefix, *arguments] if environment.startswith("node") else [*prefix, str(path), *arguments]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=path.parent, env={"MLCC_WASM": str(path), "PATH": "/usr/bin:/bin"})
+    done = _run_fresh(line, path.parent, {"MLCC_WASM": str(path), "PATH": "/usr/bin:/bin"})
     if done.returncode:
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}"
         raise Error("conformance", f"the test program ended with {how}", f"{name} under {environment}", done.stderr.strip()[-200:])
     return done.stdout
+
+
+def _run_fresh(line: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a program that was written just now. Another thread that starts a process in that moment may hold the file open for writing until its
+    own program runs (ETXTBSY): then again."""
+    for _ in range(200):
+        try:
+            return subprocess.run(line, capture_output=True, text=True, cwd=folder, env=environment)
+        except OSError as e:
+            if e.errno != errno.ETXTBSY:
+                raise
+            time.sleep(0.01)
+    raise Error("conformance", "the test program stays busy", line[-1])
 
 
 class ProcessRunner:

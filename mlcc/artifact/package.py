@@ -31,9 +31,9 @@ def npy(array: np.ndarray) -> bytes:
 
 
 def library_bytes(files: Mapping[str, bytes]) -> int:
-    """The shared library's size, or the static one's where there is no shared one."""
+    """The shared library's size, or the static one's where there is no shared one; else an executable's for an accelerator, or its portable program's."""
     sizes = {p: len(b) for p, b in files.items() if p.startswith("lib/")}
-    return next((n for p, n in sizes.items() if p.endswith(".so")), next((n for p, n in sizes.items() if p.endswith(".a")), 0))
+    return next((n for kind in (".so", ".a", ".tpu", ".stablehlo") for p, n in sizes.items() if p.endswith(kind)), 0)
 
 
 def describe(
@@ -52,7 +52,8 @@ def describe(
         "target": target.name,
         "resolved_target": target.resolved or target.name,
         "instruction_sets": [v.name for v in target.variants],
-        "class": "exact",
+        "class": "exact" if binaries.exact else "bounded",
+        **({"bound": dict(result.bound)} if result.bound else {}),
         "precision": parameters["precision"],
         "conformance": result.status,
         "inputs": tensors[0],

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mlcc.conformance.compare import ulps
 from mlcc.error import Error
 from mlcc.graph.core import DTYPES, ByteOrder, CoreGraph, Node, canonical_bytes, from_bytes, to_bytes
-from mlcc.graph.freeze import Golden
+from mlcc.graph.freeze import Golden, outputs_digest
 from mlcc.program.program import Program
 from mlcc.reference.execute import execute
 from mlcc.schedule.tiles import work
 from mlcc.target import Target
 
+WIDEST = 0.02  # of an output's largest magnitude: what a bounded artifact may be away
 SLOW_WORK = 150_000_000  # operations above which an emulator, or a CPU that emulates fma, gets one vector: minutes otherwise
 
 
 @dataclass(frozen=True)
 class Result:
     """status: passed, not-run; environment: what ran it; ran: (variant, vector) pairs that were compared;
-    instructions: of one inference, where the environment counts them."""
+    instructions: of one inference, where the environment counts them; bound: how far from the reference a bounded artifact's outputs are."""
 
     status: str
     environment: str
     ran: tuple[tuple[str, int], ...]
     instructions: int | None = None
+    bound: Mapping[str, float] | None = None
 
     def report(self, vectors: Sequence[Golden]) -> dict[str, Any]:
         return {
             "status": self.status,
             "environment": self.environment,
             **({"instructions": self.instructions} if self.instructions else {}),
+            **({"bound": dict(self.bound)} if self.bound else {}),
             "vectors": [
                 {"seed": g.seed, "kind": g.kind, "outputs_sha256": g.digest, "ran": [v for v, i in self.ran if i == n]}
                 for n, g in enumerate(vectors)
@@ -63,6 +67,44 @@ def check(runner: Any, target: Target, program: Program, graph: CoreGraph, vecto
                 )
             ran.append((variant.name, i))
     return Result("passed", runner.environment, tuple(ran), runner.instructions)
+
+
+def check_outputs(runner: Any, target: Target, graph: CoreGraph, vectors: Sequence[Golden]) -> Result:
+    """For what computes whole models at once: equal digests where it is exact, else a measured bound over the ordinary vectors.
+
+    Raises Error(conformance) where digests differ, or where a bounded artifact is farther than WIDEST from the reference.
+    """
+    found = runner.outputs([[g.inputs[n] for n in graph.inputs] for g in vectors])
+    results = [dict(zip(graph.outputs, outputs)) for outputs in found]
+    where = f"{graph.name} for {target.name} under {runner.environment}"
+    if runner.exact:
+        for i, (g, r) in enumerate(zip(vectors, results)):
+            if outputs_digest(r) != g.digest:
+                raise Error(
+                    "conformance",
+                    f"outputs differ from the reference on vector {i} ({g.kind})",
+                    where,
+                    "this is a bug in mlcc; please report it with the model",
+                )
+        return Result("passed", runner.environment, tuple((target.name, i) for i in range(len(vectors))))
+    relative, distances = 0.0, [np.zeros(1, np.int64)]
+    measured = [i for i, g in enumerate(vectors) if g.kind != "edge"]
+    for i in measured:
+        for name, want in vectors[i].outputs.items():
+            a, b = (np.asarray(x).astype(np.float64) for x in (results[i][name], want))
+            if a.shape != b.shape or not (np.isfinite(a) == np.isfinite(b)).all():
+                raise Error("conformance", f"{name} is not finite where the reference is, or has another shape", where)
+            size = max(float(np.abs(b[np.isfinite(b)]).max(initial=0)), 1e-30)
+            relative = max(relative, float(np.abs(a - b)[np.isfinite(b)].max(initial=0)) / size)
+            if np.asarray(want).dtype == np.float32:
+                distances.append(ulps(np.asarray(results[i][name]), np.asarray(want)).reshape(-1))
+    if relative > WIDEST:
+        raise Error(
+            "conformance", f"outputs are {relative:.2g} of their largest away from the reference; {WIDEST} is the most that passes", where
+        )
+    every = np.concatenate(distances)
+    bound = {"relative": relative, "median_ulps": float(np.median(every)), "most_ulps": float(every.max())}
+    return Result("passed", runner.environment, tuple((target.name, i) for i in measured), bound=bound)
 
 
 def first_difference(runner: Any, program: Program, graph: CoreGraph, vector: Golden) -> str:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from functools import cache
+from importlib.util import find_spec
 
 from mlcc.target import Target, host_machine, runs_here
 
@@ -25,6 +26,8 @@ def command(target: Target) -> tuple[list[str], str] | None:
     tool, *rest = target.emulator
     if tool == "host-shim":  # the backend compiles the kernels for this CPU
         return ([], f"the kernels' source on {host_machine()}") if host_machine() in ("x86_64", "aarch64") else None
+    if tool == "xla":
+        return ([], "XLA") if find_spec("jax") else None
     if tool == "node-wasi":
         node = shutil.which("node")
         return ([node, "--no-warnings", "-e", WASI, "--"], f"node {_version(node)}") if node else None

@@ -1,0 +1,128 @@
+"""Core graph → StableHLO and TPU executables, by a worker process that has JAX."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from mlcc.arithmetic.elementary import SEQUENCES
+from mlcc.cache.code import code_digest
+from mlcc.cache.store import key_of
+from mlcc.error import Error
+from mlcc.graph.core import CoreGraph, Node
+from mlcc.graph.freeze import Golden
+from mlcc.graph.operators import family
+from mlcc.names import identifier
+from mlcc.target import Target
+from mlcc_backends.interface import Binaries, CompileOptions, Sources
+
+ENVIRONMENT = {"JAX_ENABLE_X64": "1", "TPU_SKIP_MDS_QUERY": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_TRACEBACK_FILTERING": "off"}
+MOST_EXACT = 1 << 25  # operations on floats, each instruction of an elementary function one, up to which they are done in integers
+
+
+def emit(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> Sources:
+    """The graph and how its floats are computed."""
+    exact = target.floats == "exact" or (not _float_products(graph) and float_work(graph) <= MOST_EXACT)
+    if target.floats == "exact" and float_work(graph) > MOST_EXACT:
+        hint = f"--target {target.name.removesuffix('-exact')} computes floats as the device does"
+        raise Error(
+            "unsupported",
+            f"{float_work(graph):,} operations on floats, each of which takes dozens in integers",
+            f"{graph.name} for {target.name}",
+            hint,
+        )
+    settings = {"exact": exact, "topology": target.topology}
+    return Sources(identifier(graph.name), {"graph.pickle": pickle.dumps(graph), "settings.json": json.dumps(settings).encode()}, ())
+
+
+def _float_products(graph: CoreGraph) -> bool:
+    """Whether the model multiplies matrices of floats, which is what matrix units round as they like."""
+    return any(
+        family(n.op) in ("matmul", "conv") and graph.types[n.inputs[0]].dtype not in ("int8", "uint8", "int32", "int64")
+        for n in graph.nodes
+    )
+
+
+def float_work(graph: CoreGraph) -> int:
+    """Binary32 operations of a graph."""
+    return sum(_work(graph, n) for n in graph.nodes)
+
+
+def _work(graph: CoreGraph, n: Node) -> int:
+    if graph.types[n.inputs[0]].dtype not in ("float32", "float16", "bfloat16") or family(n.op) == "move":
+        return 0
+    size = graph.types[n.outputs[0]].size
+    if n.op in SEQUENCES:
+        return size * len(SEQUENCES[n.op].instructions)
+    match family(n.op):
+        case "matmul":
+            return size * graph.types[n.inputs[0]].shape[-1]
+        case "conv":
+            return size * prod(graph.types[n.inputs[1]].shape[1:])
+        case "pool":
+            return size * prod(n["kernel"])
+        case "reduce":
+            return graph.types[n.inputs[0]].size
+    return size
+
+
+def worker(what: str, files: dict[str, bytes], platform: str = "cpu") -> dict[str, bytes]:
+    """Run the worker on some files; the files that it leaves. Raises Error(toolchain) where JAX is not installed or fails."""
+    for module in ("jax", "jaxlib"):
+        if find_spec(module) is None:
+            raise Error("toolchain", "JAX is not installed", "XLA", "pip install 'mlcc[tpu]'")
+    with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
+        folder = Path(d)
+        for path, body in files.items():
+            (folder / path).write_bytes(body)
+        environment = {**os.environ, **ENVIRONMENT, "JAX_PLATFORMS": platform}
+        line = [sys.executable, "-m", "mlcc_backends.tpu.worker", what, d]
+        done = subprocess.run(line, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise Error(
+                "toolchain",
+                f"XLA failed: {last[:300]}",
+                what,
+                "this is a bug in mlcc, or a limit of XLA's; please report it with the model",
+            )
+        return {p.name: p.read_bytes() for p in folder.iterdir() if p.name not in files}
+
+
+def compile(sources: Sources, target: Target, options: CompileOptions) -> Binaries:
+    """lib/NAME.stablehlo (for any PJRT plugin), lib/NAME.jax (for jax.export) and, for a TPU, lib/NAME.tpu."""
+    if target.topology and find_spec("libtpu") is None:
+        raise Error("toolchain", "the TPU compiler is not installed", "libtpu", "pip install 'mlcc[tpu]'")
+    name = sources.name
+    versions = [_version(p) for p in ("jax", "jaxlib", "libtpu")]
+    key = key_of("xla", code_digest(), repr(versions), sources.files["settings.json"].decode(), sources.files["graph.pickle"].hex())
+    found = options.store.get(key) if options.store else None
+    if found is None:
+        body = pickle.dumps(worker("compile", dict(sources.files)))
+        found = options.store.put(key, body) if options.store else body
+    made: dict[str, bytes] = pickle.loads(bytes(found))
+    facts: dict[str, Any] = json.loads(made.pop("found.json"))
+    files = {f"lib/{path.replace('model', name)}": body for path, body in made.items()}
+    files["xla.json"] = (
+        json.dumps({**facts, "jax": versions[0], "libtpu": versions[2] if target.topology else None}, indent=2).encode() + b"\n"
+    )
+    figures = {k: v for k, v in facts.items() if isinstance(v, int) and k != "calling_convention"}
+    settings = json.loads(sources.files["settings.json"])
+    return Binaries(name, files, {"model.jax": made["model.jax"]}, figures, exact=settings["exact"])
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,617 @@
+"""The core graph's operators in JAX: integers and movement exactly, floats exactly (in integers, `soft`) or as the device computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from mlcc.arithmetic.elementary import SEQUENCES
+from mlcc.arithmetic.sequence import Sequence
+from mlcc.graph.core import DTYPES, CoreGraph, Node
+from mlcc_backends.tpu import soft
+
+Array = Any
+FLOAT32 = jnp.dtype("float32")
+NATIVE: dict[str, Callable[..., Array]] = {  # elementary functions as the device has them
+    "Exp": jnp.exp,
+    "Log": jnp.log,
+    "Sin": jnp.sin,
+    "Cos": jnp.cos,
+    "Tan": jnp.tan,
+    "Asin": jnp.arcsin,
+    "Acos": jnp.arccos,
+    "Atan": jnp.arctan,
+    "Sinh": jnp.sinh,
+    "Cosh": jnp.cosh,
+    "Tanh": jnp.tanh,
+    "Asinh": jnp.arcsinh,
+    "Acosh": jnp.arccosh,
+    "Atanh": jnp.arctanh,
+    "Erf": jax.scipy.special.erf,
+    "Sigmoid": jax.nn.sigmoid,
+    "Pow": jnp.power,
+}
+
+
+class Floats:
+    """Binary32 arithmetic as the device does it. precision: of products (jax.lax.Precision)."""
+
+    exact = False
+
+    def __init__(self, precision: lax.Precision) -> None:
+        self.precision = precision
+
+    add, sub, mul, div = staticmethod(jnp.add), staticmethod(jnp.subtract), staticmethod(jnp.multiply), staticmethod(jnp.divide)
+    sqrt, floor, ceil, round = staticmethod(jnp.sqrt), staticmethod(jnp.floor), staticmethod(jnp.ceil), staticmethod(jnp.round)
+    less, equal = staticmethod(jnp.less), staticmethod(jnp.equal)
+
+    def fma(self, a: Array, b: Array, c: Array) -> Array:
+        return a * b + c
+
+    def neg(self, a: Array) -> Array:
+        return -a
+
+    def abs(self, a: Array) -> Array:
+        return jnp.abs(a)
+
+    def from_integer(self, a: Array) -> Array:
+        return a.astype(FLOAT32)
+
+    def to_integer(self, a: Array, dtype: Any) -> Array:
+        info = jnp.iinfo(dtype)
+        top = np.nextafter(np.float32(info.max), np.float32(0)) if float(np.float32(info.max)) > info.max else info.max
+        inside = jnp.clip(jnp.where(jnp.isnan(a), 0, jnp.trunc(a)), float(info.min), float(top)).astype(dtype)
+        return jnp.where(a >= float(info.max), info.max, inside).astype(dtype)
+
+    def elementary(self, name: str, *x: Array) -> Array:
+        return NATIVE[name](*x) if name in NATIVE else run_sequence(SEQUENCES[name], self, x)
+
+
+class ExactFloats(Floats):
+    """The contract's binary32 arithmetic, in integers."""
+
+    exact = True
+    add, sub, mul, div = staticmethod(soft.add), staticmethod(soft.sub), staticmethod(soft.mul), staticmethod(soft.div)
+    sqrt, floor, round = staticmethod(soft.sqrt), staticmethod(soft.floor), staticmethod(soft.round_even)
+    ceil = staticmethod(lambda a: soft.neg(soft.floor(soft.neg(a))))
+    less, equal = staticmethod(soft.less), staticmethod(soft.equal)
+
+    def __init__(self) -> None:
+        super().__init__(lax.Precision.HIGHEST)
+
+    def fma(self, a: Array, b: Array, c: Array) -> Array:
+        return soft.fma(a, b, c)
+
+    def neg(self, a: Array) -> Array:
+        return soft.neg(a)
+
+    def abs(self, a: Array) -> Array:
+        return soft.magnitude(a)
+
+    def from_integer(self, a: Array) -> Array:
+        return soft.from_integer(a)
+
+    def to_integer(self, a: Array, dtype: Any) -> Array:
+        info = jnp.iinfo(dtype)
+        return soft.to_integer(a, int(info.min), int(info.max)).astype(dtype)
+
+    def elementary(self, name: str, *x: Array) -> Array:
+        return run_sequence(SEQUENCES[name], self, x)
+
+
+def run_sequence(s: Sequence, f: Floats, arguments: tuple[Array, ...]) -> Array:
+    """An elementary function as the contract defines it, one instruction after the other."""
+    kinds = {"f32": jnp.float32, "i32": jnp.int32, "i64": jnp.int64}
+    v: list[Array] = []
+    for i in s.instructions:
+        x = [v[o] for o in i.operands]
+        floating = bool(i.operands) and s.instructions[i.operands[0]].dtype == "f32"
+        match i.op:
+            case "arg":
+                v.append(arguments[int(i.value or 0)])
+            case "const":
+                v.append(jnp.asarray(i.value, kinds[i.dtype]))
+            case "add" | "sub" | "mul":
+                v.append(
+                    getattr(
+                        f if floating else jnp,
+                        {"add": "add", "sub": "sub" if floating else "subtract", "mul": "mul" if floating else "multiply"}[i.op],
+                    )(*x)
+                )
+            case "div" | "fma" | "sqrt":
+                v.append(getattr(f, i.op)(*x))
+            case "neg" | "abs":
+                v.append(getattr(f, i.op)(*x) if floating else (-x[0] if i.op == "neg" else jnp.abs(x[0])))
+            case "and" | "or" | "xor":
+                v.append({"and": jnp.bitwise_and, "or": jnp.bitwise_or, "xor": jnp.bitwise_xor}[i.op](*x))
+            case "not":
+                v.append(jnp.logical_not(x[0]))
+            case "shl":
+                v.append(lax.shift_left(*jnp.broadcast_arrays(*x)))
+            case "sar":
+                v.append(lax.shift_right_arithmetic(*jnp.broadcast_arrays(*x)))
+            case "shr":
+                v.append(lax.shift_right_logical(*jnp.broadcast_arrays(*x)))
+            case "lt":
+                v.append(f.less(*x) if floating else x[0] < x[1])
+            case "le":
+                v.append(f.less(*x) | f.equal(*x) if floating else x[0] <= x[1])
+            case "eq":
+                v.append(f.equal(*x) if floating else x[0] == x[1])
+            case "select":
+                v.append(jnp.where(*x))
+            case "bits":
+                v.append(lax.bitcast_convert_type(x[0], jnp.int32))
+            case "float_of_bits":
+                v.append(lax.bitcast_convert_type(x[0], jnp.float32))
+            case "to_float":
+                v.append(f.from_integer(x[0]))
+            case "to_int64":
+                v.append(x[0].astype(jnp.int64))
+            case "zero_extend":
+                v.append(lax.bitcast_convert_type(x[0], jnp.uint32).astype(jnp.int64))
+            case "narrow":
+                v.append(x[0].astype(jnp.int32))
+            case _:
+                raise AssertionError(i.op)
+    return jnp.broadcast_to(v[-1], jnp.broadcast_shapes(*(a.shape for a in arguments)))
+
+
+def is_float(a: Array) -> bool:
+    return a.dtype == FLOAT32
+
+
+def _half(a: Array) -> bool:
+    return a.dtype.itemsize == 2 and a.dtype.kind not in "iu"
+
+
+def _stored(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Half-width floats are storage: compute in binary32, round once."""
+
+    def run(f: Floats, node: Node, *a: Array) -> Array:
+        if _half(a[0]):
+            return function(f, node, *(x.astype(FLOAT32) for x in a)).astype(a[0].dtype)
+        return function(f, node, *a)
+
+    return run
+
+
+def _arithmetic(name: str, integer: Callable[..., Array]) -> Callable[..., Array]:
+    return _stored(lambda f, node, *a: getattr(f, name)(*a) if is_float(a[0]) else integer(*a))
+
+
+def _divide(a: Array, b: Array) -> Array:
+    """Integers truncate, x / 0 is 0, overflow wraps."""
+    if a.dtype.kind == "f":
+        return a / b
+    a, b = jnp.broadcast_arrays(a, b)
+    one = jnp.ones((), a.dtype)
+    if a.dtype.kind == "u":
+        return jnp.where(b == 0, jnp.zeros((), a.dtype), lax.div(a, jnp.where(b == 0, one, b)))
+    minus = b == -1
+    quotient = lax.div(a, jnp.where((b == 0) | minus, one, b))
+    return jnp.where(b == 0, jnp.zeros((), a.dtype), jnp.where(minus, -a, quotient))
+
+
+def _fmod(a: Array, b: Array) -> Array:
+    if a.dtype.kind == "f":
+        return lax.rem(*jnp.broadcast_arrays(a, b))
+    return jnp.where(b == 0, jnp.zeros((), a.dtype), a - _divide(a, b) * b)
+
+
+def _mod(a: Array, b: Array) -> Array:
+    rest = _fmod(a, b)
+    return jnp.where((rest != 0) & ((rest < 0) != (b < 0)), rest + b, rest)
+
+
+def _shift(a: Array, b: Array, left: bool) -> Array:
+    width = a.dtype.itemsize * 8
+    a, b = jnp.broadcast_arrays(a, b)
+    safe = jnp.minimum(b, jnp.array(width - 1, b.dtype))
+    return jnp.where(b >= width, jnp.zeros((), a.dtype), (lax.shift_left if left else lax.shift_right_logical)(a, safe))
+
+
+def _less(f: Floats, a: Array, b: Array) -> Array:
+    return f.less(a, b) if is_float(a) else a < b
+
+
+def _extreme(smallest: bool) -> Callable[..., Array]:
+    def run(f: Floats, node: Node, a: Array, b: Array) -> Array:
+        first = _less(f, a, b) if smallest else _less(f, b, a)
+        return jnp.where(first | (jnp.isnan(a) if a.dtype.kind == "f" else False), a, b)
+
+    return run
+
+
+def _cast(f: Floats, node: Node, a: Array) -> Array:
+    to = jnp.dtype(DTYPES[node["to"]])
+    if to == jnp.bool_:
+        return a != 0 if not is_float(a) else ~f.equal(a, jnp.float32(0))
+    if _half(a) and to.kind in "iu":
+        a = a.astype(FLOAT32)
+    if to.kind in "iu" and is_float(a):
+        return f.to_integer(a, to)
+    if to == FLOAT32 and a.dtype.kind in "iu" and a.dtype.itemsize <= 4 and f.exact:
+        return f.from_integer(a.astype(jnp.int64))
+    if to.itemsize == 2 and to.kind not in "iu" and a.dtype.kind in "iub":
+        return a.astype(FLOAT32).astype(to)
+    return a.astype(to)
+
+
+def _requantize(f: Floats, node: Node, x: Array, scale: Array) -> Array:
+    """Clamped before it is rounded: the bounds less the zero point are integers. A NaN gives the lower one."""
+    zero, low, high = node["zero"], node["low"], node["high"]
+    if f.exact:
+        return soft.requantize(x, scale, zero, low, high).astype(DTYPES[node["to"]])
+    y = f.mul(f.from_integer(x), scale)
+    least, most = jnp.float32(low - zero), jnp.float32(high - zero)
+    y = jnp.where(f.less(least, y), y, least)
+    y = f.round(jnp.where(f.less(y, most), y, most))
+    return (f.to_integer(y, jnp.int32) + zero).astype(DTYPES[node["to"]])
+
+
+def _rows(a: Array, axes: tuple[int, ...]) -> Array:
+    kept = [i for i in range(a.ndim) if i not in axes]
+    return jnp.transpose(a, [*kept, *axes]).reshape([a.shape[i] for i in kept] + [prod(a.shape[i] for i in axes)])
+
+
+def _reduce_rows(f: Floats, kind: str, rows: Array) -> Array:
+    if kind in ("ReduceMax", "ReduceMin"):
+        return _extreme_of_rows(f, rows, kind == "ReduceMax")
+    if _half(rows):
+        return _reduce_rows(f, kind, rows.astype(FLOAT32)).astype(rows.dtype)
+    if not (f.exact and is_float(rows)):
+        return (jnp.sum if kind == "ReduceSum" else jnp.prod)(rows, axis=-1, dtype=rows.dtype)
+    width, combine = 16, f.add if kind == "ReduceSum" else f.mul
+    acc = jnp.full((*rows.shape[:-1], width), 0.0 if kind == "ReduceSum" else 1.0, FLOAT32)
+    for start in range(0, rows.shape[-1], width):
+        block = rows[..., start : start + width]
+        done = combine(acc[..., : block.shape[-1]], block)
+        acc = jnp.concatenate([done, acc[..., block.shape[-1] :]], axis=-1)
+    while width > 1:
+        width //= 2
+        acc = combine(acc[..., :width], acc[..., width:])
+    return acc[..., 0]
+
+
+def _extreme_of_rows(f: Floats, rows: Array, largest: bool) -> Array:
+    if rows.shape[-1] == 0:
+        info = jnp.finfo(rows.dtype) if rows.dtype.kind == "f" else jnp.iinfo(rows.dtype)
+        limit = (-jnp.inf if largest else jnp.inf) if rows.dtype.kind == "f" else (info.min if largest else info.max)
+        return jnp.full(rows.shape[:-1], limit, rows.dtype)
+    if not is_float(rows):
+        return (jnp.max if largest else jnp.min)(rows, axis=-1)
+    # in the order of bits, where +0 is above -0; a NaN wins
+    b = soft.bits(rows)
+    size = b & 0x7FFFFFFF
+    key = jnp.where(b & soft.SIGN != 0, -size - 1, size)
+    nan = soft.is_nan(b)
+    away = -(1 << 40) if largest else 1 << 40
+    best = (jnp.max if largest else jnp.min)(jnp.where(nan, away, key), axis=-1)
+    found = jnp.where(best < 0, (-best - 1) | soft.SIGN, best)
+    return soft.number(jnp.where(nan.any(axis=-1), soft.QUIET, found))
+
+
+def _reduction(kind: str) -> Callable[..., Array]:
+    def run(f: Floats, node: Node, a: Array) -> Array:
+        shape = tuple(1 if i in node["axes"] else n for i, n in enumerate(a.shape))
+        a = a.astype(DTYPES[node["to"]]) if node.get("to") else a
+        return _reduce_rows(f, kind, _rows(a, node["axes"])).reshape(shape)
+
+    return run
+
+
+def _windows(x: Array, kernel: tuple[int, ...], node: Node, fill: Any) -> Array:
+    """[n, c, spatial…] → [n, c, out…, taps]."""
+    x = jnp.pad(x, [(0, 0), (0, 0), *zip(node["before"], node["after"])], constant_values=fill)
+    counts = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(x.shape[2:], kernel, node["strides"], node["dilations"])]
+    taps = []
+    for at in np.ndindex(*kernel):
+        starts = [p * d for p, d in zip(at, node["dilations"])]
+        ends = [a + (c - 1) * s + 1 for a, c, s in zip(starts, counts, node["strides"])]
+        taps.append(lax.slice(x, (0, 0, *starts), (*x.shape[:2], *ends), (1, 1, *node["strides"])))
+    return jnp.stack(taps, axis=-1)
+
+
+def _pool(kind: str) -> Callable[..., Array]:
+    def run(f: Floats, node: Node, x: Array) -> Array:
+        x = x.astype(DTYPES[node["to"]]) if node.get("to") else x
+        fill = 0 if kind == "ReduceSum" else (-jnp.inf if x.dtype.kind == "f" else jnp.iinfo(x.dtype).min)
+        return _reduce_rows(f, kind, _windows(x, node["kernel"], node, fill))
+
+    return run
+
+
+def _chain(f: Floats, a: Array, b: Array, init: Array | None) -> Array:
+    """[…, m, k] · […, k, n] + init, one chain of fused multiply-adds an output, in the order of k."""
+    batch = jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    shape = (*batch, a.shape[-2], b.shape[-1])
+    start = jnp.zeros(shape, FLOAT32) if init is None else jnp.broadcast_to(init, shape)
+
+    def step(k: Array, acc: Array) -> Array:
+        x = lax.dynamic_slice_in_dim(a, k, 1, a.ndim - 1)
+        w = lax.dynamic_slice_in_dim(b, k, 1, b.ndim - 2)
+        return f.fma(x, w, acc)
+
+    return f.add(lax.fori_loop(0, a.shape[-1], step, start), jnp.float32(0))
+
+
+def _product(f: Floats, a: Array, b: Array, init: Array | None) -> Array:
+    if f.exact and is_float(a):
+        return _chain(f, a, b, init)
+    wanted = jnp.int32 if a.dtype.itemsize == 1 else a.dtype
+    y = jnp.matmul(a, b, precision=f.precision, preferred_element_type=wanted)
+    return y if init is None else y + init
+
+
+def _centred(node: Node, w: Array, axes: tuple[int, ...]) -> Array:
+    """What a product of bytes as they lie is too large by: the zero point times the weights' sum."""
+    return jnp.sum(w.astype(jnp.int32), axis=axes) * jnp.int32(node["zero"])
+
+
+def _matmul(f: Floats, node: Node, a: Array, b: Array, init: Array | None = None) -> Array:
+    if node.get("zero") is not None:
+        if a.dtype == jnp.uint8:  # both operands of the matrix units have one type
+            a, b = a.astype(jnp.int32), b.astype(jnp.int32)
+            y = jnp.matmul(a, b, preferred_element_type=jnp.int32)
+        else:
+            y = jnp.matmul(a, b, preferred_element_type=jnp.int32)
+        y = y - jnp.expand_dims(_centred(node, b, (b.ndim - 2,)), -2)
+        return y if init is None else y + init
+    if _half(a):
+        start = None if init is None else init.astype(FLOAT32)
+        return _product(f, a.astype(FLOAT32), b.astype(FLOAT32), start).astype(a.dtype)
+    if node.get("bf16"):
+        y = jnp.matmul(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=FLOAT32)
+        return y if init is None else y + init
+    return _product(f, a, b, init)
+
+
+def _conv(f: Floats, node: Node, x: Array, w: Array, bias: Array | None = None) -> Array:
+    rank, group = x.ndim - 2, node["group"]
+    integer = node.get("zero") is not None
+    if f.exact and is_float(x):
+        return _exact_conv(f, node, x, w, bias)
+    if integer:
+        edge = jnp.array(node["zero"], x.dtype)
+        x = jnp.pad(x, [(0, 0), (0, 0), *zip(node["before"], node["after"])], constant_values=edge)
+        if x.dtype == jnp.uint8:
+            x, w = x.astype(jnp.int32), w.astype(jnp.int32)
+        pads = [(0, 0)] * rank
+    else:
+        pads = list(zip(node["before"], node["after"]))
+    if node.get("bf16"):
+        x, w = x.astype(jnp.bfloat16), w.astype(jnp.bfloat16)
+    spatial = "DHW"[3 - rank :] if rank <= 3 else "".join(chr(65 + i) for i in range(rank))
+    y = lax.conv_general_dilated(
+        x,
+        w,
+        node["strides"],
+        pads,
+        rhs_dilation=node["dilations"],
+        dimension_numbers=(f"NC{spatial}", f"OI{spatial}", f"NC{spatial}"),
+        feature_group_count=group,
+        precision=f.precision,
+        preferred_element_type=jnp.int32 if integer else FLOAT32 if node.get("bf16") else x.dtype,
+    )
+    lay = (1, -1, *(1,) * rank)
+    if integer:
+        y = y - _centred(node, w, tuple(range(1, w.ndim))).reshape(lay)
+    return y if bias is None else y + bias.reshape(lay)
+
+
+def _exact_conv(f: Floats, node: Node, x: Array, w: Array, bias: Array | None) -> Array:
+    rank, group = x.ndim - 2, node["group"]
+    kernel = w.shape[2:]
+    taps = _windows(x, kernel, node, 0)  # n, c, out…, taps
+    counts = taps.shape[2:-1]
+    per_in, per_out = x.shape[1] // group, w.shape[0] // group
+    pieces = []
+    for g in range(group):
+        part = jnp.moveaxis(taps[:, g * per_in : (g + 1) * per_in], 1, -1)  # n, out…, taps, c
+        rows = part.reshape(x.shape[0] * prod(counts), -1)
+        matrix = jnp.transpose(w[g * per_out : (g + 1) * per_out], (*range(2, 2 + rank), 1, 0)).reshape(-1, per_out)
+        start = None if bias is None else bias[g * per_out : (g + 1) * per_out]
+        pieces.append(_chain(f, rows, matrix, start).reshape(x.shape[0], *counts, per_out))
+    return jnp.moveaxis(jnp.concatenate(pieces, axis=-1), -1, 1)
+
+
+def _conv_transpose(f: Floats, node: Node, x: Array, w: Array, bias: Array | None = None) -> Array:
+    """Each kernel position adds a product at its place, row-major."""
+    group, strides, dilations = node["group"], node["strides"], node["dilations"]
+    per_in, per_out = x.shape[1] // node["group"], w.shape[1]
+    full = [(s - 1) * st + (k - 1) * d + 1 for s, st, k, d in zip(x.shape[2:], strides, w.shape[2:], dilations)]
+    extended = [max(a, b + o) for a, b, o in zip(full, node["before"], node["shape"])]
+    pieces = []
+    for g in range(group):
+        acc = jnp.zeros((x.shape[0], *extended, per_out), x.dtype)
+        if bias is not None:
+            acc = acc + bias[g * per_out : (g + 1) * per_out]
+        rows = jnp.moveaxis(x[:, g * per_in : (g + 1) * per_in], 1, -1)
+        for at in np.ndindex(*w.shape[2:]):
+            place = (slice(None), *(slice(p * d, p * d + (s - 1) * st + 1, st) for p, d, s, st in zip(at, dilations, x.shape[2:], strides)))
+            matrix = w[(slice(g * per_in, (g + 1) * per_in), slice(None), *at)]
+            flat, old = rows.reshape(-1, per_in), acc[place].reshape(-1, per_out)
+            acc = acc.at[place].set(_product(f, flat, matrix, old).reshape(*rows.shape[:-1], per_out))
+        pieces.append(acc)
+    out = jnp.moveaxis(jnp.concatenate(pieces, axis=-1), -1, 1)
+    return out[(slice(None), slice(None), *(slice(b, b + o) for b, o in zip(node["before"], node["shape"])))]
+
+
+def _in_range(indices: Array, extent: int) -> Array:
+    i = indices.astype(jnp.int64)
+    return jnp.clip(jnp.where(i < 0, i + extent, i), 0, max(extent - 1, 0))
+
+
+def _slice(f: Floats, node: Node, a: Array) -> Array:
+    for axis, (start, step, n) in enumerate(zip(node["starts"], node["steps"], node["shape"])):
+        if step > 0:
+            a = lax.slice_in_dim(a, start, start + step * (n - 1) + 1 if n else start, step, axis)
+        else:
+            a = jnp.take(a, np.array([start + step * i for i in range(n)], np.int32), axis=axis)
+    return a
+
+
+def _gather_elements(f: Floats, node: Node, a: Array, indices: Array) -> Array:
+    grid = list(jnp.ogrid[tuple(slice(n) for n in indices.shape)])
+    grid[node["axis"]] = _in_range(indices, a.shape[node["axis"]])
+    return a[tuple(grid)]
+
+
+def _gather_nd(f: Floats, node: Node, a: Array, indices: Array) -> Array:
+    b = node["batch_dims"]
+    extra = indices.ndim - 1 - b
+    lead = [g.reshape(g.shape + (1,) * extra) for g in (jnp.ogrid[tuple(slice(n) for n in indices.shape[:b])] if b else [])]
+    at = [_in_range(indices[..., j], a.shape[b + j]) for j in range(indices.shape[-1])]
+    return a[tuple([*lead, *at])] if lead or at else a
+
+
+def _scatter(f: Floats, node: Node, a: Array, where: tuple[Array, ...], updates: Array) -> Array:
+    """One update after the other where order matters."""
+    kind = node["reduction"]
+    count = prod(where[0].shape) if where else 1
+    flat = [jnp.broadcast_to(w, where[0].shape).reshape(-1) for w in where]
+    rows = updates.reshape((count, *updates.shape[updates.ndim - (a.ndim - len(where)) :]) if a.ndim > len(where) else (count,))
+
+    def step(i: Array, out: Array) -> Array:
+        at = tuple(x[i] for x in flat)
+        old, new = out[at], rows[i]
+        if kind == "add":
+            new = f.add(old, new) if is_float(a) else old + new
+        elif kind == "mul":
+            new = f.mul(old, new) if is_float(a) else old * new
+        elif kind in ("max", "min"):
+            new = _extreme(kind == "min")(f, node, old, new)
+        return out.at[at].set(new)
+
+    return lax.fori_loop(0, count, step, a)
+
+
+def _scatter_elements(f: Floats, node: Node, a: Array, indices: Array, updates: Array) -> Array:
+    grid = [jnp.broadcast_to(g, indices.shape) for g in jnp.ogrid[tuple(slice(n) for n in indices.shape)]]
+    grid[node["axis"]] = _in_range(indices, a.shape[node["axis"]])
+    return _scatter(f, node, a, tuple(grid), updates)
+
+
+def _scatter_nd(f: Floats, node: Node, a: Array, indices: Array, updates: Array) -> Array:
+    return _scatter(f, node, a, tuple(_in_range(indices[..., j], a.shape[j]) for j in range(indices.shape[-1])), updates)
+
+
+def _arg(largest: bool) -> Callable[..., Array]:
+    def run(f: Floats, node: Node, a: Array) -> Array:
+        axis = node["axis"]
+        view = jnp.flip(a, axis) if node["last"] else a
+        found = (jnp.argmax if largest else jnp.argmin)(view, axis=axis)
+        return jnp.expand_dims((a.shape[axis] - 1 - found if node["last"] else found).astype(jnp.int64), axis)
+
+    return run
+
+
+def _cumulative(f: Floats, node: Node, a: Array) -> Array:
+    axis = node["axis"]
+    view = jnp.moveaxis(jnp.flip(a, axis) if node["reverse"] else a, axis, 0)
+
+    def step(total: Array, x: Array) -> tuple[Array, Array]:
+        after = f.add(total, x) if is_float(a) else total + x
+        return after, total if node["exclusive"] else after
+
+    out = jnp.moveaxis(lax.scan(step, jnp.zeros(view.shape[1:], a.dtype), view)[1], 0, axis)
+    return jnp.flip(out, axis) if node["reverse"] else out
+
+
+def _top_k(f: Floats, node: Node, a: Array) -> tuple[Array, Array]:
+    axis, k = node["axis"], node["k"]
+    rows = jnp.moveaxis(a, axis, -1)
+    n = rows.shape[-1]
+    if node["largest"]:
+        key = n - 1 - jnp.flip(jnp.argsort(jnp.flip(rows, -1), axis=-1, stable=True), -1)
+    else:
+        key = jnp.argsort(rows, axis=-1, stable=True)
+    chosen = key[..., :k].astype(jnp.int64)
+    return jnp.moveaxis(jnp.take_along_axis(rows, chosen, -1), -1, axis), jnp.moveaxis(chosen, -1, axis)
+
+
+TABLE: dict[str, Callable[..., Any]] = {
+    "Add": _arithmetic("add", jnp.add),
+    "Sub": _arithmetic("sub", jnp.subtract),
+    "Mul": _arithmetic("mul", jnp.multiply),
+    "Div": _arithmetic("div", _divide),
+    "Sqrt": _stored(lambda f, node, a: f.sqrt(a) if is_float(a) else jnp.sqrt(a)),
+    "Floor": lambda f, node, a: f.floor(a) if is_float(a) else jnp.floor(a),
+    "Ceil": lambda f, node, a: f.ceil(a) if is_float(a) else jnp.ceil(a),
+    "Round": lambda f, node, a: f.round(a) if is_float(a) else jnp.round(a),
+    "Min": _extreme(True),
+    "Max": _extreme(False),
+    "Mod": lambda f, node, a, b: _mod(a, b),
+    "Fmod": _stored(lambda f, node, a, b: _fmod(a, b)),
+    "Neg": lambda f, node, a: f.neg(a) if is_float(a) else -a,
+    "Abs": lambda f, node, a: f.abs(a) if is_float(a) else jnp.abs(a),
+    "Relu": lambda f, node, a: jnp.where(_less(f, a, jnp.zeros((), a.dtype)), jnp.zeros((), a.dtype), a),
+    "Identity": lambda f, node, a: a,
+    "Equal": lambda f, node, a, b: f.equal(a, b) if is_float(a) else a == b,
+    "Less": lambda f, node, a, b: _less(f, a, b),
+    "LessOrEqual": lambda f, node, a, b: f.less(a, b) | f.equal(a, b) if is_float(a) else a <= b,
+    "And": lambda f, node, a, b: jnp.logical_and(a, b),
+    "Or": lambda f, node, a, b: jnp.logical_or(a, b),
+    "Xor": lambda f, node, a, b: jnp.logical_xor(a, b),
+    "Not": lambda f, node, a: jnp.logical_not(a),
+    "BitwiseAnd": lambda f, node, a, b: a & b,
+    "BitwiseOr": lambda f, node, a, b: a | b,
+    "BitwiseXor": lambda f, node, a, b: a ^ b,
+    "BitwiseNot": lambda f, node, a: ~a,
+    "ShiftLeft": lambda f, node, a, b: _shift(a, b, True),
+    "ShiftRight": lambda f, node, a, b: _shift(a, b, False),
+    "IsNaN": lambda f, node, a: jnp.isnan(a),
+    "Where": lambda f, node, c, a, b: jnp.where(c, a, b),
+    "Cast": _cast,
+    "Requantize": _requantize,
+    **{name: (lambda name: lambda f, node, *a: f.elementary(name, *a))(name) for name in SEQUENCES},
+    "Reshape": lambda f, node, a: a.reshape(node["shape"]),
+    "Transpose": lambda f, node, a: jnp.transpose(a, node["perm"]),
+    "Expand": lambda f, node, a: jnp.broadcast_to(a, node["shape"]),
+    "Concat": lambda f, node, *parts: jnp.concatenate(parts, axis=node["axis"]),
+    "Slice": _slice,
+    "Pad": lambda f, node, a: jnp.pad(a, list(zip(node["before"], node["after"])), constant_values=np.array(node["value"]).astype(a.dtype)),
+    "Gather": lambda f, node, a, i: jnp.take(a, _in_range(i, a.shape[node["axis"]]), axis=node["axis"]),
+    "GatherElements": _gather_elements,
+    "GatherND": _gather_nd,
+    "ScatterElements": _scatter_elements,
+    "ScatterND": _scatter_nd,
+    **{kind: _reduction(kind) for kind in ("ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin")},
+    "ArgMax": _arg(True),
+    "ArgMin": _arg(False),
+    "CumSum": _cumulative,
+    "TopK": _top_k,
+    "PoolMax": _pool("ReduceMax"),
+    "PoolSum": _pool("ReduceSum"),
+    "MatMul": _matmul,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+}
+
+
+def function(graph: CoreGraph, floats: Floats) -> Callable[..., tuple[Array, ...]]:
+    """The graph as a function of its inputs, in order; weights are constants of it."""
+
+    def run(*inputs: Array) -> tuple[Array, ...]:
+        values: dict[str, Array] = dict(zip(graph.inputs, inputs))
+
+        def value(name: str) -> Array:
+            return values[name] if name in values else jnp.asarray(graph.constants[name])
+
+        for node in graph.nodes:
+            made = TABLE[node.op](floats, node, *(value(v) for v in node.inputs))
+            values.update(zip(node.outputs, made if isinstance(made, tuple) else (made,)))
+        return tuple(value(v) for v in graph.outputs)
+
+    return run
+
+
+def feed_of(graph: CoreGraph, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    return [np.asarray(inputs[n]) for n in graph.inputs]

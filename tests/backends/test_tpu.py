@@ -1,0 +1,172 @@
+"""XLA: binary32 in integers is binary32, the core operators are the reference's, artifacts say how exact they are. On XLA:CPU; TPUs by compiling."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX is imported
+jax = pytest.importorskip("jax", reason="no JAX here: pip install 'mlcc[tpu]'")
+jax.config.update("jax_enable_x64", True)
+
+import mlcc  # noqa: E402
+from mlcc.conformance import check as conformance  # noqa: E402
+from mlcc.error import Error  # noqa: E402
+from mlcc.graph.core import canonical_bytes  # noqa: E402
+from mlcc.reference import native  # noqa: E402
+from mlcc.reference.elementwise import cast, requantize  # noqa: E402
+from mlcc.reference.execute import execute  # noqa: E402
+from mlcc_backends.tpu import build, operators, soft  # noqa: E402
+from mlcc_backends.tpu.run import XlaRunner  # noqa: E402
+from tests.backends.models import small  # noqa: E402
+from tests.conftest import Mlcc  # noqa: E402
+from tests.graph.test_onnx_cases import attempt, cases  # noqa: E402
+from tests.support import SPECIALS, graph_of, numbers  # noqa: E402
+
+
+def floats(seed: int, n: int = 100_000) -> np.ndarray:
+    """Any bits, ordinary numbers of many sizes, special values."""
+    r = np.random.default_rng(seed)
+    any_bits = r.integers(0, 2**32, n, dtype=np.uint32).view(np.float32)
+    ordinary = (r.standard_normal(n) * np.exp2(r.integers(-30, 30, n))).astype(np.float32)
+    which = r.random(n)
+    return np.where(which < 0.3, any_bits, np.where(which < 0.5, r.choice(SPECIALS, n), ordinary)).astype(np.float32)
+
+
+def same(got: Any, want: np.ndarray) -> None:
+    assert canonical_bytes(np.asarray(got)) == canonical_bytes(np.asarray(want))
+
+
+def test_binary32_in_integers() -> None:
+    a, b, c = floats(1), floats(2), floats(3)
+    with np.errstate(all="ignore"):
+        c = np.where(np.random.default_rng(4).random(len(a)) < 0.3, -(a * b), c)  # what cancels
+        same(jax.jit(soft.fma)(a, b, c), native.fma(a, b, c))
+        for ours, theirs in ((soft.add, np.add), (soft.sub, np.subtract), (soft.mul, np.multiply), (soft.div, np.divide)):
+            same(jax.jit(ours)(a, b), theirs(a, b))
+        for one, other in (
+            (soft.sqrt, np.sqrt),
+            (soft.floor, np.floor),
+            (soft.round_even, np.rint),
+            (soft.neg, np.negative),
+            (soft.magnitude, np.abs),
+        ):
+            same(jax.jit(one)(a), other(a))
+        same(jax.jit(soft.less)(a, b), a < b)
+        same(jax.jit(soft.equal)(a, b), a == b)
+        for to in ("int8", "uint8", "int32"):
+            info = np.iinfo(to)
+            same(jax.jit(lambda x, i=info, t=to: soft.to_integer(x, int(i.min), int(i.max)).astype(t))(a), cast(a, to))
+    whole = np.random.default_rng(5).integers(-(2**31), 2**31, 100_000).astype(np.int32)
+    same(jax.jit(soft.from_integer)(whole), whole.astype(np.float32))
+
+
+@pytest.mark.parametrize(("zero", "low", "high", "to"), [(0, -128, 127, "int8"), (7, -100, 100, "int8"), (128, 0, 255, "uint8")])
+def test_requantisation(zero: int, low: int, high: int, to: str) -> None:
+    r, n = np.random.default_rng(zero), 200_000
+    x = np.where(r.random(n) < 0.5, r.integers(-(2**31), 2**31, n), r.integers(-3000, 3000, n)).astype(np.int32)
+    scale = np.where(r.random(n) < 0.3, np.exp2(r.integers(-12, 3, n)), np.exp2(r.uniform(-40, 5, n))).astype(np.float32)  # ties, and not
+    scale = np.where(r.random(n) < 0.1, r.choice(SPECIALS, n), scale)
+    with np.errstate(all="ignore"):
+        same(jax.jit(lambda x, s: soft.requantize(x, s, zero, low, high).astype(to))(x, scale), requantize(x, scale, to, zero, low, high))
+
+
+@pytest.mark.parametrize("shard", [pytest.param(i, marks=[] if i == 0 else pytest.mark.full) for i in range(16)])
+def test_exact_operators_on_node_cases(shard: int) -> None:
+    """ONNX's node cases: the bits of the reference, floats included."""
+    checked = 0
+    for case in cases()[shard::16]:
+        prepared = attempt(case)
+        if prepared is None:
+            continue
+        graph, feed, _ = prepared
+        want = execute(graph, feed)
+        found = jax.jit(operators.function(graph, operators.ExactFloats()))(*operators.feed_of(graph, feed))
+        for name, got in zip(graph.outputs, found):
+            assert np.asarray(got).dtype == want[name].dtype and canonical_bytes(np.asarray(got)) == canonical_bytes(want[name]), case.name
+        checked += 1
+    assert checked > 60
+
+
+def test_float_products_in_the_contracts_order() -> None:
+    w = numbers(3, (40, 9), "float32")
+    graph = graph_of({"x": ("float32", (5, 40))}, lambda b, x: b("MatMul", x, b.constant(w)))
+    x = numbers(4, (5, 40), "float32", True)
+    (found,) = jax.jit(operators.function(graph, operators.ExactFloats()))(x)
+    same(found, execute(graph, {"x": x})["y0"])
+
+
+def test_quantised_models_are_exact_on_every_generation(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    pytest.importorskip("libtpu", reason="no libtpu here")
+    targets = ["tpu-v4", "tpu-v5e", "tpu-v5p", "tpu-v6e", "stablehlo"]
+    result = mlcc.build(tiny("ad01_int8"), target=targets, out=tmp_path)
+    assert {a["target"]: (a["class"], a["conformance"]) for a in result["artifacts"]} == dict.fromkeys(targets, ("exact", "passed"))
+    root = tmp_path / "ad01_int8"
+    portable = {(root / t / "lib/ad01_int8.stablehlo").read_bytes() for t in targets}
+    assert len(portable) == 1 and next(iter(portable)).startswith(b"ML\xefR"), "one portable program, as MLIR bytecode"
+    executables = {(root / t / "lib/ad01_int8.tpu").read_bytes() for t in targets if t != "stablehlo"}
+    assert len(executables) == 4 and not (root / "stablehlo/lib/ad01_int8.tpu").exists()
+    about = json.loads((root / "tpu-v5e/xla.json").read_text())
+    assert about["flops"] > 0 and about["bytes_accessed"] > 0 and about["optimal_microseconds"] > 0
+
+
+def test_same_bytes_again(tmp_path: Path) -> None:
+    graph = graph_of({"x": ("float32", (5, 40))}, lambda b, x: b("Exp", b("MatMul", x, b.constant(numbers(3, (40, 9), "float32")))))
+    from mlcc.target import load
+
+    target = load("tpu-v5e" if __import__("importlib.util").util.find_spec("libtpu") else "stablehlo")
+    sources = build.emit(graph, target, ())
+    first, second = (build.worker("compile", dict(sources.files)) for _ in range(2))
+    assert first == second and set(first) >= {"model.stablehlo", "model.jax", "found.json"}
+
+
+def test_float_models_have_a_measured_bound(mlcc: Mlcc, tmp_path: Path) -> None:
+    model = small(tmp_path / "small.onnx")
+    (about,) = __import__("mlcc").build(model, target="stablehlo", out=tmp_path)["artifacts"]
+    assert about["class"] == "bounded" and about["conformance"] == "passed"
+    assert 0 <= about["bound"]["relative"] < 1e-3 and about["bound"]["most_ulps"] >= about["bound"]["median_ulps"]
+    (exact,) = __import__("mlcc").build(model, target="stablehlo-exact", out=tmp_path)["artifacts"]
+    assert exact["class"] == "exact" and exact["conformance"] == "passed"
+    for target in ("stablehlo", "stablehlo-exact"):
+        done = mlcc("run", tmp_path / "small" / target, "--json")
+        assert done.returncode == 0 and json.loads(done.stdout)["environment"].startswith("XLA"), done.stderr
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_wrong_outputs_do_not_pass(exact: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the largest value off, in one element."""
+    real = XlaRunner.outputs
+
+    def wrong(self: XlaRunner, feeds: Any) -> Any:
+        found = real(self, feeds)
+        for outputs in found:
+            outputs[0] = outputs[0].copy()
+            outputs[0].reshape(-1)[0] += np.abs(outputs[0]).max() / 10
+        return found
+
+    monkeypatch.setattr(XlaRunner, "outputs", wrong)
+    with pytest.raises(Error) as e:
+        mlcc.build(small(tmp_path / "small.onnx"), target="stablehlo-exact" if exact else "stablehlo", out=tmp_path, cache=False)
+    assert e.value.code == "conformance" and conformance.WIDEST == 0.02
+
+
+def test_too_large_to_be_exact(tmp_path: Path) -> None:
+    from mlcc.target import load
+
+    graph = graph_of({"x": ("float32", (512, 512))}, lambda b, x: b("MatMul", x, b.constant(numbers(1, (512, 512), "float32"))))
+    with pytest.raises(Error, match="operations on floats") as e:
+        build.emit(graph, load("stablehlo-exact"), ())
+    assert e.value.code == "unsupported" and "--target stablehlo" in (e.value.hint or "")
+
+
+def test_missing_extra_gives_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "find_spec", lambda name: None)
+    with pytest.raises(Error) as e:
+        build.worker("compile", {})
+    assert e.value.code == "toolchain" and e.value.hint == "pip install 'mlcc[tpu]'"
