@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlcc.error import Error
+from mlcc.target import Serving
 
 FILE = "mlcc.toml"
-KEYS: dict[str, type] = {"model": str, "targets": list, "out": str, "name": str, "key": str, "precision": str, "shapes": dict}
+KEYS: dict[str, type] = {
+    "model": str,
+    "targets": list,
+    "out": str,
+    "name": str,
+    "key": str,
+    "precision": str,
+    "shapes": dict,
+    "serving": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,7 @@ class Project:
     key: Path | None
     shapes: dict[str, tuple[int, ...]]
     precision: str
+    serving: Serving | None = None
 
 
 def load(path: Path) -> Project:
@@ -58,7 +70,29 @@ def load(path: Path) -> Project:
         root / data["key"] if "key" in data else None,
         {k: _dims(v, f"{path}, shapes.{k}") for k, v in data.get("shapes", {}).items()},
         data.get("precision", ""),
+        _serving(data["serving"], f"{path}, [serving]") if "serving" in data else None,
     )
+
+
+def _serving(data: dict[str, Any], where: str) -> Serving:
+    """How programs for accelerators are called."""
+    known = {"batches": list, "chips": str, "donate": bool}
+    for key, value in data.items():
+        if key not in known:
+            raise Error("usage", f"unknown key {key}", where, f"keys: {', '.join(known)}")
+        if not isinstance(value, known[key]):
+            raise Error("usage", f"{key} must be a {known[key].__name__}", where)
+    batches = data.get("batches", [])
+    if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in batches):
+        raise Error("usage", "batches is a list of whole numbers from 1 on", where)
+    found = Serving(tuple(dict.fromkeys(batches)), data.get("chips", ""), data.get("donate", False))
+    if found.chips and not re.fullmatch(r"v\w+:\d+(x\d+)+", found.chips):
+        raise Error("usage", f"no topology: {found.chips}", where, 'chips is one as libtpu names it, such as "v5e:2x2"')
+    if uneven := [n for n in found.batches if n % found.devices]:
+        raise Error(
+            "usage", f"a batch of {uneven[0]} cannot be dealt to {found.devices} chips", where, f"batches that {found.devices} divides"
+        )
+    return found
 
 
 def _strings(values: list[Any], path: Path) -> list[str]:
@@ -98,4 +132,12 @@ def render(model: str, inputs: list[tuple[str, str, list[int | str]]]) -> str:
         open_dims = [str(d) for d in shape if not isinstance(d, int)]
         note = f"  # {dtype}; the model leaves {', '.join(open_dims)} open: set what you need" if open_dims else f"  # {dtype}"
         lines.append(f'{"" if open_dims else "# "}"{name}" = [{dims(shape)}]{note}')
+    lines += [
+        "",
+        "# For XLA's targets: programs for batches, dealt to several chips.",
+        "# [serving]",
+        "# batches = [4, 16]",
+        '# chips = "v5e:2x2"',
+        "# donate = false",
+    ]
     return "\n".join(lines) + "\n"

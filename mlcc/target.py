@@ -9,6 +9,7 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,21 @@ class Board:
 
 
 @dataclass(frozen=True)
+class Serving:
+    """How an accelerator's program is called. batches: a program for each of these numbers of inputs at once; chips: a topology (v5e:2x2) over which a
+    batch is dealt out; donate: whether inputs' memory may be used for results."""
+
+    batches: tuple[int, ...] = ()
+    chips: str = ""
+    donate: bool = False
+
+    @property
+    def devices(self) -> int:
+        """Chips that a batch is dealt to."""
+        return prod(int(n) for n in self.chips.partition(":")[2].split("x")) if self.chips else 1
+
+
+@dataclass(frozen=True)
 class Target:
     """One target. `variants` are the instruction sets in its library (one unless it dispatches at load)."""
 
@@ -67,6 +83,8 @@ class Target:
     architectures: tuple[str, ...] = ()  # of GPUs, whose code a library holds
     topology: str = ""  # of TPUs, as libtpu names it
     floats: str = ""  # "exact": XLA computes binary32 in integers
+    platforms: tuple[str, ...] = ()  # of XLA, that the portable program is for
+    serving: Serving = Serving()
     resolved: str = ""  # what `native` stood for
     source: str = field(default="", repr=False)  # the TOML text, part of every cache key
 
@@ -80,7 +98,7 @@ SECTIONS: dict[str, dict[str, type]] = {
     "board": {"flash_at": int, "flash_bytes": int, "ram_at": int, "ram_bytes": int, "vectors_at": int},
     "memory": {"flash_bytes": int, "ram_bytes": int},
     "gpu": {"architectures": list},
-    "xla": {"topology": str, "floats": str},
+    "xla": {"topology": str, "floats": str, "platforms": list},
     "run": {"machine": str, "emulator": list, "emulated_only": bool, "requires": list},
 }
 
@@ -140,7 +158,9 @@ def read(name: str, text: str, where: str) -> Target:
         base = load(top["extends"])
         xla = sections.get("xla", {})
         topology, floats = xla.get("topology", base.topology), xla.get("floats", base.floats)
-        base = replace(base, architectures=architectures or base.architectures, memory=budget, topology=topology, floats=floats)
+        platforms = tuple(xla.get("platforms", base.platforms))
+        base = replace(base, architectures=architectures or base.architectures, memory=budget)
+        base = replace(base, topology=topology, floats=floats, platforms=platforms)
         return replace(base, name=name, description=top.get("description", ""), source=base.source + text)
     if "dispatch" in top:
         variants = tuple(v for other in top["dispatch"] for v in load(other).variants)
@@ -179,6 +199,8 @@ def read(name: str, text: str, where: str) -> Target:
         architectures,
         sections.get("xla", {}).get("topology", ""),
         sections.get("xla", {}).get("floats", ""),
+        tuple(sections.get("xla", {}).get("platforms", ())),
+        Serving(),
         "",
         text,
     )

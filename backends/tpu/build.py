@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from math import prod
@@ -41,7 +42,8 @@ def emit(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> Sources
             f"{graph.name} for {target.name}",
             hint,
         )
-    settings = {"exact": exact, "topology": target.topology}
+    serving = {**asdict(target.serving), "devices": target.serving.devices}
+    settings = {"exact": exact, "topology": target.topology, "platforms": target.platforms, "serving": serving}
     return Sources(identifier(graph.name), {"graph.pickle": pickle.dumps(graph), "settings.json": json.dumps(settings).encode()}, ())
 
 
@@ -76,8 +78,8 @@ def _work(graph: CoreGraph, n: Node) -> int:
     return size
 
 
-def worker(what: str, files: dict[str, bytes], platform: str = "cpu") -> dict[str, bytes]:
-    """Run the worker on some files; the files that it leaves. Raises Error(toolchain) where JAX is not installed or fails."""
+def worker(what: str, files: dict[str, bytes], platform: str = "cpu", devices: int = 1) -> dict[str, bytes]:
+    """Run the worker on some files; the files that it leaves. devices: that XLA:CPU plays. Raises Error(toolchain) where JAX is not installed or fails."""
     for module in ("jax", "jaxlib"):
         if find_spec(module) is None:
             raise Error("toolchain", "JAX is not installed", "XLA", "pip install 'mlcc[tpu]'")
@@ -86,6 +88,9 @@ def worker(what: str, files: dict[str, bytes], platform: str = "cpu") -> dict[st
         for path, body in files.items():
             (folder / path).write_bytes(body)
         environment = {**os.environ, **ENVIRONMENT, "JAX_PLATFORMS": platform}
+        environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+        if what == "compile":  # touches no TPU, so that many may at once
+            environment["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
         line = [sys.executable, "-m", "mlcc_backends.tpu.worker", what, d]
         done = subprocess.run(line, env=environment, capture_output=True, text=True)
         if done.returncode:
@@ -108,7 +113,7 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
     key = key_of("xla", code_digest(), repr(versions), sources.files["settings.json"].decode(), sources.files["graph.pickle"].hex())
     found = options.store.get(key) if options.store else None
     if found is None:
-        body = pickle.dumps(worker("compile", dict(sources.files)))
+        body = pickle.dumps(worker("compile", dict(sources.files), devices=target.serving.devices))
         found = options.store.put(key, body) if options.store else body
     made: dict[str, bytes] = pickle.loads(bytes(found))
     facts: dict[str, Any] = json.loads(made.pop("found.json"))
@@ -118,7 +123,8 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
     )
     figures = {k: v for k, v in facts.items() if isinstance(v, int) and k != "calling_convention"}
     settings = json.loads(sources.files["settings.json"])
-    return Binaries(name, files, {"model.jax": made["model.jax"]}, figures, exact=settings["exact"])
+    private = {p: body for p, body in made.items() if p.endswith(".jax")}
+    return Binaries(name, files, private, figures, exact=settings["exact"])
 
 
 def _version(package: str) -> str:

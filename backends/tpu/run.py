@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from mlcc.conformance.check import WIDEST
 from mlcc.conformance.emulator import command
-from mlcc.graph.core import CoreGraph
+from mlcc.error import Error
+from mlcc.graph.core import CoreGraph, canonical_bytes
 from mlcc.target import Target, has_tpu
 from mlcc_backends.interface import Binaries
 from mlcc_backends.tpu.build import worker
@@ -23,8 +25,8 @@ class XlaRunner:
     big_endian = False
     instructions: int | None = None
 
-    def __init__(self, exported: bytes, exact: bool) -> None:
-        self.exported, self.exact = exported, exact
+    def __init__(self, exported: bytes, exact: bool, batches: Mapping[int, bytes] | None = None, devices: int = 1) -> None:
+        self.exported, self.exact, self.batches, self.devices = exported, exact, batches or {}, devices
         self.environment = "XLA"
 
     def outputs(self, feeds: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:
@@ -34,11 +36,37 @@ class XlaRunner:
         )
         self.environment = json.loads(made["found.json"])["device"]
         found: list[list[np.ndarray]] = pickle.loads(made["outputs.pickle"])
+        for size, program in self.batches.items():
+            self._compare(size, program, feeds, found)
         return found
+
+    def _compare(self, size: int, program: bytes, feeds: Sequence[Sequence[np.ndarray]], found: Sequence[Sequence[np.ndarray]]) -> None:
+        """A batch gives each input's own answer, on as many devices as it is dealt to. Raises Error(conformance) where it does not."""
+        which = [i % len(feeds) for i in range(size)]
+        batch = [np.stack([feeds[i][k] for i in which]) for k in range(len(feeds[0]))]
+        made = worker("run", {"model.jax": program, "feeds.pickle": pickle.dumps([batch])}, devices=self.devices)
+        (outputs,) = pickle.loads(made["outputs.pickle"])
+        for k, rows in enumerate(outputs):
+            for n, i in enumerate(which):
+                want = found[i][k]
+                if self.exact and canonical_bytes(rows[n]) != canonical_bytes(want):
+                    raise Error(
+                        "conformance",
+                        f"in a batch of {size} on {self.devices} devices input {n} has another answer than alone",
+                        self.environment,
+                    )
+                a, b = (np.nan_to_num(np.asarray(x).astype(np.float64), nan=0, posinf=0, neginf=0) for x in (rows[n], want))
+                if not self.exact and np.abs(a - b).max(initial=0) > WIDEST * max(float(np.abs(b).max(initial=0)), 1e-30):
+                    raise Error(
+                        "conformance",
+                        f"in a batch of {size} on {self.devices} devices input {n} is far from its answer alone",
+                        self.environment,
+                    )
 
 
 def runner(binaries: Binaries, target: Target, graph: CoreGraph) -> XlaRunner | None:
-    return XlaRunner(binaries.private["model.jax"], binaries.exact) if command(target) else None
+    batches = {n: binaries.private[f"model.b{n}.jax"] for n in target.serving.batches}
+    return XlaRunner(binaries.private["model.jax"], binaries.exact, batches, target.serving.devices) if command(target) else None
 
 
 def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:

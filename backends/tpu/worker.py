@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import pickle
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +16,64 @@ import jax
 import numpy as np
 from jax import lax
 from jax.experimental import serialize_executable, topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mlcc.graph.core import CoreGraph
 from mlcc_backends.tpu.operators import ExactFloats, Floats, function
 
-PLATFORMS = ("cpu", "cuda", "rocm", "tpu")  # that the portable program is for
-
 
 def compile(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """model.stablehlo (portable bytecode), model.jax (the same as jax.export keeps it), model.tpu where there is a topology, and what XLA says of it."""
+    """The model's files, those of each batch (model.b8.…), and what XLA says of them."""
     graph: CoreGraph = pickle.loads((folder / "graph.pickle").read_bytes())
-    floats = ExactFloats() if settings["exact"] else Floats(lax.Precision.HIGHEST)
-    run = jax.jit(function(graph, floats))
-    shapes = [jax.ShapeDtypeStruct(graph.types[v].shape, np.zeros(0, _dtype(graph, v)).dtype) for v in graph.inputs]
-    exported = jax.export.export(run, platforms=PLATFORMS)(*shapes)
-    (folder / "model.stablehlo").write_bytes(exported.mlir_module_serialized)
-    (folder / "model.jax").write_bytes(exported.serialize())
-    found: dict[str, Any] = {"calling_convention": exported.calling_convention_version}
-    if settings["topology"]:
-        description = topologies.get_topology_desc(platform="tpu", topology_name=settings["topology"])
-        device = jax.sharding.SingleDeviceSharding(description.devices[0])
-        placed = [jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device) for s in shapes]
-        executable = run.lower(*placed).compile()
+    run = function(graph, ExactFloats() if settings["exact"] else Floats(lax.Precision.HIGHEST))
+    shapes = [jax.ShapeDtypeStruct(graph.types[v].shape, _dtype(graph, v)) for v in graph.inputs]
+    found = _files(folder / "model", run, shapes, settings, settings["topology"], 0, False)
+    serving = settings["serving"]
+    found["batches"] = {
+        str(n): _files(
+            folder / f"model.b{n}",
+            jax.vmap(run),
+            [jax.ShapeDtypeStruct((n, *s.shape), s.dtype) for s in shapes],
+            settings,
+            settings["topology"] and (serving["chips"] or settings["topology"]),
+            serving["devices"] if serving["chips"] else 0,
+            serving["donate"],
+        )
+        for n in serving["batches"]
+    }
+    return found
+
+
+def _dealt(devices: Sequence[Any], count: int) -> Any:
+    """How arrays lie: on one device, or their first dimension dealt to `count` (data parallel)."""
+    if not count:
+        return jax.sharding.SingleDeviceSharding(devices[0])
+    return NamedSharding(Mesh(np.array(devices[:count]), ("data",)), PartitionSpec("data"))
+
+
+def _files(
+    place: Path, run: Callable[..., Any], shapes: list[Any], settings: dict[str, Any], topology: str, count: int, donate: bool
+) -> dict[str, Any]:
+    """PLACE.stablehlo (portable bytecode), PLACE.jax (the same as jax.export keeps it), PLACE.tpu where there is a topology, and what XLA says of it."""
+
+    def jitted(devices: Sequence[Any]) -> Any:
+        lies = _dealt(devices, count)
+        donated = tuple(range(len(shapes))) if donate else ()
+        return (
+            jax.jit(run, in_shardings=lies, out_shardings=lies, donate_argnums=donated) if count else jax.jit(run, donate_argnums=donated)
+        )
+
+    exported = jax.export.export(jitted(jax.devices()), platforms=settings["platforms"])(*shapes)
+    place.with_name(f"{place.name}.stablehlo").write_bytes(exported.mlir_module_serialized)
+    place.with_name(f"{place.name}.jax").write_bytes(exported.serialize())
+    found: dict[str, Any] = {"calling_convention": exported.calling_convention_version, "chips": max(1, count)}
+    if topology:
+        devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+        lies = _dealt(devices, count)
+        placed = [jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=lies) for s in shapes]
+        executable = jitted(devices).lower(*placed).compile()
         payload, _, _ = serialize_executable.serialize(executable)
-        (folder / "model.tpu").write_bytes(payload)
+        place.with_name(f"{place.name}.tpu").write_bytes(payload)
         cost = executable.cost_analysis() or {}
         memory = executable.memory_analysis()
         found |= {
@@ -60,8 +95,9 @@ def _dtype(graph: CoreGraph, value: str) -> Any:
 def run(folder: Path) -> dict[str, Any]:
     """Outputs of model.jax for each of the inputs in feeds.pickle, to outputs.pickle, on whatever platform JAX has here."""
     exported = jax.export.deserialize((folder / "model.jax").read_bytes())
-    call = jax.jit(exported.call)
     feeds = pickle.loads((folder / "feeds.pickle").read_bytes())
+    lies = _dealt(jax.devices(), exported.nr_devices if exported.nr_devices > 1 else 0)
+    call = jax.jit(exported.call, in_shardings=lies, out_shardings=lies) if exported.nr_devices > 1 else jax.jit(exported.call)
     outputs = [[np.asarray(y) for y in call(*feed)] for feed in feeds]
     (folder / "outputs.pickle").write_bytes(pickle.dumps(outputs))
     return {"device": f"XLA on {jax.devices()[0].device_kind}"}

@@ -116,11 +116,12 @@ def command(
     from mlcc.build import Request, external_files, model_name, run
     from mlcc.lock import FILE as LOCK
 
-    given = parse_shapes(shapes)
+    given, serving = parse_shapes(shapes), None
     files = [project.FILE] if model is None else []
     if model is None:
         p = project.load(Path(project.FILE))
         model, targets, out, name = p.model, targets or p.targets, out or p.out, name or p.name
+        serving = p.serving
         key, given, precision = key or p.key, {**p.shapes, **given}, precision or p.precision
     if not targets:
         raise Error("usage", "no target given", hint="name one: --target native")
@@ -146,6 +147,7 @@ def command(
         version=version,
         slot=parse_slot(model_slot),
         image_key=image_key,
+        serving=serving,
         **options,
     )
     with progress() as report:

@@ -27,7 +27,8 @@ def command(target: Target) -> tuple[list[str], str] | None:
     if tool == "host-shim":  # the backend compiles the kernels for this CPU
         return ([], f"the kernels' source on {host_machine()}") if host_machine() in ("x86_64", "aarch64") else None
     if tool == "xla":
-        return ([], "XLA") if find_spec("jax") else None
+        where = "XLA:CPU, no TPU here" if target.topology else "XLA"
+        return ([], where) if find_spec("jax") else None
     if tool == "node-wasi":
         node = shutil.which("node")
         return ([node, "--no-warnings", "-e", WASI, "--"], f"node {_version(node)}") if node else None

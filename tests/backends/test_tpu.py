@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,15 @@ jax = pytest.importorskip("jax", reason="no JAX here: pip install 'mlcc[tpu]'")
 jax.config.update("jax_enable_x64", True)
 
 import mlcc  # noqa: E402
+from mlcc import build as build_model  # noqa: E402
 from mlcc.conformance import check as conformance  # noqa: E402
 from mlcc.error import Error  # noqa: E402
 from mlcc.graph.core import canonical_bytes  # noqa: E402
 from mlcc.reference import native  # noqa: E402
 from mlcc.reference.elementwise import cast, requantize  # noqa: E402
 from mlcc.reference.execute import execute  # noqa: E402
+from mlcc.target import Serving, Target  # noqa: E402
+from mlcc.target import load as load_target  # noqa: E402
 from mlcc_backends.tpu import build, operators, soft  # noqa: E402
 from mlcc_backends.tpu.run import XlaRunner  # noqa: E402
 from tests.backends.models import small  # noqa: E402
@@ -109,18 +114,65 @@ def test_quantised_models_are_exact_on_every_generation(tiny: Callable[[str], Pa
     assert {a["target"]: (a["class"], a["conformance"]) for a in result["artifacts"]} == dict.fromkeys(targets, ("exact", "passed"))
     root = tmp_path / "ad01_int8"
     portable = {(root / t / "lib/ad01_int8.stablehlo").read_bytes() for t in targets}
-    assert len(portable) == 1 and next(iter(portable)).startswith(b"ML\xefR"), "one portable program, as MLIR bytecode"
+    assert all(p.startswith(b"ML\xefR") for p in portable), "MLIR bytecode"
+    assert len({(root / t / "lib/ad01_int8.stablehlo").read_bytes() for t in targets if t != "stablehlo"}) == 1, (
+        "one program for all generations"
+    )
     executables = {(root / t / "lib/ad01_int8.tpu").read_bytes() for t in targets if t != "stablehlo"}
     assert len(executables) == 4 and not (root / "stablehlo/lib/ad01_int8.tpu").exists()
     about = json.loads((root / "tpu-v5e/xla.json").read_text())
     assert about["flops"] > 0 and about["bytes_accessed"] > 0 and about["optimal_microseconds"] > 0
 
 
+def test_batches_are_dealt_to_chips(tiny: Callable[[str], Path], mlcc: Mlcc, tmp_path: Path) -> None:
+    """As mlcc.toml says: data parallel over four chips, simulated by as many devices of XLA:CPU; each input has its own answer."""
+    targets = ["stablehlo", *(["tpu-v5e"] if find_spec("libtpu") else [])]
+    serving = '[serving]\nbatches = [4, 8]\nchips = "v5e:2x2"\ndonate = true\n'
+    (tmp_path / "mlcc.toml").write_text(f'model = "{tiny("ad01_int8")}"\ntargets = {json.dumps(targets)}\n{serving}')
+    done = mlcc("build", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for a in json.loads(done.stdout)["artifacts"]:
+        assert (a["class"], a["conformance"]) == ("exact", "passed")
+        about = json.loads((tmp_path / a["path"] / "xla.json").read_text())
+        assert {n: b["chips"] for n, b in about["batches"].items()} == {"4": 4, "8": 4}
+        assert (tmp_path / a["path"] / "lib" / "ad01_int8.b8.stablehlo").exists()
+        assert (tmp_path / a["path"] / "lib" / "ad01_int8.b8.tpu").exists() == (a["target"] == "tpu-v5e")
+
+
+def test_a_batch_with_another_answer_does_not_pass(tmp_path: Path) -> None:
+    graph = graph_of({"x": ("int8", (1, 8))}, lambda b, x: b("Add", x, x))
+    double, other = (
+        build.worker("compile", dict(build.emit(g, _dealt(n), ()).files), devices=2)
+        for g, n in ((graph, 2), (graph_of({"x": ("int8", (1, 8))}, lambda b, x: b("Sub", x, x)), 2))
+    )
+    feed = [[numbers(1, (1, 8), "int8")], [numbers(2, (1, 8), "int8")]]
+    XlaRunner(double["model.jax"], True, {2: double["model.b2.jax"]}, 2).outputs(feed)
+    with pytest.raises(Error, match="in a batch of 2 on 2 devices input 0 has another answer"):
+        XlaRunner(double["model.jax"], True, {2: other["model.b2.jax"]}, 2).outputs(feed)
+
+
+def _dealt(count: int) -> Target:
+    return replace(load_target("stablehlo"), serving=Serving((count,), f"v5e:1x{count}"))
+
+
+@pytest.mark.parametrize(
+    ("serving", "words"),
+    [
+        ('batches = [3]\nchips = "v5e:2x2"', "a batch of 3 cannot be dealt to 4 chips"),
+        ('chips = "four"', "no topology: four"),
+        ("batches = [0]", "whole numbers from 1 on"),
+        ("batch = 4", "unknown key batch"),
+    ],
+)
+def test_wrong_serving_is_said(serving: str, words: str, mlcc: Mlcc, tmp_path: Path) -> None:
+    (tmp_path / "mlcc.toml").write_text(f'model = "m.onnx"\ntargets = ["stablehlo"]\n[serving]\n{serving}\n')
+    done = mlcc("build", cwd=tmp_path)
+    assert done.returncode == 2 and words in done.stderr
+
+
 def test_same_bytes_again(tmp_path: Path) -> None:
     graph = graph_of({"x": ("float32", (5, 40))}, lambda b, x: b("Exp", b("MatMul", x, b.constant(numbers(3, (40, 9), "float32")))))
-    from mlcc.target import load
-
-    target = load("tpu-v5e" if __import__("importlib.util").util.find_spec("libtpu") else "stablehlo")
+    target = load_target("tpu-v5e" if find_spec("libtpu") else "stablehlo")
     sources = build.emit(graph, target, ())
     first, second = (build.worker("compile", dict(sources.files)) for _ in range(2))
     assert first == second and set(first) >= {"model.stablehlo", "model.jax", "found.json"}
@@ -128,10 +180,10 @@ def test_same_bytes_again(tmp_path: Path) -> None:
 
 def test_float_models_have_a_measured_bound(mlcc: Mlcc, tmp_path: Path) -> None:
     model = small(tmp_path / "small.onnx")
-    (about,) = __import__("mlcc").build(model, target="stablehlo", out=tmp_path)["artifacts"]
+    (about,) = build_model(model, target="stablehlo", out=tmp_path)["artifacts"]
     assert about["class"] == "bounded" and about["conformance"] == "passed"
     assert 0 <= about["bound"]["relative"] < 1e-3 and about["bound"]["most_ulps"] >= about["bound"]["median_ulps"]
-    (exact,) = __import__("mlcc").build(model, target="stablehlo-exact", out=tmp_path)["artifacts"]
+    (exact,) = build_model(model, target="stablehlo-exact", out=tmp_path)["artifacts"]
     assert exact["class"] == "exact" and exact["conformance"] == "passed"
     for target in ("stablehlo", "stablehlo-exact"):
         done = mlcc("run", tmp_path / "small" / target, "--json")
@@ -157,11 +209,9 @@ def test_wrong_outputs_do_not_pass(exact: bool, tmp_path: Path, monkeypatch: pyt
 
 
 def test_too_large_to_be_exact(tmp_path: Path) -> None:
-    from mlcc.target import load
-
     graph = graph_of({"x": ("float32", (512, 512))}, lambda b, x: b("MatMul", x, b.constant(numbers(1, (512, 512), "float32"))))
     with pytest.raises(Error, match="operations on floats") as e:
-        build.emit(graph, load("stablehlo-exact"), ())
+        build.emit(graph, load_target("stablehlo-exact"), ())
     assert e.value.code == "unsupported" and "--target stablehlo" in (e.value.hint or "")
 
 
