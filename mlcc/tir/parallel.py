@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Sequence
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any
 
 from mlcc.cache.code import code_digest
@@ -29,6 +31,19 @@ def compile_one(job: Job) -> bytes:
 
 def compile_batch(jobs: Sequence[Job]) -> list[tuple[str, bytes]]:
     return [(job[0], compile_one(job)) for job in jobs]
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes started here never see Ctrl-C, which a terminal sends to all: the one that started them ends them."""
+    if os.name != "posix":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def compile_all(
@@ -67,9 +82,13 @@ def compile_all(
     try:
         with ProcessPoolExecutor(processes, mp_context=context) as pool:
             try:
-                for future in as_completed([pool.submit(compile_batch, b) for b in batches]):
+                with _deaf_to_interrupts():
+                    futures = [pool.submit(compile_batch, b) for b in batches]
+                for future in as_completed(futures):
                     keep(future.result())
             except BaseException:
+                for worker in list((pool._processes or {}).values()):
+                    worker.terminate()
                 pool.shutdown(cancel_futures=True)
                 raise
     except BrokenProcessPool:
