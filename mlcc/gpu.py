@@ -54,7 +54,6 @@ class GpuModel(Model):
         self.device = device
         self._gpu = ctypes.c_void_p()
         super().__init__(folder)
-        self._function("error").restype = ctypes.c_char_p
         self._free: dict[tuple[str, tuple[int, ...]], list[int]] = {}
         status = self._function("create")(ctypes.c_int(device), ctypes.byref(self._gpu))
         if status:
@@ -64,10 +63,9 @@ class GpuModel(Model):
         return getattr(self._library, f"{self.name}_{name}")
 
     def _failure(self) -> Error:
-        text = (self._function("error")() or b"").decode(errors="replace")
         return Error(
             "unsupported",
-            text or "the GPU does not answer",
+            self._words() or "the GPU does not answer",
             f"{self.name} for {self.target}",
             "`mlcc run` computes on the host where there is no GPU",
         )

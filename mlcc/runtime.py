@@ -135,11 +135,18 @@ class Model:
 
     def _refusal(self, status: int) -> Error:
         """What a status that is not 0 means: in the library's words, where it has some."""
-        words = getattr(self._library, f"{self.name}_error", None)
+        words = self._words()
         if words is None:
             return Error("conformance", f"the library returned status {status}", self.name)
-        words.restype = ctypes.c_char_p
-        return Error("unsupported", words().decode(errors="replace"), f"{self.name} for {self.target}")
+        return Error("unsupported", words, f"{self.name} for {self.target}")
+
+    def _words(self) -> str | None:
+        """What the library says of its last failure; None where it says nothing ever."""
+        function = getattr(self._library, f"{self.name}_error", None)
+        if function is None:
+            return None
+        function.restype = ctypes.c_char_p
+        return (function() or b"").decode(errors="replace")
 
     def _know(self, given: Mapping[str, Any]) -> None:
         unknown = set(given) - {t.name for t in self.inputs}

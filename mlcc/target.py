@@ -152,16 +152,15 @@ def read(name: str, text: str, where: str) -> Target:
     if top.get("resolve") == "native":
         return replace(load(native()), name=name, description=top.get("description", ""), resolved=native(), source=text)
     memory = sections.get("memory", {})
-    architectures = tuple(sections.get("gpu", {}).get("architectures", ()))
+    # what a file says of accelerators; one that extends another says only what differs
+    accelerator: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for s in ("gpu", "xla") for k, v in sections.get(s, {}).items()
+    }
     budget = Budget(memory.get("flash_bytes"), memory.get("ram_bytes"))
     if "extends" in top:
         base = load(top["extends"])
-        xla = sections.get("xla", {})
-        topology, floats = xla.get("topology", base.topology), xla.get("floats", base.floats)
-        platforms = tuple(xla.get("platforms", base.platforms))
-        base = replace(base, architectures=architectures or base.architectures, memory=budget)
-        base = replace(base, topology=topology, floats=floats, platforms=platforms)
-        return replace(base, name=name, description=top.get("description", ""), source=base.source + text)
+        own = {"name": name, "description": top.get("description", ""), "memory": budget, "source": base.source + text, **accelerator}
+        return replace(base, **own)
     if "dispatch" in top:
         variants = tuple(v for other in top["dispatch"] for v in load(other).variants)
     else:
@@ -196,13 +195,8 @@ def read(name: str, text: str, where: str) -> Target:
         tuple(run.get("requires", ())),
         Board(**{"vectors_at": board.get("flash_at", 0), **board}) if board else None,
         budget,
-        architectures,
-        sections.get("xla", {}).get("topology", ""),
-        sections.get("xla", {}).get("floats", ""),
-        tuple(sections.get("xla", {}).get("platforms", ())),
-        Serving(),
-        "",
-        text,
+        source=text,
+        **accelerator,
     )
 
 

@@ -91,6 +91,15 @@ def graph_of(inputs: Mapping[str, tuple[str, tuple[int, ...]]], make: Callable[.
     return graph
 
 
+def assert_same_bits(found: np.ndarray, want: np.ndarray, what: str, graph: CoreGraph) -> None:
+    """A kernel's output and the reference's, every NaN the same; says where they first differ."""
+    if canonical_bytes(found) != canonical_bytes(want):
+        wrong = np.argwhere(~((found == want) | ((found != found) & (want != want))))
+        at = tuple(wrong[0]) if len(wrong) else ()
+        ops = [n.op for n in graph.nodes]
+        raise AssertionError(f"{what}{list(at)}: kernel {found[at]!r}, reference {want[at]!r}; {len(wrong)} differ; {ops}")
+
+
 def assert_exact(
     graph: CoreGraph, feed: Mapping[str, np.ndarray], target: KernelTarget | None = None, split: int = 3
 ) -> dict[str, np.ndarray]:
@@ -108,12 +117,7 @@ def assert_exact(
         found = compiled(feed, parts)
         for name, want in expected.items():
             assert found[name].dtype == want.dtype and found[name].shape == want.shape
-            if canonical_bytes(found[name]) != canonical_bytes(want):
-                wrong = np.argwhere(~((found[name] == want) | ((found[name] != found[name]) & (want != want))))
-                at = tuple(wrong[0]) if len(wrong) else ()
-                raise AssertionError(
-                    f"{name}{list(at)}: kernel {found[name][at]!r}, reference {want[at]!r}; {len(wrong)} differ; {[n.op for n in graph.nodes]}"
-                )
+            assert_same_bits(found[name], want, name, graph)
     return expected
 
 

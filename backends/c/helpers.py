@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 
+from mlcc.arithmetic.bf16 import ROUNDS_TO_SMALLEST
 from mlcc.arithmetic.elementary import SEQUENCES
 from mlcc.arithmetic.sequence import Instruction, Sequence
+from mlcc_backends.c.text import literal
 
 PRELUDE = r"""
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
@@ -356,13 +358,13 @@ HELPER uint16_t to_half_of_double(double x)
     if ((u & 0x7FFFFFFFu) > 0x7F800000u) return (uint16_t)((u | 0x400000u) >> 16);
     return (uint16_t)((u + 0x7FFFu + ((u >> 16) & 1u)) >> 16);
 }""",
-    "brain_of": r"""/* The bf16 profile's bfloat16 of a binary32 number: +0 below 2^-55. */
+    "brain_of": rf"""/* The bf16 profile's bfloat16 of a binary32 number: +0 below 2^-55. */
 HELPER uint16_t brain_of(float x)
-{
+{{
     const float y = x + 0.0f;
-    if (float_of(bits_of(y) & 0x7FFFFFFFu) < 2.77013655e-17f) return 0u;
+    if (float_of(bits_of(y) & 0x7FFFFFFFu) < {literal(ROUNDS_TO_SMALLEST, "float32")}) return 0u;
     return to_bfloat(y);
-}""",
+}}""",
     "remainder_of": r"""/* The exact remainder with the sign of x (fmodf). */
 HELPER float remainder_of(float x, float y)
 {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -61,37 +62,33 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
     with tempfile.TemporaryDirectory(prefix="mlcc-") as d, ThreadPoolExecutor(options.jobs) as pool:
         folder = Path(d)
         write(sources, folder)
-        shim = pool.submit(shim_program, folder, name)
+        shim = pool.submit(shim_program, folder)
         (folder / "src/images").mkdir()
         for i, body in zip(wanted, pool.map(image, [i["option"] for i in wanted])):
             (folder / "src/images" / i["symbol"]).write_bytes(body)
-        cc = compiler(target, options)
-        units = ("gpu", "images", "selftest", "weights")
-        for unit in units:
-            run([*cc, *FLAGS, "-fPIC", "-c", f"src/{unit}.c", "-o", f"{unit}.o"], folder, f"compiling {unit}.c")
-        (folder / "exports.map").write_text(f"{{ global: {' '.join(f'{name}_{e};' for e in EXPORTED)} local: *; }};\n")
-        link = [
-            "-shared",
-            f"-Wl,-soname,lib{name}.so",
-            "-Wl,--version-script=exports.map",
-            "-Wl,--build-id=none",
-            "-s",
-            "-lpthread",
-            "-ldl",
-        ]
-        objects = [f"{unit}.o" for unit in units]
-        run([*cc, "-o", f"lib{name}.so", *objects, *link], folder, "linking the shared library")
-        run([*cc, *FLAGS, "-o", "gpu_test", "src/main.c", *objects, "-lpthread", "-ldl", "-s"], folder, "linking the GPU's test program")
+        library, test = link(folder, name, compiler(target, options), ("gpu", "images", "selftest", "weights"), EXPORTED)
         files = {p: body for p, body in sources.files.items() if not p.startswith("src/")}
         files |= {f"share/selftest/{p}": sources.files[f"src/{p}"].replace(b'"../include/', b'"../../include/') for p in SHARE}
         files[f"share/selftest/{name}.cu"] = source
-        files[f"lib/lib{name}.so"] = (folder / f"lib{name}.so").read_bytes()
-        private = {"test": shim.result().read_bytes(), "gpu_test": (folder / "gpu_test").read_bytes()}
+        files[f"lib/lib{name}.so"] = library
+        private = {"test": shim.result().read_bytes(), "gpu_test": test}
         sizes = {f"{i['symbol']}_bytes": (folder / "src/images" / i["symbol"]).stat().st_size for i in wanted}
     return Binaries(name, files, private, sizes)
 
 
-def shim_program(folder: Path, name: str, where: str = "src") -> Path:
+def link(folder: Path, name: str, cc: Sequence[str], units: Sequence[str], exported: Sequence[str]) -> tuple[bytes, bytes]:
+    """The shared library of the C files `units` in src/, which loads its driver at run time, and a program that tests it."""
+    for unit in units:
+        run([*cc, *FLAGS, "-fPIC", "-c", f"src/{unit}.c", "-o", f"{unit}.o"], folder, f"compiling {unit}.c")
+    (folder / "exports.map").write_text(f"{{ global: {' '.join(f'{name}_{e};' for e in exported)} local: *; }};\n")
+    objects, libraries = [f"{unit}.o" for unit in units], ["-s", "-lpthread", "-ldl"]
+    how = ["-shared", f"-Wl,-soname,lib{name}.so", "-Wl,--version-script=exports.map", "-Wl,--build-id=none"]
+    run([*cc, "-o", f"lib{name}.so", *objects, *how, *libraries], folder, "linking the shared library")
+    run([*cc, *FLAGS, "-o", "device_test", "src/main.c", *objects, *libraries], folder, "linking the test program")
+    return (folder / f"lib{name}.so").read_bytes(), (folder / "device_test").read_bytes()
+
+
+def shim_program(folder: Path) -> Path:
     """The kernels' own source, compiled for this machine's CPU, with what runs test vectors on it."""
     cc = [sys.executable, "-m", "ziglang", "cc", "-target", "native-native-musl", "-mcpu=native"]
     kernels = [
@@ -103,11 +100,11 @@ def shim_program(folder: Path, name: str, where: str = "src") -> Path:
         "-fno-rtti",
         "-fno-threadsafe-statics",
         "-c",
-        f"{where}/shim_run.cpp",
+        "src/shim_run.cpp",
     ]
     run([*kernels, "-o", "shim_run.o"], folder, "compiling the kernels for the host")
     for unit in ("selftest", "weights", "main"):
-        run([*cc, *FLAGS, "-c", f"{where}/{unit}.c", "-o", f"shim_{unit}.o"], folder, f"compiling {unit}.c")
+        run([*cc, *FLAGS, "-c", f"src/{unit}.c", "-o", f"shim_{unit}.o"], folder, f"compiling {unit}.c")
     objects = [f"shim_{unit}.o" for unit in ("run", "selftest", "weights", "main")]
     run([*cc, "-static", "-o", "test", *objects, "-lpthread", "-lm", "-s"], folder, "linking the test program")
     return folder / "test"

@@ -38,13 +38,13 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
             "src/images.c": render("images.c.j2", **values),
             "src/shim.h": render("shim.h.j2"),
             "src/shim_run.cpp": render("shim_run.cpp.j2", **values),
-            **shared_files(program, target, values),
+            **shared_files(values),
         },
         (),
     )
 
 
-def shared_files(program: Program, target: Target, values: dict[str, Any]) -> dict[str, bytes]:
+def shared_files(values: dict[str, Any]) -> dict[str, bytes]:
     """What is the same for all GPUs."""
     name = values["name"]
     return {
@@ -54,7 +54,7 @@ def shared_files(program: Program, target: Target, values: dict[str, Any]) -> di
         "src/main.c": render("main.c.j2", **values),
         f"lib/pkgconfig/{name}.pc": render("model.pc.j2", **values),
         f"lib/cmake/{name}/{name}Config.cmake": render("gpu_config.cmake.j2", **values),
-        "src/weights.bin": weights_blob(program, target.endianness),
+        "src/weights.bin": values["weights"],
     }
 
 
@@ -64,7 +64,7 @@ def gpu_values(program: Program, target: Target, vectors: Sequence[Golden], matr
     for c in program.calls:
         written.setdefault(c.kernel, set()).update(c.writes)
     made = {k: function(k, spec, sorted(written.get(k, ())), matrix) for k, spec in program.kernels.items()}
-    order = list(made)
+    order = {k: i for i, k in enumerate(made)}
     kernels = [
         {
             "symbol": k,
@@ -80,7 +80,7 @@ def gpu_values(program: Program, target: Target, vectors: Sequence[Golden], matr
         launch: Launch = made[c.kernel][1]
         launches.append(
             {
-                "kernel": order.index(c.kernel),
+                "kernel": order[c.kernel],
                 "blocks": launch.blocks,
                 "threads": launch.threads,
                 "shared": launch.shared,
@@ -91,12 +91,14 @@ def gpu_values(program: Program, target: Target, vectors: Sequence[Golden], matr
             }
         )
         arguments += [_argument(program, a) for a in c.arguments]
+    weights = weights_blob(program, target.endianness)
     return {
         **interface_values(program, target, vectors),
         "kernels": kernels,
         "arguments": arguments,
         "launches": launches,
-        "weights_bytes": len(weights_blob(program, target.endianness)),
+        "weights": weights,
+        "weights_bytes": len(weights),
         "helpers": used("\n".join(k["text"] for k in kernels), KNOWN),
     }
 

@@ -6,8 +6,8 @@ block shares is one array, `shared`, so that a host can poison it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -114,11 +114,7 @@ def _blocks(lines: Lines, names: list[str], spec: BlockDot, at: list[str]) -> No
             lines.add(f"const int32_t k = {b} * {BLOCK} + {p} * 2;" if blocks > 1 else f"const int32_t k = {p} * 2;")
             lines.add(f"const uint32_t pair = w[({b} * 16 + {p}) * 16];")
             for which, offset, weight in (("even", 0, "pair << 16"), ("odd", 1, "pair & 0xFFFF0000u")):
-                if depth % BLOCK:
-                    with lines.block(f"if (k + {offset} < {depth})"):
-                        lines.add(f"const int32_t {which}_k = k + {offset};")
-                        lines.add(f"{which} = FMA({operand(f'{which}_k')}, float_of({weight}), {which});")
-                else:
+                with lines.block(f"if (k + {offset} < {depth})" if depth % BLOCK else ""):
                     lines.add(f"const int32_t {which}_k = k + {offset};")
                     lines.add(f"{which} = FMA({operand(f'{which}_k')}, float_of({weight}), {which});")
         lines.add("sum = sum + (even + odd);")
@@ -255,8 +251,8 @@ def _tiled(lines: Lines, names: list[str], spec: Dot, t: Tile) -> Launch:
     per = 4 if words else 1
     steps = -(-depth // (deep * per))
     stages = 1 if words else 2
-    (a_pitch, b_pitch), tiles = _pitches(t), (-(-rows // t.rows), -(-columns // t.columns))
-    a_size, b_size = deep * a_pitch, deep * b_pitch
+    tiles = -(-rows // t.rows), -(-columns // t.columns)
+    a_size, b_size = t.sizes
     lines.add(f"SHARED_ARRAY({unit}, a_tile, 0);")
     lines.add(f"SHARED_ARRAY({unit}, b_tile, {stages * a_size * 4});")
     lines.add("const int32_t thread = (int32_t)threadIdx.x;")
@@ -269,19 +265,16 @@ def _tiled(lines: Lines, names: list[str], spec: Dot, t: Tile) -> Launch:
     batch = split(lines, f"(block / {tiles[0] * tiles[1]})", spec.batch) if spec.batch else []
 
     # what each thread brings: rows of a one k apart, groups of four columns of b
-    passes_a = -(-t.rows * deep // t.threads)
-    step_a = t.threads // deep
+    passes, step_a = t.row_passes
     lines.add(f"const int32_t own_k = thread % {deep}, own_row = thread / {deep};")
-    lines.add(f"int32_t from[{passes_a}];")
-    with lines.loop(passes_a, unrolled=True) as p:
+    lines.add(f"int32_t from[{passes}];")
+    with lines.loop(passes, unrolled=True) as p:
         row = lines.fresh("row")
         lines.add(f"const int32_t {row} = row0 + own_row + {p} * {step_a};")
         at = split(lines, f"({row} < {rows} ? {row} : 0)" if rows % t.rows else row, spec.rows)
         strides = spec.a.strides[: len(spec.batch) + len(spec.rows)]
         lines.add(f"from[{p}] = {address([*batch, *at], strides, spec.a.offset)};")
     groups = t.columns // 4
-    step_b = t.threads // groups
-    passes_b = max(1, -(-deep // step_b))
     lines.add(f"const int32_t own_column = thread % {groups} * 4, own_b = thread / {groups};")
     first, pitch = _panel(spec, "(column0 + own_column)")
     lines.add(f"const int32_t b_pitch = {pitch};")
@@ -294,13 +287,13 @@ def _tiled(lines: Lines, names: list[str], spec: Dot, t: Tile) -> Launch:
     _accumulators(lines, names, spec, t, batch)
     bring = _bring_words if words else _bring_floats
     if stages == 2:
-        bring(lines, names, spec, t, "0", "0", passes_a, step_a, passes_b, step_b, a_size, b_size)
+        bring(lines, names, spec, t, "0", "0")
         lines.add("COPY_COMMIT();")
     with lines.loop(steps) as step:
         now = f"({step} & 1)" if stages == 2 and steps > 1 else "0"
         if stages == 2 and steps > 1:
             with lines.block(f"if ({step} + 1 < {steps})"):
-                bring(lines, names, spec, t, f"({step} + 1)", f"(~{step} & 1)", passes_a, step_a, passes_b, step_b, a_size, b_size)
+                bring(lines, names, spec, t, f"({step} + 1)", f"(~{step} & 1)")
                 lines.add("COPY_COMMIT();")
                 lines.add("COPY_WAIT(1);")
             with lines.block("else"):
@@ -308,9 +301,9 @@ def _tiled(lines: Lines, names: list[str], spec: Dot, t: Tile) -> Launch:
         elif stages == 2:
             lines.add("COPY_WAIT(0);")
         else:
-            bring(lines, names, spec, t, step, "0", passes_a, step_a, passes_b, step_b, a_size, b_size)
+            bring(lines, names, spec, t, step, "0")
         lines.add("__syncthreads();")
-        (_multiply_warps if t.warps else _multiply)(lines, spec, t, now, a_size, b_size, unit)
+        (_multiply_warps if t.warps else _multiply)(lines, spec, t, now, unit)
         if steps > 1:
             lines.add("__syncthreads();")
     _write(lines, names, spec, t, batch)
@@ -339,56 +332,44 @@ def _taps(lines: Lines, spec: Dot, k: str) -> str:
     return address(split(lines, k, spec.k), spec.a.strides[len(spec.batch) + len(spec.rows) :])
 
 
-def _bring_floats(
-    lines: Lines,
-    names: list[str],
-    spec: Dot,
-    t: Tile,
-    step: str,
-    stage: str,
-    passes_a: int,
-    step_a: int,
-    passes_b: int,
-    step_b: int,
-    a_size: int,
-    b_size: int,
-) -> None:
-    depth, rows, deep = prod(spec.k), prod(spec.rows), t.depth
+@contextmanager
+def _own_rows(lines: Lines, t: Tile) -> Iterator[tuple[str, str]]:
+    """For each row that a thread brings an operand of: the pass and the row."""
+    passes, step = t.row_passes
+    with lines.loop(passes, unrolled=True) as p:
+        row = f"own_row + {p} * {step}"
+        with lines.block("" if t.rows * t.depth % t.threads == 0 else f"if ({row} < {t.rows})"):
+            yield p, row
+
+
+@contextmanager
+def _own_lines(lines: Lines, t: Tile) -> Iterator[str]:
+    """For each k, within the tile, that a thread brings four columns of."""
+    passes, step = t.column_passes
+    with lines.loop(passes, unrolled=True) as p:
+        line = f"own_b + {p} * {step}"
+        with lines.block(f"if ({line} < {t.depth})" if passes * step > t.depth else ""):
+            yield line
+
+
+def _bring_floats(lines: Lines, names: list[str], spec: Dot, t: Tile, step: str, stage: str) -> None:
+    depth, rows, deep, (a_size, b_size) = prod(spec.k), prod(spec.rows), t.depth, t.sizes
     with lines.block(""):
         lines.add(f"const int32_t k = {step} * {deep} + own_k;")
         lines.add(f"const int32_t inside = k < {depth};" if depth % deep else "const int32_t inside = 1;")
         lines.add(f"const int32_t reach = {_taps(lines, spec, '(inside ? k : 0)' if depth % deep else 'k')};")
-        with lines.loop(passes_a, unrolled=True) as p:
-            row = f"own_row + {p} * {step_a}"
-            guard = [] if t.rows * deep % t.threads == 0 else [f"{row} < {t.rows}"]
+        with _own_rows(lines, t) as (p, row):
             valid = " && ".join(["inside", *([f"row0 + {row} < {rows}"] if rows % t.rows else [])])
-            to = f"&a_tile[{stage} * {a_size} + own_k * {_pitches(t)[0]} + {row}]"
-            with lines.block(f"if ({' && '.join(guard)})" if guard else ""):
-                lines.add(f"COPY_4({to}, {names[spec.a.arg]} + from[{p}] + reach, {valid});")
-        with lines.loop(passes_b, unrolled=True) as p:
-            line = f"own_b + {p} * {step_b}"
-            guard = [f"{line} < {deep}"] if passes_b * step_b > deep else []
-            with lines.block(f"if ({' && '.join(guard)})" if guard else ""):
-                lines.add(f"const int32_t line = {step} * {deep} + {line};")
-                valid = " && ".join(["b_valid", *([f"line < {depth}"] if depth % deep else [])])
-                to = f"&b_tile[{stage} * {b_size} + ({line}) * {_pitches(t)[1]} + own_column]"
-                lines.add(f"COPY_16({to}, b_from + line * b_pitch, {valid});")
+            to = f"&a_tile[{stage} * {a_size} + own_k * {t.pitches[0]} + {row}]"
+            lines.add(f"COPY_4({to}, {names[spec.a.arg]} + from[{p}] + reach, {valid});")
+        with _own_lines(lines, t) as line:
+            lines.add(f"const int32_t line = {step} * {deep} + {line};")
+            valid = " && ".join(["b_valid", *([f"line < {depth}"] if depth % deep else [])])
+            to = f"&b_tile[{stage} * {b_size} + ({line}) * {t.pitches[1]} + own_column]"
+            lines.add(f"COPY_16({to}, b_from + line * b_pitch, {valid});")
 
 
-def _bring_words(
-    lines: Lines,
-    names: list[str],
-    spec: Dot,
-    t: Tile,
-    step: str,
-    stage: str,
-    passes_a: int,
-    step_a: int,
-    passes_b: int,
-    step_b: int,
-    a_size: int,
-    b_size: int,
-) -> None:
+def _bring_words(lines: Lines, names: list[str], spec: Dot, t: Tile, step: str, stage: str) -> None:
     """Four k a word."""
     depth, rows, deep = prod(spec.k), prod(spec.rows), t.depth
     strides = spec.a.strides[len(spec.batch) + len(spec.rows) :]
@@ -404,40 +385,34 @@ def _bring_words(
             name = "reach" if runs else f"reach{n}"
             lines.add(f"const int32_t {name} = {_taps(lines, spec, f'({inside} ? k + {n} : 0)')};")
             names_of.append(name)
-        with lines.loop(passes_a, unrolled=True) as p:
-            row = f"own_row + {p} * {step_a}"
-            guard = [] if t.rows * deep % t.threads == 0 else [f"{row} < {t.rows}"]
-            with lines.block(f"if ({' && '.join(guard)})" if guard else ""):
+        with _own_rows(lines, t) as (p, row):
+            lines.add("uint32_t word = 0u;")
+            for n in range(4):
+                valid = [f"k + {n} < {depth}" if n else f"k < {depth}"] if depth % (4 * deep) else []
+                valid += [f"row0 + {row} < {rows}"] if rows % t.rows else []
+                byte = f"(uint32_t)(uint8_t){names[spec.a.arg]}[from[{p}] + {names_of[n]}]"
+                inside = " && ".join(valid)
+                lines.add(f"word |= ({inside}) ? {byte} << {8 * n} : 0u;" if valid else f"word |= {byte} << {8 * n};")
+            lines.add(f"a_tile[own_k * {t.pitches[0]} + {row}] = (int32_t)word;")
+        with _own_lines(lines, t) as line:
+            lines.add(f"const int32_t first = ({step} * {deep} + {line}) * 4;")
+            with lines.loop(4, unrolled=True) as c:
                 lines.add("uint32_t word = 0u;")
                 for n in range(4):
-                    valid = [f"k + {n} < {depth}" if n else f"k < {depth}"] if depth % (4 * deep) else []
-                    valid += [f"row0 + {row} < {rows}"] if rows % t.rows else []
-                    byte = f"(uint32_t)(uint8_t){names[spec.a.arg]}[from[{p}] + {names_of[n]}]"
-                    inside = " && ".join(valid)
-                    lines.add(f"word |= ({inside}) ? {byte} << {8 * n} : 0u;" if valid else f"word |= {byte} << {8 * n};")
-                lines.add(f"a_tile[own_k * {_pitches(t)[0]} + {row}] = (int32_t)word;")
-        with lines.loop(passes_b, unrolled=True) as p:
-            line = f"own_b + {p} * {step_b}"
-            guard = [f"{line} < {deep}"] if passes_b * step_b > deep else []
-            with lines.block(f"if ({' && '.join(guard)})" if guard else ""):
-                lines.add(f"const int32_t first = ({step} * {deep} + {line}) * 4;")
-                with lines.loop(4, unrolled=True) as c:
-                    lines.add("uint32_t word = 0u;")
-                    for n in range(4):
-                        known = " && ".join(["b_valid", *([f"first + {n} < {depth}"] if depth % (4 * deep) else [])])
-                        lines.add(f"word |= ({known}) ? (uint32_t)(uint8_t)b_from[(first + {n}) * b_pitch + {c}] << {8 * n} : 0u;")
-                    lines.add(f"b_tile[({line}) * {_pitches(t)[1]} + own_column + {c}] = (int32_t)word;")
+                    known = " && ".join(["b_valid", *([f"first + {n} < {depth}"] if depth % (4 * deep) else [])])
+                    lines.add(f"word |= ({known}) ? (uint32_t)(uint8_t)b_from[(first + {n}) * b_pitch + {c}] << {8 * n} : 0u;")
+                lines.add(f"b_tile[({line}) * {t.pitches[1]} + own_column + {c}] = (int32_t)word;")
 
 
-def _multiply(lines: Lines, spec: Dot, t: Tile, stage: str, a_size: int, b_size: int, unit: str) -> None:
+def _multiply(lines: Lines, spec: Dot, t: Tile, stage: str, unit: str) -> None:
     """One step's products from shared memory."""
     words = unit == "int32_t"
     four = "int4" if words else "float4"
     lines.add(f"UNROLLED_BY_{8 if t.held_rows * t.held_columns < 64 else 4}")
     with lines.block(f"for (int32_t k = 0; k < {t.depth}; k++)"):
         for which, held, own, extent, pitch, size, place in (
-            ("a", t.held_rows, "ty", t.rows, _pitches(t)[0], a_size, t.row),
-            ("b", t.held_columns, "tx", t.columns, _pitches(t)[1], b_size, t.column),
+            ("a", t.held_rows, "ty", t.rows, t.pitches[0], t.sizes[0], t.row),
+            ("b", t.held_columns, "tx", t.columns, t.pitches[1], t.sizes[1], t.column),
         ):
             lines.add(f"{unit} {which}[{held}];")
             base = f"{which}_tile[{f'{stage} * {size} + ' if stage != '0' else ''}k * {pitch} + "
@@ -458,11 +433,11 @@ def _multiply(lines: Lines, spec: Dot, t: Tile, stage: str, a_size: int, b_size:
                 lines.add(f"sum[{i}][{j}] = {fma(spec.dtype, f'a[{i}]', f'b[{j}]', f'sum[{i}][{j}]')};")
 
 
-def _multiply_warps(lines: Lines, spec: Dot, t: Tile, stage: str, a_size: int, b_size: int, unit: str) -> None:
+def _multiply_warps(lines: Lines, spec: Dot, t: Tile, stage: str, unit: str) -> None:
     """The same by matrix instructions, 32 k deep; operands lie in a warp's registers as PTX's mma.m16n8k32 says."""
     matrix = "MATRIX_U" if spec.arguments[spec.a.arg] == "uint8" else "MATRIX"
     high, wide = t.held_rows // 2, t.held_columns // 2
-    a_pitch, b_pitch = _pitches(t)
+    a_pitch, b_pitch = t.pitches
     lines.add(f"int32_t a[{high}][4], b[{wide}][2];")
     with lines.loop(high, unrolled=True) as i, lines.loop(4, unrolled=True) as q:
         at = f"(lane % 4 + {q} / 2 * 4) * {a_pitch} + ty * {t.held_rows * 8} + {i} * 16 + {q} % 2 * 8 + lane / 4"
@@ -471,11 +446,6 @@ def _multiply_warps(lines: Lines, spec: Dot, t: Tile, stage: str, a_size: int, b
         lines.add(f"b[{j}][{q}] = b_tile[(lane % 4 + {q} * 4) * {b_pitch} + tx * {t.held_columns * 4} + {j} * 8 + lane / 4];")
     with lines.loop(high, unrolled=True) as i, lines.loop(wide, unrolled=True) as j:
         lines.add(f"{matrix}(&sum[{i} * 2][{j} * 2], &sum[{i} * 2 + 1][{j} * 2], a[{i}], b[{j}]);")
-
-
-def _pitches(t: Tile) -> tuple[int, int]:
-    """Elements from one k to the next in shared memory."""
-    return t.rows + t.padding[0], t.columns + t.padding[1]
 
 
 def _write(lines: Lines, names: list[str], spec: Dot, t: Tile, batch: list[str]) -> None:

@@ -63,4 +63,4 @@ def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndar
                 place.parent.mkdir(exist_ok=True)
                 place.write_bytes(path.read_bytes().replace(b'"../../include/', b'"../include/'))
         (folder / "src/weights.bin").write_bytes(weights)
-        return call_program(shim_program(folder, name), [], "the host", about, feed, "<")
+        return call_program(shim_program(folder), [], "the host", about, feed, "<")

@@ -37,6 +37,27 @@ class Tile:
     def threads(self) -> int:
         return self.columns // self.held_columns * (self.rows // self.held_rows)
 
+    @property
+    def pitches(self) -> tuple[int, int]:
+        """Elements from one k to the next in shared memory, of rows and of columns."""
+        return self.rows + self.padding[0], self.columns + self.padding[1]
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Elements of both operands in shared memory."""
+        return self.depth * self.pitches[0], self.depth * self.pitches[1]
+
+    @property
+    def row_passes(self) -> tuple[int, int]:
+        """How often a thread brings an operand of its k, and the rows from one to the next."""
+        return -(-self.rows * self.depth // self.threads), self.threads // self.depth
+
+    @property
+    def column_passes(self) -> tuple[int, int]:
+        """How often a thread brings four columns, and the k from one time to the next."""
+        step = self.threads // (self.columns // 4)
+        return max(1, -(-self.depth // step)), step
+
     def row(self, index: str) -> str:
         """The row of the block that a thread's register `index` is of."""
         if self.warps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -33,12 +34,13 @@ MOST_EXACT = 1 << 25  # operations on floats, each instruction of an elementary 
 
 def emit(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> Sources:
     """The graph and how its floats are computed."""
-    exact = target.floats == "exact" or (not _float_products(graph) and float_work(graph) <= MOST_EXACT)
-    if target.floats == "exact" and float_work(graph) > MOST_EXACT:
+    work = float_work(graph)
+    exact = target.floats == "exact" or (not _float_products(graph) and work <= MOST_EXACT)
+    if target.floats == "exact" and work > MOST_EXACT:
         hint = f"--target {target.name.removesuffix('-exact')} computes floats as the device does"
         raise Error(
             "unsupported",
-            f"{float_work(graph):,} operations on floats, each of which takes dozens in integers",
+            f"{work:,} operations on floats, each of which takes dozens in integers",
             f"{graph.name} for {target.name}",
             hint,
         )
@@ -110,7 +112,13 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         raise Error("toolchain", "the TPU compiler is not installed", "libtpu", "pip install 'mlcc[tpu]'")
     name = sources.name
     versions = [_version(p) for p in ("jax", "jaxlib", "libtpu")]
-    key = key_of("xla", code_digest(), repr(versions), sources.files["settings.json"].decode(), sources.files["graph.pickle"].hex())
+    key = key_of(
+        "xla",
+        code_digest(),
+        repr(versions),
+        sources.files["settings.json"].decode(),
+        hashlib.sha256(sources.files["graph.pickle"]).hexdigest(),
+    )
     found = options.store.get(key) if options.store else None
     if found is None:
         body = pickle.dumps(worker("compile", dict(sources.files), devices=target.serving.devices))

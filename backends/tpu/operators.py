@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -359,9 +359,7 @@ def _matmul(f: Floats, node: Node, a: Array, b: Array, init: Array | None = None
     if node.get("zero") is not None:
         if a.dtype == jnp.uint8:  # both operands of the matrix units have one type
             a, b = a.astype(jnp.int32), b.astype(jnp.int32)
-            y = jnp.matmul(a, b, preferred_element_type=jnp.int32)
-        else:
-            y = jnp.matmul(a, b, preferred_element_type=jnp.int32)
+        y = jnp.matmul(a, b, preferred_element_type=jnp.int32)
         y = y - jnp.expand_dims(_centred(node, b, (b.ndim - 2,)), -2)
         return y if init is None else y + init
     if _half(a):
@@ -611,7 +609,3 @@ def function(graph: CoreGraph, floats: Floats) -> Callable[..., tuple[Array, ...
         return tuple(value(v) for v in graph.outputs)
 
     return run
-
-
-def feed_of(graph: CoreGraph, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    return [np.asarray(inputs[n]) for n in graph.inputs]

@@ -48,20 +48,17 @@ class XlaRunner:
         (outputs,) = pickle.loads(made["outputs.pickle"])
         for k, rows in enumerate(outputs):
             for n, i in enumerate(which):
-                want = found[i][k]
-                if self.exact and canonical_bytes(rows[n]) != canonical_bytes(want):
-                    raise Error(
-                        "conformance",
-                        f"in a batch of {size} on {self.devices} devices input {n} has another answer than alone",
-                        self.environment,
-                    )
-                a, b = (np.nan_to_num(np.asarray(x).astype(np.float64), nan=0, posinf=0, neginf=0) for x in (rows[n], want))
-                if not self.exact and np.abs(a - b).max(initial=0) > WIDEST * max(float(np.abs(b).max(initial=0)), 1e-30):
-                    raise Error(
-                        "conformance",
-                        f"in a batch of {size} on {self.devices} devices input {n} is far from its answer alone",
-                        self.environment,
-                    )
+                wrong = self._differs(rows[n], found[i][k])
+                if wrong:
+                    raise Error("conformance", f"in a batch of {size} on {self.devices} devices input {n} {wrong}", self.environment)
+
+    def _differs(self, got: np.ndarray, want: np.ndarray) -> str:
+        """What is wrong with an answer out of a batch; nothing where it is as good as the one alone."""
+        if self.exact:
+            return "" if canonical_bytes(got) == canonical_bytes(want) else "has another answer than alone"
+        a, b = (np.nan_to_num(np.asarray(x).astype(np.float64), nan=0, posinf=0, neginf=0) for x in (got, want))
+        near = np.abs(a - b).max(initial=0) <= WIDEST * max(float(np.abs(b).max(initial=0)), 1e-30)
+        return "" if near else "is far from its answer alone"
 
 
 def runner(binaries: Binaries, target: Target, graph: CoreGraph) -> XlaRunner | None:

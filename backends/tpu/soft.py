@@ -37,15 +37,18 @@ def sticky(x: Array, shift: Array) -> Array:
     return jnp.where(shift > 62, 0, kept) | lost.astype(jnp.int64)
 
 
+def halved(x: Array, s: Array) -> Array:
+    """x / 2^s to the nearest integer, ties to even. 0 ≤ s ≤ 62."""
+    whole, rest, half = x >> s, x & ((jnp.int64(1) << s) - 1), (jnp.int64(1) << s) >> 1
+    return whole + ((rest > half) | ((rest == half) & (s > 0) & (whole & 1 == 1))).astype(jnp.int64)
+
+
 def rounded(sign: Array, m: Array, e: Array) -> Array:
     """The bits nearest to ±m · 2^e, ties to even; the lowest bit of m stands for all below it. m < 2^62."""
     shift = jnp.maximum(length(m) - 24, -149 - e)
     up = jnp.clip(-shift, 0, 62)
     exact = jnp.where(shift <= 0, m << jnp.where(shift <= 0, up, 0), 0)
-    s = jnp.clip(shift, 1, 62)
-    whole, rest, half = m >> s, m & ((1 << s) - 1), jnp.int64(1) << (s - 1)
-    near = whole + ((rest > half) | ((rest == half) & (whole & 1 == 1))).astype(jnp.int64)
-    r = jnp.where(shift <= 0, exact, jnp.where(shift > 62, 0, near))
+    r = jnp.where(shift <= 0, exact, jnp.where(shift > 62, 0, halved(m, jnp.clip(shift, 1, 62))))
     exponent = e + shift
     carried = r >> 24 != 0
     r, exponent = jnp.where(carried, r >> 1, r), jnp.where(carried, exponent + 1, exponent)
@@ -207,9 +210,7 @@ def to_integer(a: Array, low: int, high: int) -> Array:
 def _nearest(x: Array) -> tuple[Array, Array]:
     """(mantissa of at most 24 bits and a carry, exponent) nearest to an integer, ties to even."""
     s = jnp.maximum(length(x) - 24, 0)
-    whole, rest = x >> s, x & ((jnp.int64(1) << s) - 1)
-    half = (jnp.int64(1) << s) >> 1
-    return whole + ((rest > half) | ((rest == half) & (s > 0) & (whole & 1 == 1))).astype(jnp.int64), s
+    return halved(x, s), s
 
 
 def requantize(x: Array, scale: Array, zero: int, low: int, high: int) -> Array:
@@ -220,9 +221,7 @@ def requantize(x: Array, scale: Array, zero: int, low: int, high: int) -> Array:
     m, e = _nearest(jnp.abs(wide))
     p, up = _nearest(m * ms)
     e = e + up + es
-    s = jnp.clip(-e, 0, 62)
-    whole, rest, half = p >> s, p & ((jnp.int64(1) << s) - 1), (jnp.int64(1) << s) >> 1
-    near = whole + ((rest > half) | ((rest == half) & (s > 0) & (whole & 1 == 1))).astype(jnp.int64)
+    near = halved(p, jnp.clip(-e, 0, 62))
     large = jnp.where((p != 0) & (e > 30), jnp.int64(1) << 55, p << jnp.clip(e, 0, 30))
     size = jnp.where(e > 0, large, jnp.where(-e > 62, 0, near))
     size = jnp.where(is_infinite(b), jnp.int64(1) << 55, size)

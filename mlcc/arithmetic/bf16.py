@@ -2,3 +2,4 @@
 
 BLOCK = 32  # k of one block: an even chain, an odd chain, then accumulator + (even + odd)
 SMALLEST = 2.0**-55  # smaller magnitudes become +0: then no sum of products is subnormal, and units that flush agree with those that do not
+ROUNDS_TO_SMALLEST = SMALLEST * (1 - 2.0**-9)  # halfway down to the next bfloat16: ties go to even

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from tvm import tirx as t
 
-from mlcc.arithmetic.bf16 import SMALLEST
+from mlcc.arithmetic.bf16 import ROUNDS_TO_SMALLEST
 from mlcc.arithmetic.elementary import SEQUENCES
 from mlcc.program.kernel import Access, Body, Step, storage
 from mlcc.tir.arithmetic import Arithmetic, differ
 from mlcc.tir.builder import Expr, Function, affine, int32
 
-ROUNDS_TO_SMALLEST = SMALLEST * (1 - 2.0**-9)  # halfway down to the next bfloat16: ties go to even
 ROUND, ROUND_BITS = 12582912.0, 0x4B400000  # 1.5 · 2^23
 FLOAT_RANGE = {
     "int8": (-128.0, 127.0),

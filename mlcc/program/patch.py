@@ -38,7 +38,7 @@ class Patch:
     work: float
 
 
-def patches(graph: CoreGraph) -> Iterator[Patch]:
+def patches(graph: CoreGraph) -> list[Patch]:
     """What may be computed in strips, those that repeat least first."""
     found = []
     for first, last in _regions(graph):
@@ -52,7 +52,7 @@ def patches(graph: CoreGraph) -> Iterator[Patch]:
             done = sum(_work(graph, n, b - a) for need in needs if need for n in nodes for a, b in [need[n.outputs[0]]])
             if done <= MOST_WORK * whole:
                 found.append(Patch(first, last, strips, done / whole))
-    return iter(sorted(found, key=lambda p: (p.work, p.strips, p.last)))
+    return sorted(found, key=lambda p: (p.work, p.strips, p.last))
 
 
 def within(graph: CoreGraph, ram: int, vectors: bool) -> tuple[Program, Patch] | None:
@@ -72,6 +72,7 @@ def patched(graph: CoreGraph, patch: Patch) -> CoreGraph:
     nodes = graph.nodes[patch.first : patch.last + 1]
     end = nodes[-1].outputs[0]
     types, constants = dict(graph.types), dict(graph.constants)
+    computed = {v for n in nodes for v in n.outputs}
     made: list[Node] = []
     parts = []
 
@@ -102,9 +103,8 @@ def patched(graph: CoreGraph, patch: Patch) -> CoreGraph:
                     operands.append(v)
                     continue
                 axis = AXIS - (len(graph.types[node.outputs[0]].shape) - len(graph.types[v].shape))
-                inside = v in needs and v not in constants and any(v in n.outputs for n in nodes)
-                within = needs[v] if inside else (0, graph.types[v].shape[axis])
-                source = f"{v}.strip{number}" if inside else v
+                within = needs[v] if v in computed else (0, graph.types[v].shape[axis])
+                source = f"{v}.strip{number}" if v in computed else v
                 operands.append(slice_of(f"{v}.rows{rows[0]}to{rows[1]}.strip{number}", source, rows, within, axis, node.origin))
             name = f"{node.outputs[0]}.strip{number}"
             new = replace(_cut(graph, node, out), inputs=tuple(operands), outputs=(name,))

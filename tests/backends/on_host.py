@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlcc.graph.core import CoreGraph, canonical_bytes
+from mlcc.graph.core import DTYPES, CoreGraph
 from mlcc.program import program as loop
 from mlcc.program.lower import lower
 from mlcc.program.program import Program
@@ -20,6 +20,7 @@ from mlcc_backends.cuda.compile import shim_program
 from mlcc_backends.cuda.emit import emit
 from mlcc_backends.cuda.nvrtc import compile_image
 from mlcc_backends.interface import Sources
+from tests.support import assert_same_bits
 
 ORDERS = (0, 1, 2, 3)  # first to last, last to first, two that are mixed
 
@@ -39,7 +40,7 @@ def run_kernels(
         folder = Path(d)
         changed = change(sources.files[kernels].decode())
         write(Sources(sources.name, {**sources.files, kernels: changed.encode()}, ()), folder)
-        test = shim_program(folder, sources.name)
+        test = shim_program(folder)
         ins = [folder / f"in{i}" for i in range(len(program.inputs))]
         outs = [folder / f"out{i}" for i in range(len(program.outputs))]
         for path, (name, _) in zip(ins, program.inputs):
@@ -47,14 +48,8 @@ def run_kernels(
         for order in orders:
             arguments = ["run", "-1", *map(str, ins), *map(str, outs), str(folder / "arena"), str(order)]
             execute_program(test, [], "the host", arguments, program.name)
-            found.append({n: np.frombuffer(p.read_bytes(), want(t.dtype)).reshape(t.shape) for p, (n, t) in zip(outs, program.outputs)})
+            found.append({n: np.frombuffer(p.read_bytes(), DTYPES[t.dtype]).reshape(t.shape) for p, (n, t) in zip(outs, program.outputs)})
     return found
-
-
-def want(dtype: str) -> np.dtype:
-    from mlcc.graph.core import DTYPES
-
-    return DTYPES[dtype]
 
 
 def assert_exact_on_host(graph: CoreGraph, feed: Mapping[str, np.ndarray], orders: Sequence[int] = ORDERS) -> Program:
@@ -66,10 +61,5 @@ def assert_exact_on_host(graph: CoreGraph, feed: Mapping[str, np.ndarray], order
     expected = execute(graph, feed)
     for order, found in zip(orders, run_kernels(program, feed, orders)):
         for name, right in expected.items():
-            if canonical_bytes(found[name]) != canonical_bytes(right):
-                wrong = np.argwhere(~((found[name] == right) | ((found[name] != found[name]) & (right != right))))
-                at = tuple(wrong[0]) if len(wrong) else ()
-                raise AssertionError(
-                    f"{name}{list(at)}, order {order}: kernel {found[name][at]!r}, reference {right[at]!r}; {len(wrong)} differ; {[n.op for n in graph.nodes]}"
-                )
+            assert_same_bits(found[name], right, f"{name}, order {order}", graph)
     return program

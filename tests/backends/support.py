@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from mlcc.graph.core import DTYPES, CoreGraph, canonical_bytes
+from mlcc.graph.core import DTYPES, CoreGraph
 from mlcc.program import program as loop
 from mlcc.program.lower import lower
 from mlcc.reference.execute import execute
 from mlcc.target import load
 from mlcc_backends.c.emit import emit
+from tests.support import assert_same_bits
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 GUARD = 64
@@ -49,11 +50,5 @@ def assert_exact_in_c(
         start = base - arena.ctypes.data
         assert (arena[:start] == 0xA5).all() and (arena[start + program.arena_bytes :] == 0xA5).all(), "written outside the workspace"
     for (name, _), got in zip(program.outputs, outputs):
-        want = expected[name]
-        if canonical_bytes(got) != canonical_bytes(np.asarray(want)):
-            wrong = np.argwhere(~((got == want) | ((got != got) & (want != want))))
-            at = tuple(wrong[0]) if len(wrong) else ()
-            raise AssertionError(
-                f"{name}{list(at)}: C {got[at]!r}, reference {want[at]!r}; {len(wrong)} differ; {[n.op for n in graph.nodes]}"
-            )
+        assert_same_bits(got, expected[name], name, graph)
     return expected

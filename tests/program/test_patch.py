@@ -51,7 +51,7 @@ def test_reference_agrees(kinds: list[str], height: int, seed: int, back: bool, 
     graph = layered(["plain", *kinds], height, seed, back)
     feed = {"x": numbers(seed, (1, 4, height, 7), "float32", True)}
     want = execute(graph, feed)
-    found = list(patches(graph))
+    found = patches(graph)
     for patch in data.draw(st.lists(st.sampled_from(found), max_size=4)) if found else []:
         cut = patched(graph, patch)
         validate(cut)
@@ -62,7 +62,7 @@ def test_reference_agrees(kinds: list[str], height: int, seed: int, back: bool, 
 @given(KINDS, st.integers(12, 24), st.integers(0, 99), st.booleans())
 def test_c_agrees(kinds: list[str], height: int, seed: int, back: bool) -> None:
     graph = layered(["plain", *kinds], height, seed, back)
-    for patch in list(patches(graph))[-1:]:  # the one with most strips' edges
+    for patch in patches(graph)[-1:]:  # the one with most strips' edges
         assert_exact_in_c(patched(graph, patch), {"x": numbers(seed, (1, 4, height, 7), "float32", True)})
 
 
@@ -78,4 +78,4 @@ def test_needs_less_memory_and_repeats_least() -> None:
 
 def test_nothing_to_cut() -> None:
     graph = graph_of({"x": ("float32", (4, 50))}, lambda b, x: b("Relu", x))
-    assert not list(patches(graph)) and within(graph, 0, vectors=False) is None
+    assert not patches(graph) and within(graph, 0, vectors=False) is None
