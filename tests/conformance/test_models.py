@@ -17,6 +17,10 @@ from tests.conftest import Mlcc
 ALL = [n for n in names() if n != "native"]
 
 
+# whose matrix units add floats in an order of their own; no other target may promise less than the one answer
+BOUNDED = {"stablehlo", "xla-cpu", "xla-cuda", "tpu-v4", "tpu-v5e", "tpu-v5p", "tpu-v6e"}
+
+
 def runnable() -> list[str]:
     return [n for n in ALL if environment(load(n)) is not None]
 
@@ -27,12 +31,14 @@ def test_a_small_model_has_one_answer_on_every_target(small_model: Path, tmp_pat
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert {a["target"]: a["conformance"] for a in summary["artifacts"]} == {n: "passed" if n in runnable() else "not-run" for n in ALL}
+    assert {a["target"] for a in summary["artifacts"] if a["class"] != "exact"} == BOUNDED
     digests = set()
     for a in summary["artifacts"]:
         if a["conformance"] == "passed":
             run = mlcc("run", a["path"], "--json")
             assert run.returncode == 0, (a["target"], run.stderr)
-            digests.add(json.loads(run.stdout)["output_digest"])
+            if a["target"] not in BOUNDED:
+                digests.add(json.loads(run.stdout)["output_digest"])
     assert len(digests) == 1
 
 
