@@ -6,12 +6,7 @@ Compiled once with the hermetic C compiler and kept in the user's cache. tests/r
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
 import platform
-import subprocess
-import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,8 +15,7 @@ import numpy as np
 
 from mlcc.arithmetic.elementary import SEQUENCES
 from mlcc.arithmetic.sequence import Instruction, Sequence
-from mlcc.cache.store import cache_folder
-from mlcc.error import Error
+from mlcc.cache.library import loaded
 
 C_TYPES = {"f32": "float", "i32": "int32_t", "i64": "int64_t", "b": "int"}
 
@@ -147,37 +141,7 @@ def source() -> str:
 @cache
 def library() -> ctypes.CDLL:
     """The compiled reference loops (built on first use, then cached)."""
-    text = source()
-    features = _host_features()
-    key = hashlib.sha256(f"{text}{features}{platform.machine()}{sys.platform}".encode()).hexdigest()[:24]
-    path = cache_folder() / "reference" / f"reference-{key}.so"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as d:
-            (Path(d) / "reference.c").write_text(text)
-            command = [
-                sys.executable,
-                "-m",
-                "ziglang",
-                "cc",
-                "-shared",
-                "-fPIC",
-                "-O2",
-                "-fno-math-errno",
-                "-ffp-contract=off",
-                "-fno-sanitize=all",
-                *features,
-                "reference.c",
-                "-o",
-                "reference.so",
-            ]
-            done = subprocess.run(command, cwd=d, capture_output=True, text=True)
-            if done.returncode:
-                raise Error(
-                    "toolchain", "the reference executor does not compile", done.stderr.strip()[-300:], "is the ziglang package installed?"
-                )
-            os.replace(Path(d) / "reference.so", path)
-    return ctypes.CDLL(str(path))
+    return loaded("reference", source(), _host_features())
 
 
 def _host_features() -> list[str]:

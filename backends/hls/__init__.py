@@ -1,0 +1,1 @@
+"""FPGAs and ASICs."""

@@ -1,0 +1,74 @@
+"""What a part has, what stages cost on it, and how fast it runs: models that synthesis is held against (docs/fpga.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from math import ceil
+
+
+@dataclass(frozen=True)
+class Part:
+    """A chip. ram_bits: of one block of memory; dsp_bits: the wider and the narrower operand of a multiplier; mhz: the clock aimed at."""
+
+    name: str
+    luts: int = 0
+    dsps: int = 0
+    rams: int = 0
+    ram_bits: int = 36864
+    ram_width: int = 72
+    urams: int = 0
+    dsp_bits: tuple[int, int] = (27, 18)
+    lut_inputs: int = 6
+    mhz: int = 200
+    synthesis: str = ""  # yosys's command, where it has one for this family
+    package: str = ""
+
+    def limits(self, share: float = 1.0) -> Resources:
+        return Resources(int(self.luts * share), int(self.luts * 2 * share), int(self.dsps * share), int((self.rams + 8 * self.urams) * share))
+
+
+@dataclass(frozen=True)
+class Resources:
+    luts: int = 0
+    registers: int = 0
+    dsps: int = 0
+    rams: int = 0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def exceed(self, limits: Resources) -> list[str]:
+        """Names of what there is too much of."""
+        return [f.name for f in fields(self) if f.name != "registers" and getattr(self, f.name) > getattr(limits, f.name)]
+
+
+def memory(part: Part, width: int, depth: int, ports: int = 1) -> Resources:
+    """A memory of `depth` words: in lookup tables where it is shallow, else in blocks."""
+    if width * depth == 0:
+        return Resources()
+    if depth <= 64 or width * depth <= 1024:
+        return Resources(luts=ceil(width * max(1, ceil(depth / (1 << part.lut_inputs)))) * ports + 4)
+    best = min(ceil(width / w) * ceil(depth * w / part.ram_bits) for w in _widths(part))
+    return Resources(rams=best)
+
+
+def _widths(part: Part) -> list[int]:
+    found = [part.ram_width]
+    while found[-1] > 1:
+        found.append(max(1, found[-1] // 2))
+    return found
+
+
+def multiplier(part: Part, a: int, b: int) -> Resources:
+    """One product of a by b bits."""
+    wide, narrow = max(a, b), min(a, b)
+    if narrow <= 1 or wide * narrow <= 24:
+        return Resources(luts=max(1, wide * narrow * 6 // part.lut_inputs // 2))
+    count = ceil(wide / part.dsp_bits[0]) * ceil(narrow / part.dsp_bits[1])
+    if part.dsps == 0:
+        return Resources(luts=wide * narrow * 6 // part.lut_inputs)
+    return Resources(dsps=count)
+
+
+def adder(bits: int) -> Resources:
+    return Resources(luts=bits, registers=bits)

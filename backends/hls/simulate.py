@@ -1,0 +1,102 @@
+"""RTL under Verilator: compile once, run vectors, with or without late inputs and slow outputs."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mlcc.error import Error
+from mlcc.graph.core import DTYPES
+from mlcc.names import identifier
+from mlcc_backends.hls.network import Network, Port
+from mlcc_backends.hls.timing import Cycles
+
+FLAGS = ("--cc", "--exe", "--build", "-O3", "-Wno-fatal", "-Wno-lint", "-CFLAGS", "-O1", "--x-initial", "0", "-j", "2")
+
+
+def verilator() -> str | None:
+    return shutil.which("verilator")
+
+
+def beat_bytes(bits: int) -> int:
+    """What Verilator keeps a port in."""
+    return next((n for n in (1, 2, 4, 8) if bits <= 8 * n), -(-bits // 32) * 4)
+
+
+def to_beats(network: Network, port: Port, array: np.ndarray) -> bytes:
+    """A tensor as an input port takes it."""
+    stream, beat = network.streams[port.stream], network.beats[port.stream]
+    flat = np.ascontiguousarray(array).reshape(-1)
+    codes = (flat.view(np.uint32) if stream.raw else flat.astype(np.int64)).astype(object)[port.order] & ((1 << stream.bits) - 1)
+    size = beat_bytes(stream.bits * beat)
+    out = bytearray()
+    for row in codes.reshape(-1, beat):
+        value = 0
+        for i, x in enumerate(row):
+            value |= int(x) << (i * stream.bits)
+        out += value.to_bytes(size, "little")
+    return bytes(out)
+
+
+def from_beats(network: Network, port: Port, raw: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """The tensor that an output port's beats are."""
+    stream = network.streams[port.stream]
+    beat = next(e.beat for e in network.edges_of(port.stream) if not e.reader)
+    size, mask = beat_bytes(stream.bits * beat), (1 << stream.bits) - 1
+    codes = []
+    for at in range(0, len(raw), size):
+        value = int.from_bytes(raw[at : at + size], "little")
+        for i in range(beat):
+            code = (value >> (i * stream.bits)) & mask
+            codes.append(code - (1 << stream.bits) if stream.signed and code >> (stream.bits - 1) else code)
+    flat = np.empty(port.order.size, np.int64)
+    flat[port.order] = codes
+    array = flat.astype(np.uint32).view(np.float32) if stream.raw else flat.astype(DTYPES[port.dtype])
+    return array.reshape(shape)
+
+
+def build(network: Network, files: Mapping[str, bytes], folder: Path) -> Path:
+    """The simulation's executable. Raises Error(toolchain) where Verilator is not there or does not take the files."""
+    tool = verilator()
+    if tool is None:
+        raise Error("toolchain", "Verilator is not installed", network.name, "apt install verilator")
+    for name, body in files.items():
+        (folder / name).write_bytes(body)
+    prefix = identifier(network.name)
+    sources = sorted(n for n in files if n.endswith(".sv"))
+    line = [tool, *FLAGS, "--top-module", prefix, "-o", "simulate", f"{prefix}_simulate.cpp", *sources]
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        errors = [row for row in done.stderr.splitlines() if "rror" in row]
+        raise Error("toolchain", f"Verilator does not take the RTL: {(errors or ['no message'])[0][:300]}", network.name, "please report it")
+    return folder / "obj_dir" / "simulate"
+
+
+def run(
+    network: Network, program: Path, feeds: Sequence[Sequence[np.ndarray]], shapes: Sequence[tuple[int, ...]], seed: int = 0
+) -> tuple[list[list[np.ndarray]], Cycles]:
+    """Outputs for each feed, one inference after the other, and the cycles counted. seed: of random back-pressure, 0 for none."""
+    with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
+        names = []
+        for i, port in enumerate(network.inputs):
+            names.append(f"{d}/in{i}")
+            Path(names[-1]).write_bytes(b"".join(to_beats(network, port, f[i]) for f in feeds))
+        outs = [f"{d}/out{i}" for i in range(len(network.outputs))]
+        done = subprocess.run([str(program), *names, *outs, str(len(feeds)), str(seed)], cwd=program.parents[1], capture_output=True, text=True)
+        if done.returncode:
+            raise Error("conformance", f"the RTL came to a halt: {done.stderr.strip()[-200:]}", network.name, "this is a bug in mlcc; please report it")
+        latency, interval = map(int, done.stdout.split())
+        raws = [Path(o).read_bytes() for o in outs]
+        found = []
+        for n in range(len(feeds)):
+            each = []
+            for port, raw, shape in zip(network.outputs, raws, shapes):
+                size = len(raw) // len(feeds)
+                each.append(from_beats(network, port, raw[n * size : (n + 1) * size], shape))
+            found.append(each)
+        return found, Cycles(latency, interval, ())

@@ -1,0 +1,34 @@
+"""C text as a loaded library: compiled once by the hermetic compiler, kept in the user's cache."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlcc.cache.store import cache_folder
+from mlcc.error import Error
+
+FLAGS = ("-shared", "-fPIC", "-O2", "-fno-math-errno", "-ffp-contract=off", "-fno-sanitize=all")
+
+
+def loaded(name: str, text: str, features: Sequence[str] = ()) -> ctypes.CDLL:
+    """The library of a C text. Raises Error(toolchain) where it does not compile."""
+    key = hashlib.sha256(f"{text}{list(features)}{platform.machine()}{sys.platform}".encode()).hexdigest()[:24]
+    path = cache_folder() / name / f"{name}-{key}.so"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as d:
+            (Path(d) / "library.c").write_text(text)
+            command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, *features, "library.c", "-o", "library.so"]
+            done = subprocess.run(command, cwd=d, capture_output=True, text=True)
+            if done.returncode:
+                raise Error("toolchain", f"the {name} library does not compile", done.stderr.strip()[-300:], "is the ziglang package installed?")
+            os.replace(Path(d) / "library.so", path)
+    return ctypes.CDLL(str(path))
