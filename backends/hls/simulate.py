@@ -28,29 +28,30 @@ def beat_bytes(bits: int) -> int:
     return next((n for n in (1, 2, 4, 8) if bits <= 8 * n), -(-bits // 32) * 4)
 
 
-def to_beats(network: Network, port: Port, array: np.ndarray) -> bytes:
-    """A tensor as an input port takes it."""
-    stream, beat = network.streams[port.stream], network.beats[port.stream]
+def beat_values(network: Network, port: Port, array: np.ndarray) -> list[int]:
+    """A tensor's elements in a port's order, packed in beats, the first lowest."""
+    stream = network.streams[port.stream]
+    beat = network.beats.get(port.stream) or next(e.beat for e in network.edges_of(port.stream) if not e.reader)
     flat = np.ascontiguousarray(array).reshape(-1)
     codes = (flat.view(np.uint32) if stream.raw else flat.astype(np.int64)).astype(object)[port.order] & ((1 << stream.bits) - 1)
+    shifts = np.array([i * stream.bits for i in range(beat)], object)
+    return [int(sum(row << shifts)) for row in codes.reshape(-1, beat)]
+
+
+def to_beats(network: Network, port: Port, array: np.ndarray) -> bytes:
+    """A tensor as Verilator takes it."""
+    stream, beat = network.streams[port.stream], network.beats[port.stream]
     size = beat_bytes(stream.bits * beat)
-    out = bytearray()
-    for row in codes.reshape(-1, beat):
-        value = 0
-        for i, x in enumerate(row):
-            value |= int(x) << (i * stream.bits)
-        out += value.to_bytes(size, "little")
-    return bytes(out)
+    return b"".join(v.to_bytes(size, "little") for v in beat_values(network, port, array))
 
 
-def from_beats(network: Network, port: Port, raw: bytes, shape: tuple[int, ...]) -> np.ndarray:
+def from_beats(network: Network, port: Port, beats: Sequence[int], shape: tuple[int, ...]) -> np.ndarray:
     """The tensor that an output port's beats are."""
     stream = network.streams[port.stream]
     beat = next(e.beat for e in network.edges_of(port.stream) if not e.reader)
-    size, mask = beat_bytes(stream.bits * beat), (1 << stream.bits) - 1
+    mask = (1 << stream.bits) - 1
     codes = []
-    for at in range(0, len(raw), size):
-        value = int.from_bytes(raw[at : at + size], "little")
+    for value in beats:
         for i in range(beat):
             code = (value >> (i * stream.bits)) & mask
             codes.append(code - (1 << stream.bits) if stream.signed and code >> (stream.bits - 1) else code)
@@ -96,7 +97,10 @@ def run(
         for n in range(len(feeds)):
             each = []
             for port, raw, shape in zip(network.outputs, raws, shapes):
-                size = len(raw) // len(feeds)
-                each.append(from_beats(network, port, raw[n * size : (n + 1) * size], shape))
+                stream = network.streams[port.stream]
+                size = beat_bytes(stream.bits * next(e.beat for e in network.edges_of(port.stream) if not e.reader))
+                beats = [int.from_bytes(raw[i : i + size], "little") for i in range(0, len(raw), size)]
+                count = len(beats) // len(feeds)
+                each.append(from_beats(network, port, beats[n * count : (n + 1) * count], shape))
             found.append(each)
         return found, Cycles(latency, interval, ())

@@ -1,0 +1,206 @@
+"""Network → HLS C++ for Vitis or Catapult: the same stages as the RTL, as functions that streams join."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mlcc.names import comment, identifier
+from mlcc_backends.hls import schedule, verilog
+from mlcc_backends.hls.network import Network, Port, Stage, Stream, width
+from mlcc_backends.hls.simulate import beat_values
+from mlcc_backends.render import render
+
+FUNCTIONS = {
+    "fma": "f_fma", "div": "f_div", "to_float": "f_to_float", "to_int": "f_to_int", "round": "f_to_whole", "lt": "f_lt", "le": "f_le", "eq": "f_eq",
+    "ilt": "i_lt", "ile": "i_le", "shl": "i_shl", "shr": "i_shr", "sar": "i_sar",
+}  # fmt: skip
+INFIX = {"iadd": "+", "isub": "-", "imul": "*", "and": "&", "or": "|", "xor": "^"}
+
+
+def emit(network: Network, target: str, catapult: bool, vectors: Sequence[tuple[Sequence[np.ndarray], Sequence[np.ndarray]]]) -> dict[str, bytes]:
+    """Files by path: the design, its test, and golden vectors as (inputs, outputs)."""
+    name = identifier(network.name)
+    values = _values(network)
+    common = {
+        "name": name, "model": comment(network.name), "target": target, "catapult": catapult, "scalar": any(s.kind == "scalar" for s in network.stages),
+        "top_pragma": "#pragma hls_design top\n" if catapult else "", "frames": len(vectors),
+        "longest": max(p["width"] for p in (*values["inputs"], *values["outputs"])) // 4 + 3,
+    }  # fmt: skip
+    files = {
+        "mlcc_hls.h": render("mlcc_hls.h.j2", **common),
+        f"{name}.h": render("model_hls.h.j2", **common, **values),
+        f"{name}.cpp": render("model_hls.cpp.j2", **common, **values),
+        f"{name}_weights.h": weights(network),
+        f"{name}_test.cpp": render("test_hls.cpp.j2", **common, **values),
+    }
+    if catapult:
+        files["mlcc_hls.h"] = b"#define MLCC_CATAPULT\n" + files["mlcc_hls.h"]
+    for kind, k in (("in", 0), ("out", 1)):
+        for i, port in enumerate(network.inputs if kind == "in" else network.outputs):
+            files[f"vectors/{kind}{i}.txt"] = b"".join(lines(network, port, v[k][i]) for v in vectors)
+    return files
+
+
+def port_beat(network: Network, port: Port) -> int:
+    return next((e.beat for e in network.edges_of(port.stream) if not e.reader), 0) or network.beats[port.stream]
+
+
+def lines(network: Network, port: Port, array: np.ndarray) -> bytes:
+    """A tensor as a simulation reads it: a beat a line, hexadecimal."""
+    return "".join(f"{v:x}\n" for v in beat_values(network, port, array)).encode()
+
+
+def element(stream: Stream) -> str:
+    return f"S<{stream.bits}>" if stream.signed else f"U<{stream.bits}>"
+
+
+def _values(network: Network) -> dict[str, Any]:
+    beats = {**network.beats, **{s.output: s.beat for s in network.stages}}
+
+    def edge_name(stream: str, reader: str, slot: int) -> str:
+        return f"{stream}_to_{reader or f'out{slot}'}" + (f"_{slot}" if reader and slot else "")
+
+    def beat_type(stream: str) -> str:
+        return f"beat<{element(network.streams[stream])}, {beats[stream]}>"
+
+    edges = [
+        {"name": edge_name(e.stream, e.reader, e.slot), "beat_type": beat_type(e.stream), "depth": max(2, e.capacity)} for e in network.edges
+    ]
+
+    def port(p: Port) -> dict[str, Any]:
+        v, beat = network.streams[p.stream], beats[p.stream]
+        return {
+            "tensor": comment(p.tensor), "beat": beat, "bits": v.bits, "width": v.bits * beat, "beats": v.elements // beat, "type": element(v),
+            "beat_type": beat_type(p.stream), "edges": [edge_name(e.stream, e.reader, e.slot) for e in network.edges_of(p.stream)],
+        }  # fmt: skip
+
+    outputs = [{**port(p), "edge": edge_name(p.stream, "", i)} for i, p in enumerate(network.outputs)]
+    return {
+        "inputs": [port(p) for p in network.inputs],
+        "outputs": outputs,
+        "edges": edges,
+        "stages": [_stage(network, s, beats, beat_type, edge_name) for s in network.stages],
+    }
+
+
+def _stage(network: Network, s: Stage, beats: dict[str, int], beat_type: Any, edge_name: Any) -> dict[str, Any]:
+    w, out = s.window, network.streams[s.output]
+    inputs = []
+    for v in s.inputs:
+        stream = network.streams[v]
+        inputs.append({"type": element(stream), "beat": beats[v], "beat_type": beat_type(v), "low": stream.low, "elements": stream.elements, "raw": stream.raw})
+    outs = network.edges_of(s.output)
+    values: dict[str, Any] = {
+        "name": s.name, "layer": comment(s.layer), "kind": s.kind, "shape_text": verilog.shape_text(s, network), "simd": s.simd, "pe": s.pe,
+        "beat": s.beat, "steps": schedule.steps(s), "inputs": inputs, "outs": outs, "out_type": element(out), "out_beat": beat_type(s.output),
+        "in_edges": [edge_name(v, s.name, i) for i, v in enumerate(s.inputs)], "out_edges": [edge_name(e.stream, e.reader, e.slot) for e in outs],
+        "windowed": s.kind in verilog.WINDOWED, "fill": s.fill, "r": {"kind": "none"},
+    }  # fmt: skip
+    if values["windowed"]:
+        stream = network.streams[s.inputs[0]]
+        mxb = stream.bits + (not stream.signed)
+        values |= {
+            "words": network.edge_into(s.name, 0).words, "h": w.height, "w": w.width, "cw": w.channels // s.simd, "out_h": w.out[0], "out_w": w.out[1],
+            "kh": w.kernel[0], "kw": w.kernel[1], "sh": w.strides[0], "sw": w.strides[1], "pt": w.before[0], "pl": w.before[1], "dh": w.dilations[0],
+            "dw": w.dilations[1], "positions": w.positions, "turns": schedule.turns(s), "folds": schedule.folds(s), "groups": s.groups if s.kind == "product" else 1,
+            "mxb": mxb, "sb": mxb if s.kind == "max" else width(min(-1, s.total[0]), s.total[1]),
+        }  # fmt: skip
+        if s.weights is not None:
+            values["wb"] = width(min(-1, int(s.weights.min())), int(s.weights.max()))
+        if s.kind == "product":
+            assert s.weights is not None
+            values["parts"] = s.weights.shape[-1] // s.simd
+    if s.kind in ("join", "product_join"):
+        values["sb"] = width(min(-1, s.total[0]), s.total[1])
+    if s.kind == "quantise":
+        values["sb"] = 33
+    if s.rounding is not None:
+        values["r"] = _rounding(s, values["sb"], out)
+    if s.kind == "concat":
+        at = 0
+        for i, v in zip(inputs, s.inputs):
+            at += network.streams[v].elements // w.positions // s.simd
+            i["last"] = at - 1
+        values["turns"] = at
+    if s.kind == "reorder":
+        values["elements_in"] = network.streams[s.inputs[0]].elements
+    if s.kind == "scalar":
+        a = verilog.allocate(s)
+        at = 0
+        for i in inputs:
+            i["places"] = a.loads[at : at + i["elements"]]
+            at += i["elements"]
+        values |= {"places": a.places, "constants": a.constants, "results": a.results, "code": [_operation(*c) for c in a.code]}
+    return values
+
+
+def _operation(op: str, result: int, operands: tuple[int, ...]) -> str:
+    n = [f"n[{o}]" for o in operands]
+    if op in INFIX:
+        return f"n[{result}] = {n[0]} {INFIX[op]} {n[1]};"
+    if op == "ieq":
+        return f"n[{result}] = {n[0]} == {n[1]};"
+    if op == "select":
+        return f"n[{result}] = {n[0]} != 0 ? {n[1]} : {n[2]};"
+    return f"n[{result}] = {FUNCTIONS[op]}({', '.join(n)});"
+
+
+def _rounding(s: Stage, sum_bits: int, out: Stream) -> dict[str, Any]:
+    r = s.rounding
+    assert r is not None
+    if r.levels is not None:
+        return {"kind": "levels", "low": r.low, "depth": schedule.levels_depth(r), "sb": sum_bits, "single": r.levels.shape[0] == 1, "exceptions": 0}
+    assert r.factor is not None and r.offset is not None
+    fb = width(-1, max(int(f) for f in r.factor))
+    ofb = width(min(-1, *(int(o) for o in r.offset)), max(int(o) for o in r.offset))
+    return {
+        "kind": "formula", "low": r.low, "high": r.high, "shift": r.shift, "even": r.even and r.shift > 0, "half": f"{(1 << max(r.shift - 1, 0)) - 1}LL",
+        "fb": fb, "ofb": ofb, "yb": max(sum_bits + fb, ofb, out.bits + 2) + 2, "sb": sum_bits, "single": len(r.factor) == 1,
+        "exceptions": 0 if r.exceptions is None else r.exceptions.shape[1],
+    }  # fmt: skip
+
+
+def weights(network: Network) -> bytes:
+    """Every constant, by stage."""
+    text = ["/* Weights, and constants of roundings. */", "#include <stdint.h>"]
+
+    def array(name: str, rows: np.ndarray) -> None:
+        flat = np.asarray(rows)
+        low, high = (int(flat.min()), int(flat.max())) if flat.size else (0, 0)
+        kind = next((f"int{n}_t" for n in (8, 16, 32, 64) if width(min(low, -1), high) <= n), "int64_t")
+        dims = "".join(f"[{n}]" for n in flat.shape)
+        suffix = "LL" if kind == "int64_t" else ""
+
+        def body(a: np.ndarray) -> str:
+            if a.ndim == 1:
+                return "{" + ", ".join(f"{int(x)}{suffix}" for x in a) + "}"
+            return "{" + ",\n".join(body(x) for x in a) + "}"
+
+        text.append(f"static const {kind} {name}{dims} = {body(flat)};")
+
+    for s in network.stages:
+        text.append(f"/* {s.name}: {comment(s.layer)} */")
+        if s.weights is not None:
+            array(f"{s.name}_weights", np.array(verilog.weight_rows(s)))
+        for i, t in enumerate(s.tables):
+            array(f"{s.name}_table{i}", t)
+        if s.index is not None:
+            array(f"{s.name}_index", s.index)
+        r = s.rounding
+        if r is None:
+            continue
+        if r.levels is not None:
+            bits = 33 if s.kind == "quantise" else width(min(-1, s.total[0]), s.total[1])
+            array(f"{s.name}_levels", np.minimum(r.levels, (1 << bits) - 1))
+            continue
+        assert r.factor is not None and r.offset is not None
+        array(f"{s.name}_factor", r.factor.astype(np.int64))
+        array(f"{s.name}_offset", r.offset.astype(np.int64))
+        for k in range(0 if r.exceptions is None else r.exceptions.shape[1]):
+            assert r.exceptions is not None
+            array(f"{s.name}_exception{k}", np.where(r.exceptions[:, k, 1] != 0, r.exceptions[:, k, 0], 0))
+            array(f"{s.name}_more{k}", r.exceptions[:, k, 1])
+    return ("\n".join(text) + "\n").encode()

@@ -1,0 +1,71 @@
+"""C simulation of the emitted C++, against the vendors' open headers of types (which the hls4ml package brings)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from mlcc.error import Error
+from mlcc.names import identifier
+from mlcc_backends.hls.cpp import lines
+from mlcc_backends.hls.network import Network
+from mlcc_backends.hls.simulate import from_beats
+
+INSTALL = "pip install 'mlcc[hls]'"
+# The header declares std::complex by itself, which libc++ keeps in an inline namespace (https://github.com/Xilinx/HLS_arbitrary_Precision_Types).
+NO_COMPLEX = ("-D__AP_INT_SPECIAL_H__", "-D__AP_FIXED_SPECIAL_H__")
+
+
+def headers(catapult: bool) -> Path | None:
+    """The folder of ap_int.h or ac_int.h, if it is installed."""
+    spec = find_spec("hls4ml")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    root = Path(spec.submodule_search_locations[0]) / "templates"
+    found = root / "catapult" / "ac_types" / "include" if catapult else root / "vivado" / "ap_types"
+    return found if found.is_dir() else None
+
+
+def build(files: Mapping[str, bytes], sources: Sequence[str], folder: Path, catapult: bool) -> Path:
+    """The test program, by the hermetic compiler. Raises Error(toolchain)."""
+    include = headers(catapult)
+    if include is None:
+        raise Error("toolchain", "the headers of HLS types are not installed", "hls4ml", INSTALL)
+    for path, body in files.items():
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(body)
+    line = [sys.executable, "-m", "ziglang", "c++", "-std=c++17", "-O1", "-fno-sanitize=all", "-w", *NO_COMPLEX, f"-I{include}", *sources, "-o", "test"]
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        errors = [row for row in done.stderr.splitlines() if 'error' in row]
+        raise Error("toolchain", f"the HLS C++ does not compile: {(errors or ['no message'])[0][:300]}", sources[0], "please report it")
+    return folder / "test"
+
+
+def run(
+    network: Network, program: Path, feeds: Sequence[Sequence[np.ndarray]], shapes: Sequence[tuple[int, ...]]
+) -> list[list[np.ndarray]]:
+    """Outputs for each feed."""
+    with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
+        for i, port in enumerate(network.inputs):
+            (Path(d) / f"in{i}.txt").write_bytes(b"".join(lines(network, port, f[i]) for f in feeds))
+        done = subprocess.run([str(program), d, str(len(feeds)), "write"], capture_output=True, text=True)
+        if done.returncode:
+            raise Error("conformance", f"the C simulation ended with exit {done.returncode}", network.name, done.stdout.strip()[-200:])
+        found: list[list[np.ndarray]] = [[] for _ in feeds]
+        for i, (port, shape) in enumerate(zip(network.outputs, shapes)):
+            beats = [int(row, 16) for row in (Path(d) / f"out{i}.txt").read_text().split()]
+            count = len(beats) // len(feeds)
+            for n in range(len(feeds)):
+                found[n].append(from_beats(network, port, beats[n * count : (n + 1) * count], shape))
+        return found
+
+
+__all__ = ["build", "headers", "identifier", "run"]
