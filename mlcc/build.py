@@ -22,7 +22,7 @@ from mlcc.cache.store import Store, cache_folder, key_of
 from mlcc.error import Error
 from mlcc.names import identifier
 from mlcc.program import budget
-from mlcc.target import Serving, Target, fitted, runs_here
+from mlcc.target import Hardware, Serving, Target, fitted, runs_here
 from mlcc.target import load as load_target
 
 Progress = Callable[[str], None]
@@ -34,7 +34,8 @@ class Request:
     """What to build. shapes: input → dimensions; compiler: "zig" or a system compiler's command; jobs: processes;
     precision: "float32", or "bf16" for products with weights in bfloat16; lock: an mlcc.lock to follow, and with `tune` to write;
     flash, ram: bytes that a microcontroller has, where its target does not say; emit: further packagings for microcontrollers (`kits.FORMATS`, "mcuboot");
-    version, slot (address, bytes), image_key (PEM): of the image that "mcuboot" makes; serving: batches and chips, for XLA's targets."""
+    version, slot (address, bytes), image_key (PEM): of the image that "mcuboot" makes; serving: batches and chips, for XLA's targets;
+    hardware: architecture, interval and share, for FPGAs and ASICs."""
 
     model: Path
     targets: tuple[str, ...]
@@ -56,6 +57,7 @@ class Request:
     slot: tuple[int, int] | None = None
     image_key: Path | None = None
     serving: Serving | None = None
+    hardware: Hardware | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,10 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
         if all(t.backend != "tpu" for t in targets):
             raise Error("usage", "[serving] is for XLA's targets", ", ".join(t.name for t in targets), "such as stablehlo and tpu-v5e")
         targets = [replace(t, serving=request.serving) if t.backend == "tpu" else t for t in targets]
+    if request.hardware:
+        if all(t.part is None for t in targets):
+            raise Error("usage", "[hardware] is for FPGAs and ASICs", ", ".join(t.name for t in targets), "such as hls-zu3eg and ecp5-85k")
+        targets = [replace(t, hardware=request.hardware) if t.part else t for t in targets]
     if request.emit:
         _can_emit(request.emit, targets)
     if request.tune and request.lock is None:

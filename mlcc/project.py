@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcc.error import Error
-from mlcc.target import Serving
+from mlcc.target import Hardware, Serving
 
 FILE = "mlcc.toml"
 KEYS: dict[str, type] = {
@@ -21,6 +21,7 @@ KEYS: dict[str, type] = {
     "precision": str,
     "shapes": dict,
     "serving": dict,
+    "hardware": dict,
 }
 
 
@@ -36,6 +37,7 @@ class Project:
     shapes: dict[str, tuple[int, ...]]
     precision: str
     serving: Serving | None = None
+    hardware: Hardware | None = None
 
 
 def load(path: Path) -> Project:
@@ -71,17 +73,33 @@ def load(path: Path) -> Project:
         {k: _dims(v, f"{path}, shapes.{k}") for k, v in data.get("shapes", {}).items()},
         data.get("precision", ""),
         _serving(data["serving"], f"{path}, [serving]") if "serving" in data else None,
+        _hardware(data["hardware"], f"{path}, [hardware]") if "hardware" in data else None,
     )
+
+
+def _section(data: dict[str, Any], known: dict[str, type | tuple[type, ...]], where: str) -> None:
+    """Raise where a section has a key that is not known, or of another type."""
+    for key, value in data.items():
+        if key not in known:
+            raise Error("usage", f"unknown key {key}", where, f"keys: {', '.join(known)}")
+        kinds = known[key] if isinstance(known[key], tuple) else (known[key],)
+        if not isinstance(value, kinds) or isinstance(value, bool) and bool not in kinds:
+            raise Error("usage", f"{key} must be a {kinds[0].__name__}", where)
+
+
+def _hardware(data: dict[str, Any], where: str) -> Hardware:
+    _section(data, {"architecture": str, "interval": int, "share": (float, int)}, where)
+    found = Hardware(data.get("architecture", ""), data.get("interval", 0), float(data.get("share", Hardware.share)))
+    if found.architecture not in ("", "dataflow", "engine"):
+        raise Error("usage", f"no architecture {found.architecture}", where, "dataflow or engine")
+    if found.interval < 0 or not 0 < found.share <= 1:
+        raise Error("usage", "interval is a number of cycles, share a part of 1", where)
+    return found
 
 
 def _serving(data: dict[str, Any], where: str) -> Serving:
     """How programs for accelerators are called."""
-    known = {"batches": list, "chips": str, "donate": bool}
-    for key, value in data.items():
-        if key not in known:
-            raise Error("usage", f"unknown key {key}", where, f"keys: {', '.join(known)}")
-        if not isinstance(value, known[key]):
-            raise Error("usage", f"{key} must be a {known[key].__name__}", where)
+    _section(data, {"batches": (list,), "chips": (str,), "donate": (bool,)}, where)
     batches = data.get("batches", [])
     if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in batches):
         raise Error("usage", "batches is a list of whole numbers from 1 on", where)
@@ -139,5 +157,11 @@ def render(model: str, inputs: list[tuple[str, str, list[int | str]]]) -> str:
         "# batches = [4, 16]",
         '# chips = "v5e:2x2"',
         "# donate = false",
+        "",
+        "# For FPGAs and ASICs.",
+        "# [hardware]",
+        '# architecture = "dataflow"  # or "engine"; by default whichever fits',
+        "# interval = 0              # most cycles between inferences; 0: as few as fit",
+        "# share = 0.7               # of the part",
     ]
     return "\n".join(lines) + "\n"

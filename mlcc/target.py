@@ -60,6 +60,36 @@ class Serving:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A logic chip: what it has, and who makes hardware for it. ram_bits, ram_width: of one block of memory; dsp_bits: a multiplier's operands;
+    flavour: "vitis", "catapult" or "rtl"; synthesis: yosys's command for the family."""
+
+    device: str = ""
+    flavour: str = "vitis"
+    luts: int = 0
+    dsps: int = 0
+    rams: int = 0
+    ram_bits: int = 36864
+    ram_width: int = 72
+    urams: int = 0
+    dsp_bits: tuple[int, int] = (27, 18)
+    lut_inputs: int = 6
+    mhz: int = 200
+    synthesis: str = ""
+    place: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What is asked of hardware. architecture: "dataflow", "engine", or "" for whichever fits; interval: most cycles between inferences (0: as
+    few as fit); share: of the part that may be planned with."""
+
+    architecture: str = ""
+    interval: int = 0
+    share: float = 0.7
+
+
+@dataclass(frozen=True)
 class Target:
     """One target. `variants` are the instruction sets in its library (one unless it dispatches at load)."""
 
@@ -85,6 +115,8 @@ class Target:
     floats: str = ""  # "exact": XLA computes binary32 in integers
     platforms: tuple[str, ...] = ()  # of XLA, that the portable program is for
     serving: Serving = Serving()
+    part: Part | None = None
+    hardware: Hardware = Hardware()
     resolved: str = ""  # what `native` stood for
     source: str = field(default="", repr=False)  # the TOML text, part of every cache key
 
@@ -99,6 +131,10 @@ SECTIONS: dict[str, dict[str, type]] = {
     "memory": {"flash_bytes": int, "ram_bytes": int},
     "gpu": {"architectures": list},
     "xla": {"topology": str, "floats": str, "platforms": list},
+    "part": {
+        "device": str, "flavour": str, "luts": int, "dsps": int, "rams": int, "ram_bits": int, "ram_width": int, "urams": int, "dsp_bits": list,
+        "lut_inputs": int, "mhz": int, "synthesis": str, "place": list,
+    },
     "run": {"machine": str, "emulator": list, "emulated_only": bool, "requires": list},
 }
 
@@ -156,6 +192,7 @@ def read(name: str, text: str, where: str) -> Target:
     accelerator: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for s in ("gpu", "xla") for k, v in sections.get(s, {}).items()
     }
+    part = {k: tuple(v) if isinstance(v, list) else v for k, v in sections.get("part", {}).items()}
     budget = Budget(memory.get("flash_bytes"), memory.get("ram_bytes"))
     if "extends" in top:
         base = load(top["extends"])
@@ -195,6 +232,7 @@ def read(name: str, text: str, where: str) -> Target:
         tuple(run.get("requires", ())),
         Board(**{"vectors_at": board.get("flash_at", 0), **board}) if board else None,
         budget,
+        part=Part(**part) if part else None,
         source=text,
         **accelerator,
     )

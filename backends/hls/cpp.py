@@ -13,11 +13,12 @@ from mlcc_backends.hls.network import Network, Port, Stage, Stream, width
 from mlcc_backends.hls.simulate import beat_values
 from mlcc_backends.render import render
 
-FUNCTIONS = {
-    "fma": "f_fma", "div": "f_div", "to_float": "f_to_float", "to_int": "f_to_int", "round": "f_to_whole", "lt": "f_lt", "le": "f_le", "eq": "f_eq",
-    "ilt": "i_lt", "ile": "i_le", "shl": "i_shl", "shr": "i_shr", "sar": "i_sar",
+FORMS = {
+    "fma": "r_fma({0}, {1}, {2})", "div": "r_div({0}, {1})", "to_float": "r_from((int32_t){0})", "to_int": "r_int({0})", "round": "r_whole({0})",
+    "lt": "r_lt({0}, {1})", "le": "r_le({0}, {1})", "eq": "r_eq({0}, {1})", "ilt": "(int32_t){0} < (int32_t){1}", "ile": "(int32_t){0} <= (int32_t){1}",
+    "ieq": "{0} == {1}", "iadd": "{0} + {1}", "isub": "{0} - {1}", "imul": "{0} * {1}", "and": "{0} & {1}", "or": "{0} | {1}", "xor": "{0} ^ {1}",
+    "shl": "{0} << ({1} & 31)", "shr": "{1} > 31 ? 0 : {0} >> {1}", "sar": "(word)((int32_t){0} >> ({1} & 31))", "select": "{0} ? {1} : {2}",
 }  # fmt: skip
-INFIX = {"iadd": "+", "isub": "-", "imul": "*", "and": "&", "or": "|", "xor": "^"}
 
 
 def emit(network: Network, target: str, catapult: bool, vectors: Sequence[tuple[Sequence[np.ndarray], Sequence[np.ndarray]]]) -> dict[str, bytes]:
@@ -36,6 +37,8 @@ def emit(network: Network, target: str, catapult: bool, vectors: Sequence[tuple[
         f"{name}_weights.h": weights(network),
         f"{name}_test.cpp": render("test_hls.cpp.j2", **common, **values),
     }
+    if common["scalar"]:
+        files["mlcc_real.h"] = render("mlcc_real.h.j2")
     if catapult:
         files["mlcc_hls.h"] = b"#define MLCC_CATAPULT\n" + files["mlcc_hls.h"]
     for kind, k in (("in", 0), ("out", 1)):
@@ -138,14 +141,7 @@ def _stage(network: Network, s: Stage, beats: dict[str, int], beat_type: Any, ed
 
 
 def _operation(op: str, result: int, operands: tuple[int, ...]) -> str:
-    n = [f"n[{o}]" for o in operands]
-    if op in INFIX:
-        return f"n[{result}] = {n[0]} {INFIX[op]} {n[1]};"
-    if op == "ieq":
-        return f"n[{result}] = {n[0]} == {n[1]};"
-    if op == "select":
-        return f"n[{result}] = {n[0]} != 0 ? {n[1]} : {n[2]};"
-    return f"n[{result}] = {FUNCTIONS[op]}({', '.join(n)});"
+    return f"n[{result}] = {FORMS[op].format(*(f'n[{o}]' for o in operands))};"
 
 
 def _rounding(s: Stage, sum_bits: int, out: Stream) -> dict[str, Any]:

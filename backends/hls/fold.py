@@ -7,27 +7,19 @@ cycles between inferences every stage takes the cheapest lanes with which it nee
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil, prod
 
 from mlcc.error import Error
+from mlcc.target import Hardware, Part, Target, load, names
 from mlcc_backends.hls.network import Edge, Network, Stage, Stream, width
-from mlcc_backends.hls.part import Part, Resources, adder, memory, multiplier
-from mlcc_backends.hls.schedule import FORMULA, depth_of, give_delay, latency, levels_depth, span, steps
+from mlcc_backends.hls.part import Resources, adder, limits, memory, multiplier
+from mlcc_backends.hls.schedule import GIVE_DELAY, latency, levels_depth, span, steps
 
-SHARE = 0.7  # of a part: what is planned for; routing wants the rest
 ENOUGH = 1 << 12  # lanes of products beyond which a folded design gains nothing that the other architectures do not do better
 
 
-@dataclass(frozen=True)
-class Goal:
-    """What is asked for. interval: most cycles between inferences (0: as few as fit); share: of the part."""
-
-    interval: int = 0
-    share: float = SHARE
-
-
-def fold(network: Network, part: Part, goal: Goal) -> Network:
+def fold(network: Network, part: Part, device: str, goal: Hardware) -> Network:
     """The network with lanes and memories. Raises Error(unsupported) naming the layer and the resource that overflow."""
     best: Network | None = None
     slowest = max(steps(s) for s in network.stages)
@@ -37,7 +29,7 @@ def fold(network: Network, part: Part, goal: Goal) -> Network:
         if made is None:
             break
         made = with_edges(made)
-        if resources(made, part).exceed(part.limits(goal.share)):
+        if resources(made, part).exceed(limits(part, goal.share)):
             break
         best = made
         if goal.interval and interval(best) <= goal.interval:
@@ -48,11 +40,11 @@ def fold(network: Network, part: Part, goal: Goal) -> Network:
         if interval(best) == 1:
             break
     if best is None:
-        _overflow(with_edges(network), part, goal)
+        _overflow(with_edges(network), part, device, goal)
     assert best is not None
     if goal.interval and interval(best) > goal.interval:
         hint = f"the nearest that fits is {interval(best):,}"
-        raise Error("unsupported", f"an interval of {goal.interval:,} cycles does not fit {part.name}", network.name, hint)
+        raise Error("unsupported", f"an interval of {goal.interval:,} cycles does not fit {device}", network.name, hint)
     return best
 
 
@@ -62,21 +54,32 @@ def interval(network: Network) -> int:
     return max(*ports, *(steps(s) for s in network.stages), 1)
 
 
-def _overflow(network: Network, part: Part, goal: Goal) -> None:
+def _overflow(network: Network, part: Part, device: str, goal: Hardware) -> None:
     """Say what does not fit, with the layer that takes most of it."""
-    total, limits = resources(network, part), part.limits(goal.share)
-    what = total.exceed(limits)
+    total, most = resources(network, part), limits(part, goal.share)
+    what = total.exceed(most)
     if not what:
         return
     name = what[0]
     worst = max(network.stages, key=lambda s: getattr(stage_resources(network, s, part), name))
     takes = getattr(stage_resources(network, worst, part), name)
+    share = max(getattr(total, n) / max(1, getattr(limits(part, 1.0), n)) for n in what)
+    if share <= 1:
+        hint = f"share = {min(1.0, share + 0.01):.2f} in [hardware] of mlcc.toml fits: it plans with {goal.share} of the part"
+    else:
+        fits = [t.name for t in _parts() if t.part is not None and not total.exceed(limits(t.part, goal.share))]
+        hint = f"{', '.join(fits)} {'have' if len(fits) > 1 else 'has'} room for it" if fits else 'architecture = "engine" keeps weights in external memory'
     raise Error(
         "unsupported",
-        f"{getattr(total, name):,} {name} are needed with one lane a layer, {part.name} has {getattr(limits, name):,} to give; {worst.layer} takes {takes:,}",
+        f"{getattr(total, name):,} {name} are needed with one lane a layer, {device} has {getattr(most, name):,} to give; {worst.layer} takes {takes:,}",
         network.name,
-        "architecture = \"engine\" keeps weights in external memory, and takes a larger part",
+        hint,
     )
+
+
+def _parts() -> list[Target]:
+    """Targets that are parts, smallest first."""
+    return sorted((t for t in map(load, names()) if t.part is not None), key=lambda t: t.part.luts if t.part else 0)
 
 
 def _folded(network: Network, target: int) -> Network | None:
@@ -163,7 +166,7 @@ def with_edges(network: Network) -> Network:
                 continue
             s = next(s for s in network.stages if s.name == reader)
             w = word(s, slot)
-            most = max(span(s, network, slot), w, beat) + beat * 2 * at_once + w + min(beat * (flight + give_delay()), w * 16)
+            most = max(span(s, network, slot), w, beat) + beat * 2 * at_once + w + min(beat * (flight + GIVE_DELAY), w * 16)
             elements = network.streams[stream].elements
             if span(s, network, slot) == elements > w:  # the next inference comes while this one is read
                 most = max(most, elements * 2)
@@ -269,6 +272,3 @@ def weight_bits(s: Stage) -> int:
 def operand_bits(stream: Stream, s: Stage) -> int:
     """Bits of a signed operand of a stage's products: its stream's, or what borders read."""
     return width(min(stream.low, s.fill, -1), max(stream.high, s.fill))
-
-
-__all__ = ["FORMULA", "Goal", "depth_of", "fold", "interval", "resources", "with_edges"]

@@ -5,26 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from math import ceil
 
-
-@dataclass(frozen=True)
-class Part:
-    """A chip. ram_bits: of one block of memory; dsp_bits: the wider and the narrower operand of a multiplier; mhz: the clock aimed at."""
-
-    name: str
-    luts: int = 0
-    dsps: int = 0
-    rams: int = 0
-    ram_bits: int = 36864
-    ram_width: int = 72
-    urams: int = 0
-    dsp_bits: tuple[int, int] = (27, 18)
-    lut_inputs: int = 6
-    mhz: int = 200
-    synthesis: str = ""  # yosys's command, where it has one for this family
-    package: str = ""
-
-    def limits(self, share: float = 1.0) -> Resources:
-        return Resources(int(self.luts * share), int(self.luts * 2 * share), int(self.dsps * share), int((self.rams + 8 * self.urams) * share))
+from mlcc.target import Part
 
 
 @dataclass(frozen=True)
@@ -40,6 +21,10 @@ class Resources:
     def exceed(self, limits: Resources) -> list[str]:
         """Names of what there is too much of."""
         return [f.name for f in fields(self) if f.name != "registers" and getattr(self, f.name) > getattr(limits, f.name)]
+
+
+def limits(part: Part, share: float) -> Resources:
+    return Resources(int(part.luts * share), int(part.luts * 2 * share), int(part.dsps * share), int((part.rams + 8 * part.urams) * share))
 
 
 def memory(part: Part, width: int, depth: int, ports: int = 1) -> Resources:

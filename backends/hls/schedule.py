@@ -29,10 +29,6 @@ class Walk:
     writes: np.ndarray
 
 
-def give_delay() -> int:
-    return GIVE_DELAY
-
-
 def levels_depth(r: Rounding) -> int:
     assert r.levels is not None
     return int(r.levels.shape[1] + 1).bit_length() - 1

@@ -116,12 +116,12 @@ def command(
     from mlcc.build import Request, external_files, model_name, run
     from mlcc.lock import FILE as LOCK
 
-    given, serving = parse_shapes(shapes), None
+    given, serving, hardware = parse_shapes(shapes), None, None
     files = [project.FILE] if model is None else []
     if model is None:
         p = project.load(Path(project.FILE))
         model, targets, out, name = p.model, targets or p.targets, out or p.out, name or p.name
-        serving = p.serving
+        serving, hardware = p.serving, p.hardware
         key, given, precision = key or p.key, {**p.shapes, **given}, precision or p.precision
     if not targets:
         raise Error("usage", "no target given", hint="name one: --target native")
@@ -148,6 +148,7 @@ def command(
         slot=parse_slot(model_slot),
         image_key=image_key,
         serving=serving,
+        hardware=hardware,
         **options,
     )
     with progress() as report:

@@ -29,6 +29,9 @@ def command(target: Target) -> tuple[list[str], str] | None:
     if tool == "xla":
         where = "XLA:CPU, no TPU here" if target.topology else "XLA"
         return ([], where) if find_spec("jax") else None
+    if tool == "hls":  # the vendors' open headers of types, and Verilator where it is installed
+        verilator = shutil.which("verilator")
+        return ([], f"C simulation{f', verilator {_version(verilator)}' if verilator else ''}") if find_spec("hls4ml") else None
     if tool == "node-wasi":
         node = shutil.which("node")
         return ([node, "--no-warnings", "-e", WASI, "--"], f"node {_version(node)}") if node else None

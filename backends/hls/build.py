@@ -1,0 +1,106 @@
+"""Core graph → hardware: which architecture, its sources, and what is kept for simulating them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlcc.error import Error
+from mlcc.graph.core import CoreGraph
+from mlcc.graph.freeze import Golden
+from mlcc.names import identifier
+from mlcc.program.lower import lower
+from mlcc.schedule.tiles import work
+from mlcc.target import Target
+from mlcc_backends.hls import cpp, engine, fold, project, report, timing, verilog
+from mlcc_backends.hls.map import network
+from mlcc_backends.hls.network import Network
+from mlcc_backends.hls.timing import Cycles
+from mlcc_backends.interface import Binaries, CompileOptions, Sources
+
+SLOW = 150_000_000  # operations of an engine's program above which its C simulation runs one vector: tens of seconds each otherwise
+
+
+@dataclass(frozen=True)
+class Design:
+    """What the runner needs. network: of the dataflow architecture; most: vectors that a simulation is given."""
+
+    name: str
+    network: Network | None
+    cycles: Cycles | None
+    catapult: bool
+    most: int
+
+
+def emit(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> Sources:
+    """The design's files. Raises Error(unsupported) where no architecture takes the model, naming the layer."""
+    assert target.part is not None
+    wanted, why = target.hardware.architecture, ""
+    if wanted != "engine":
+        try:
+            return _dataflow(graph, target, vectors)
+        except Error as e:
+            if wanted == "dataflow" or e.code != "unsupported" or target.hardware.interval:
+                raise
+            if target.part.flavour == "rtl":
+                raise Error(e.code, e.what, e.where, e.hint or "HLS targets (hls-zu3eg, …) run any model one layer after the other") from None
+            why = str(e).splitlines()[0]
+    if target.part.flavour == "rtl":
+        raise Error("usage", f"{target.name} takes no HLS C++, which is what the engine is", graph.name, "an HLS target such as hls-zu3eg")
+    return _engine(graph, target, vectors, why)
+
+
+def _dataflow(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> Sources:
+    part = target.part
+    assert part is not None
+    folded = fold.fold(network(graph), part, target.name, target.hardware)
+    design, cycles = timing.sized(folded)
+    name, catapult = identifier(graph.name), part.flavour == "catapult"
+    about = report.report(design, cycles, target)
+    rtl = {**verilog.emit(design, cycles), f"{name}_axis.sv": project.wrapper(design, cycles), **project.rtl_scripts(name, graph.name, target)}
+    files = {f"rtl/{n}": body for n, body in rtl.items()}
+    if part.flavour != "rtl":
+        pairs = [([g.inputs[v] for v in graph.inputs], [g.outputs[v] for v in graph.outputs]) for g in vectors]
+        made = {**cpp.emit(design, target.name, catapult, pairs), **project.scripts(name, graph.name, target, len(vectors), False)}
+        files |= {f"hls/{n}": body for n, body in made.items()}
+    files |= {f"driver/{n}": body for n, body in project.drivers(design, graph, cycles).items()}
+    files |= {
+        "report/report.json": json.dumps(about, indent=2).encode() + b"\n",
+        "report/dataflow.svg": report.picture(design, cycles),
+        "report/roofline.svg": report.roofline(design, cycles, target),
+        "design.pickle": pickle.dumps(Design(name, design, cycles, catapult, len(vectors))),
+    }
+    return Sources(name, files, ())
+
+
+def _engine(graph: CoreGraph, target: Target, vectors: Sequence[Golden], why: str) -> Sources:
+    program = lower(graph, compact=True)
+    name = identifier(graph.name)
+    made = engine.emit(program, target.name, vectors)
+    made |= project.scripts(name, graph.name, target, len(vectors), True)
+    total = sum(work(program.kernels[c.kernel]) for c in program.calls)
+    about: dict[str, Any] = {
+        "architecture": "engine",
+        "why": why or "asked for",
+        "clock_mhz": target.part.mhz if target.part else 0,
+        "operations": total,
+        "external_memory_bytes": len(made[f"{name}_weights.bin"]) + program.arena_bytes,
+        "layers": len(program.calls),
+    }
+    files = {f"hls/{n}": body for n, body in made.items()}
+    files["report/report.json"] = json.dumps(about, indent=2).encode() + b"\n"
+    catapult = target.part is not None and target.part.flavour == "catapult"
+    files["design.pickle"] = pickle.dumps(Design(name, None, None, catapult, len(vectors) if total <= SLOW else 1))
+    return Sources(name, files, ())
+
+
+def compile(sources: Sources, target: Target, options: CompileOptions) -> Binaries:
+    """Sources are the product; the figures go to the manifest."""
+    files = {n: body for n, body in sources.files.items() if n != "design.pickle"}
+    about = json.loads(files["report/report.json"])
+    figures = {k: about[k] for k in ("latency_cycles", "interval_cycles", "external_memory_bytes") if k in about}
+    figures |= {f"estimated_{k}": v for k, v in about.get("estimate", {}).items()}
+    return Binaries(sources.name, files, {"design": sources.files["design.pickle"]}, figures)

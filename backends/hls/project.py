@@ -1,0 +1,68 @@
+"""What stands around a design: scripts for the vendors' tools, an AXI4-Stream wrapper, drivers in C and for PYNQ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mlcc.graph.core import CoreGraph
+from mlcc.names import comment, identifier
+from mlcc.target import Target
+from mlcc_backends.hls.network import Network
+from mlcc_backends.hls.timing import Cycles
+from mlcc_backends.hls.verilog import top_values
+from mlcc_backends.render import render
+from mlcc_backends.values import C_TYPES
+
+
+def scripts(name: str, model: str, target: Target, frames: int, engine: bool) -> dict[str, bytes]:
+    """Build scripts beside the HLS C++."""
+    assert target.part is not None
+    values = {
+        "name": name, "model": comment(model), "device": target.part.device, "period": round(1000 / target.part.mhz, 3), "frames": frames,
+        "engine": engine, "vectors": "vectors", "vectors_from_build": "../../../../vectors",
+    }  # fmt: skip
+    if target.part.flavour == "catapult":
+        return {"build.tcl": render("build_catapult.tcl.j2", **values)}
+    return {"build.tcl": render("build_vitis.tcl.j2", **values), "hls_config.cfg": render("hls_config.cfg.j2", **values)}
+
+
+def rtl_scripts(name: str, model: str, target: Target) -> dict[str, bytes]:
+    """Build scripts beside the SystemVerilog."""
+    part = target.part
+    assert part is not None
+    values: dict[str, Any] = {
+        "name": name, "model": comment(model), "device": part.device, "period": round(1000 / part.mhz, 3), "synthesis": part.synthesis,
+        "place": " ".join(part.place), "ecp5": "ecp5" in part.synthesis, "mhz": part.mhz, "board": False,
+    }  # fmt: skip
+    if part.flavour == "rtl":
+        return {"Makefile": render("build_yosys.mk.j2", **values)}
+    return {"build.tcl": render("build_vivado.tcl.j2", **values)} if part.flavour == "vitis" else {}
+
+
+def wrapper(network: Network, cycles: Cycles) -> bytes:
+    values = top_values(network, cycles)
+    for p in (*values["inputs"], *values["outputs"]):
+        p["padded"] = -(-p["width"] // 8) * 8
+    return render("axis.sv.j2", prefix=identifier(network.name), **values)
+
+
+def drivers(network: Network, graph: CoreGraph, cycles: Cycles) -> dict[str, bytes]:
+    """C and Python that put tensors on streams."""
+    values = top_values(network, cycles)
+    for kind, ports in (("in", network.inputs), ("out", network.outputs)):
+        for i, (p, port) in enumerate(zip(values[f"{kind}puts"], ports)):
+            stream, t = network.streams[port.stream], graph.types[port.tensor]
+            straight = np.array_equal(port.order, np.arange(port.order.size))
+            p |= {
+                "id": f"{kind}{i}", "padded": -(-p["width"] // 8) * 8, "elements": stream.elements, "raw": stream.raw, "signed": stream.signed,
+                "order": None if straight else [int(n) for n in port.order], "c_type": C_TYPES[t.dtype], "dtype": t.dtype, "shape": t.shape,
+            }  # fmt: skip
+    name = identifier(network.name)
+    common = {"name": name, **values}
+    return {
+        f"{name}_driver.h": render("driver.h.j2", **common),
+        f"{name}_driver.c": render("driver.c.j2", **common),
+        f"{name}_pynq.py": render("pynq.py.j2", **common),
+    }

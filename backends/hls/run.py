@@ -1,0 +1,106 @@
+"""Simulate a design: its C++ against the vendors' types, its RTL under Verilator where that is installed, at full speed and with back-pressure."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlcc.conformance.emulator import command
+from mlcc.error import Error
+from mlcc.graph.core import CoreGraph, canonical_bytes, from_bytes, to_bytes
+from mlcc.target import Target
+from mlcc_backends.hls import csim, simulate
+from mlcc_backends.hls.build import Design
+from mlcc_backends.interface import Binaries
+
+SEEDS = (0, 7)  # of back-pressure; 0: none
+ENGINE_FLAGS = ("-std=c++17", "-O2", "-fno-sanitize=all", "-fno-strict-aliasing", "-fwrapv", "-w")
+
+
+class HardwareRunner:
+    """Computes whole models, by simulation."""
+
+    big_endian = False
+    exact = True
+    instructions: int | None = None
+
+    def __init__(self, files: Mapping[str, bytes], design: Design, graph: CoreGraph, environment: str, cpp: bool) -> None:
+        self.files, self.design, self.graph, self.environment, self.cpp, self.most = files, design, graph, environment, cpp, design.most
+
+    def outputs(self, feeds: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:
+        """The outputs for each feed. Raises Error(conformance) where the RTL differs from the C++, or from its cycle model."""
+        design, shapes = self.design, [self.graph.types[v].shape for v in self.graph.outputs]
+        with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
+            folder = Path(d)
+            if design.network is None:
+                return self._engine(folder, feeds)
+            found: list[list[np.ndarray]] | None = None
+            if self.cpp:
+                program = csim.build(self._under("hls"), [f"{design.name}.cpp", f"{design.name}_test.cpp"], folder, design.catapult)
+                found = csim.run(design.network, program, feeds, shapes)
+            if simulate.verilator() is not None:
+                (folder / "rtl").mkdir()
+                executable = simulate.build(design.network, self._under("rtl"), folder / "rtl")
+                for seed in SEEDS:
+                    made, cycles = simulate.run(design.network, executable, feeds, shapes, seed)
+                    self._agree(found or made, made, f"seed {seed}")
+                    found = found or made
+                    if seed == 0 and design.cycles is not None and len(feeds) > 2 and (cycles.latency, cycles.interval) != (design.cycles.latency, design.cycles.interval):
+                        raise Error(
+                            "conformance", f"the RTL takes {cycles.latency} and {cycles.interval} cycles, not {design.cycles.latency} and {design.cycles.interval}",
+                            design.name, "this is a bug in mlcc; please report it with the model",
+                        )  # fmt: skip
+            assert found is not None
+            return found
+
+    def _under(self, place: str) -> dict[str, bytes]:
+        return {n.removeprefix(f"{place}/"): bytes(b) for n, b in self.files.items() if n.startswith(f"{place}/")}
+
+    def _agree(self, first: Sequence[Sequence[np.ndarray]], second: Sequence[Sequence[np.ndarray]], where: str) -> None:
+        for i, (a, b) in enumerate(zip(first, second)):
+            if any(canonical_bytes(x) != canonical_bytes(y) for x, y in zip(a, b)):
+                raise Error("conformance", f"the RTL differs from the C++ on vector {i} ({where})", self.design.name, "this is a bug in mlcc; please report it")
+
+    def _engine(self, folder: Path, feeds: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:
+        name, graph = self.design.name, self.graph
+        for path, body in self._under("hls").items():
+            place = folder / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(body)
+        line = [sys.executable, "-m", "ziglang", "c++", *ENGINE_FLAGS, f"{name}.cpp", f"{name}_test.cpp", "-o", "test"]
+        done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            errors = [row for row in done.stderr.splitlines() if "error" in row]
+            raise Error("toolchain", f"the HLS C++ does not compile: {(errors or ['no message'])[0][:300]}", name, "please report it")
+        for i in range(len(graph.inputs)):
+            (folder / "vectors" / f"in{i}.bin").write_bytes(b"".join(to_bytes(f[i], "<") for f in feeds))
+        done = subprocess.run(["./test", "vectors", str(len(feeds)), "write"], cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            raise Error("conformance", f"the C simulation ended with exit {done.returncode}", name, done.stdout.strip()[-200:])
+        found: list[list[np.ndarray]] = [[] for _ in feeds]
+        for i, v in enumerate(graph.outputs):
+            raw = (folder / "vectors" / f"out{i}.bin").read_bytes()
+            size = len(raw) // len(feeds)
+            for n in range(len(feeds)):
+                found[n].append(from_bytes(raw[n * size : (n + 1) * size], graph.types[v].dtype, "<").reshape(graph.types[v].shape))
+        return found
+
+
+def runner(binaries: Binaries, target: Target, graph: CoreGraph) -> HardwareRunner | None:
+    found = command(target)
+    if found is None or target.part is None:
+        return None
+    return HardwareRunner(binaries.files, pickle.loads(binaries.private["design"]), graph, found[1], target.part.flavour != "rtl")
+
+
+def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
+    """An artifact has no runner of its own: hardware runs where it is built in."""
+    hint = f"the vendor's tools build it: see {artifact / 'hls'} and {artifact / 'rtl'}; `mlcc build` simulated its golden vectors"
+    raise Error("unsupported", "hardware descriptions do not run by themselves", str(artifact), hint)
