@@ -16,7 +16,8 @@ from mlcc_backends.hls.network import Rounding
 
 MOST_SHIFT = 40
 MOST_EVEN = 20
-EXCEPTIONS = 4  # a channel
+EXCEPTIONS = 8  # a channel
+MOVED = 3  # steps that are tried one off
 Function = Callable[[np.ndarray], np.ndarray]  # [samples, channels] of int64 → the same shape
 NEVER = np.iinfo(np.int64).max // 4
 
@@ -46,17 +47,26 @@ def formula(steps: np.ndarray, low: np.ndarray, high: np.ndarray, least: int, mo
     asked = [_conditions(steps[c], int(low[c]), int(high[c]), least) for c in range(len(steps))]
     if (found := _first_even(asked)) is not None:
         return _rounding(found[0], least, most, found[1], True)
-    fitted = [_fit(c, EXCEPTIONS) for c in asked]
-    if any(f is None for f in fitted):
-        return None
-    kept = [f for f in fitted if f is not None]
-    least_shift = max(_least_shift(slopes) for _, slopes in kept)
+    fitted = [_fit(c, MOVED) for c in asked]
+    least_shift = max((_least_shift(f[1]) for f in fitted if f is not None), default=MOST_SHIFT - 8)
     for shift in range(least_shift, min(least_shift + 4, MOST_SHIFT)):
-        found_all = [_offset(c, s, shift) for c, s in kept]
+        found_all = [_offset(*f, shift) if f is not None else _nearest(c, shift) for f, c in zip(fitted, asked)]
         if all(f is not None for f in found_all):
-            made = _rounding(found_all, least, most, shift, False)
-            return _with_exceptions(made, steps, low, high)
+            return _with_exceptions(_rounding(found_all, least, most, shift, False), steps, low, high)
     return None
+
+
+def _nearest(c: Conditions, shift: int) -> tuple[int, int]:
+    """A line that meets as many conditions as one can: for channels with many ties."""
+    slopes = _slopes(c)
+    middle = (slopes[0] + min(slopes[1], 2 * slopes[0])) / 2
+    best = (len(c.reach[0]) + len(c.below[0]) + 1, 0, 0)
+    for factor in {int(np.floor(middle * 2.0**shift)), int(np.ceil(middle * 2.0**shift))}:
+        lower = np.array([(int(q) << shift) - factor * int(x) for x, q in zip(*c.reach)])
+        upper = np.array([(int(q) << shift) - factor * int(x) for x, q in zip(*c.below)])
+        for offset in np.unique(np.concatenate([lower, upper - 1])):
+            best = min(best, (int((lower > offset).sum() + (upper <= offset).sum()), factor, int(offset)))
+    return best[1], best[2]
 
 
 def _first_even(asked: Sequence[Conditions]) -> tuple[list[tuple[int, int] | None], int] | None:
@@ -184,7 +194,7 @@ def _even(c: Conditions, shift: int) -> tuple[int, int] | None:
     slope = (int(q[-1] - q[0]) << shift) / max(1, int(x[-1] - x[0]))
     for factor in dict.fromkeys((round(slope), 1)):
         centre = round(float(np.mean([(int(b) << shift) - (1 << shift - 1) - factor * int(a) for a, b in zip(x, q)])))
-        for offset in dict.fromkeys((centre, centre >> shift << shift, (centre >> shift) + 1 << shift, 0)):
+        for offset in dict.fromkeys((centre, centre + 1, centre - 1, centre >> shift << shift, (centre >> shift) + 1 << shift, 0)):
             right = all(half_even(int(a) * factor + offset, shift) >= b for a, b in zip(x, q))
             if right and all(half_even(int(a) * factor + offset, shift) < b for a, b in zip(y, p)):
                 return factor, offset

@@ -18,17 +18,20 @@ if TYPE_CHECKING:
     from mlcc.graph.builder import Builder, Value
 
 RULE = "integer-requantisation"
+WHOLE = "integer-products"
 SAME_SCALE = 2.0**-18  # relative difference up to which a bias counts as quantised with the product of its operands' scales
 
 
 @dataclass(frozen=True)
 class Quantised:
-    """What a float value stands for: (q − zero) · scale; scale and zero as the model gives them, along `axis` where they are lists."""
+    """What a float value stands for: (q − zero) · scale; scale and zero as the model gives them, along `axis` where they are lists.
+    `whole`: the model means products of such values as products of integers (QONNX), whatever comes after them."""
 
     q: Value
     scale: Value
     zero: Value | None
     axis: int
+    whole: bool = False
 
     def zero_array(self, b: Builder) -> np.ndarray | None:
         return np.zeros((), np.int64) if self.zero is None else _integers(b.array(self.zero))
@@ -95,11 +98,12 @@ def quantised(b: Builder, value: Value, to: Rounding) -> Value | None:
         case "Relu":
             return quantised(b, x, replace(to, low=max(to.low, to.zero)))
         case "Max" | "Min":
-            bound = b.array(b.value(node.inputs[1]))
-            if bound is None or bound.size != 1 or not np.isfinite(bound).all():
+            return _bounded(b, x, b.value(node.inputs[1]), node.op == "Max", to)
+        case "Where":  # Clip: x below (above) a bound becomes the bound
+            test, bound, inner = b.producer(x), b.value(node.inputs[1]), b.value(node.inputs[2])
+            if test is None or test.op != "Less" or {*test.inputs} != {bound.name, inner.name}:
                 return None
-            limit = int(np.clip(np.rint(np.float32(bound.reshape(())) / np.float32(to.scale)) + to.zero, to.low, to.high))
-            return quantised(b, x, replace(to, low=limit) if node.op == "Max" else replace(to, high=limit))
+            return _bounded(b, inner, bound, test.inputs[0] == inner.name, to)
         case "Transpose" | "Reshape":
             inner = quantised(b, x, to)
             return None if inner is None else b(node.op, inner, **dict(node.attributes))
@@ -110,6 +114,15 @@ def quantised(b: Builder, value: Value, to: Rounding) -> Value | None:
         case "Div":
             return _mean(b, node, to)
     return None
+
+
+def _bounded(b: Builder, x: Value, bound: Value, below: bool, to: Rounding) -> Value | None:
+    """x with a lower (or upper) bound that is one known number, rounded."""
+    array = b.array(bound)
+    if array is None or array.size != 1 or not np.isfinite(array).all():
+        return None
+    limit = int(np.clip(np.rint(np.float32(array.reshape(())) / np.float32(to.scale)) + to.zero, to.low, to.high))
+    return quantised(b, x, replace(to, low=limit) if below else replace(to, high=limit))
 
 
 def _clipped(b: Builder, q: Value, to: Rounding) -> Value:
@@ -155,6 +168,25 @@ def _product(b: Builder, node: Node, to: Rounding) -> Value | None:
     acc = b.many(node.op, operands, **dict(node.attributes), zero=place[1])[0]
     b.record(RULE)
     return requantised(b, acc, ratio, 1 if node.op == "Conv" else acc.rank - 1, to)
+
+
+def whole_product(b: Builder, op: str, x: Value, w: Value, **attributes: object) -> Value | None:
+    """Conv or MatMul of two values that stand for integers: their sum in int32, then both scales at once. None where that is not what is meant."""
+    first, second = (b.quantised.get(v.name) for v in (x, w))
+    if first is None or second is None or not (first.whole and second.whole) or first.q.dtype not in ("int8", "uint8"):
+        return None
+    place, weights, scales = first.per_tensor(b), centred(b, second), b.array(second.scale)
+    if place is None or weights is None or scales is None or (op == "MatMul" and w.rank != 2):
+        return None
+    axis = 0 if op == "Conv" else w.rank - 1
+    if scales.size > 1 and (scales.size != w.shape[axis] or second.axis % w.rank != axis):
+        return None
+    acc = b.many(op, [first.q, b.constant(weights)], **attributes, zero=place[1])[0]
+    combined = (np.float32(place[0]) * scales.astype(np.float32)).reshape(-1)
+    along = 1 if op == "Conv" else acc.rank - 1
+    shape = [combined.size if i == along else 1 for i in range(acc.rank)] if combined.size > 1 else []
+    b.record(WHOLE)
+    return b("Mul", b.cast(acc, "float32"), b.constant(combined.reshape(shape)))
 
 
 def requantised(b: Builder, acc: Value, ratio: np.ndarray, axis: int, to: Rounding) -> Value:

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from mlcc.error import Error
 from mlcc.graph.builder import Builder, Value
 from mlcc.graph.core import DTYPES, CoreGraph, TensorType
-from mlcc.graph.rules import RULES, Rule, onnxruntime
+from mlcc.graph.rules import RULES, Rule, onnxruntime, qonnx, trees
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.source import Source
 
@@ -26,7 +26,12 @@ Scope = dict[str, Value | None]
 OLDEST_OPSET = 5
 UNROLL_LIMIT = 4096
 
-DOMAINS: dict[str, dict[str, Rule]] = {"": RULES, "com.microsoft": onnxruntime.TABLE}
+DOMAINS: dict[str, dict[str, Rule]] = {
+    "": RULES,
+    "com.microsoft": onnxruntime.TABLE,
+    "ai.onnx.ml": trees.TABLE,
+    **{domain: qonnx.TABLE for domain in qonnx.DOMAINS},
+}
 
 
 class Unsupported(Exception):

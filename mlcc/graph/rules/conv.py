@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mlcc.graph.builder import Value
+from mlcc.graph.integers import whole_product
 from mlcc.graph.source import Source
 
 
@@ -40,7 +41,10 @@ def conv(s: Source) -> Value:
     operands = [x, w] if bias is None else [x, w, bias]
     if w.rank < 3:
         raise s.bad(f"weights {list(w.shape)}")
-    return s.b.many("Conv", operands, group=int(s.attr("group", 1)), **window(s, x.shape[2:], w.shape[2:]))[0]
+    attributes = {"group": int(s.attr("group", 1)), **window(s, x.shape[2:], w.shape[2:])}
+    if (whole := whole_product(s.b, "Conv", x, w, **attributes)) is not None:
+        return whole if bias is None else s.b("Add", whole, s.b.reshape(bias, (bias.shape[0], *(1,) * (w.rank - 2))))
+    return s.b.many("Conv", operands, **attributes)[0]
 
 
 def conv_transpose(s: Source) -> Value:

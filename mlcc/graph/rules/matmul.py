@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mlcc.graph.builder import Value
+from mlcc.graph.integers import whole_product
 from mlcc.graph.rules.einsum import einsum
 from mlcc.graph.source import Source
 
@@ -18,6 +19,8 @@ def product(s: Source, a: Value, c: Value) -> Value:
     b = s.b
     if a.rank == 0 or c.rank == 0:
         raise s.bad("a scalar operand")
+    if (whole := whole_product(b, "MatMul", a, c)) is not None:
+        return whole
     left, right = a.rank == 1, c.rank == 1
     a = b.reshape(a, (1, *a.shape)) if left else a
     c = b.reshape(c, (*c.shape, 1)) if right else c
@@ -35,6 +38,8 @@ def gemm(s: Source) -> Value:
     alpha, beta, c = float(s.attr("alpha", 1.0)), float(s.attr("beta", 1.0)), s.optional(2)
     if c is not None and beta != 1.0:
         c = b("Mul", c, b.like(beta, c))
+    if alpha == 1.0 and (whole := whole_product(b, "MatMul", a, w)) is not None:
+        return whole if c is None else b("Add", whole, c)
     if alpha == 1.0:
         return b("MatMul", a, w, c) if c is not None else b("MatMul", a, w)
     y = b("MatMul", a, w)

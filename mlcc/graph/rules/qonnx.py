@@ -1,0 +1,75 @@
+"""QONNX: quantisation to any number of bits (Pappalardo et al., "QONNX: representing arbitrary-precision quantized neural networks", 2022).
+
+A Quant node rounds and gives the rounded number back as a float; products of such numbers are meant as products of integers, and are written so.
+https://github.com/fastmachinelearning/qonnx/tree/main/docs/qonnx-custom-ops
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mlcc.graph.builder import Value
+from mlcc.graph.integers import Quantised
+from mlcc.graph.rules.elementwise import clamp
+from mlcc.graph.source import Source
+
+DOMAINS = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
+ROUNDINGS = {"ROUND": "Round", "HALF_EVEN": "Round", "CEIL": "Ceil", "UP": "", "DOWN": "", "FLOOR": "Floor"}
+
+
+def limits(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
+    if signed:
+        return -(1 << (bits - 1)) + narrow, (1 << (bits - 1)) - 1
+    return 0, (1 << bits) - 1 - narrow
+
+
+def quant(s: Source) -> Value:
+    """((clip(round(x / scale + zero)) − zero) · scale."""
+    b, x, scale, zero = s.b, s[0], s[1], s[2]
+    bits = float(np.ravel(b.known(s[3], "the bit width"))[0])
+    mode = ROUNDINGS.get(str(s.attr("rounding_mode", "ROUND")).upper(), "")
+    if not mode:
+        raise s.unsupported(f"rounding_mode {s.attr('rounding_mode')}", f"one of {', '.join(k for k, v in ROUNDINGS.items() if v)}")
+    if bits != int(bits) or not 1 <= bits <= 16:
+        raise s.unsupported(f"quantisation to {bits:g} bits", "1 to 16")
+    low, high = limits(int(bits), bool(s.attr("signed", 1)), bool(s.attr("narrow", 0)))
+    rounded = b(mode, b("Add", b("Div", x, scale), zero))
+    for limit, upper in ((low, False), (high, True)):
+        rounded = clamp(s, rounded, b.constant(np.float32(limit)), upper)
+    dtype = "int8" if low >= -128 and high <= 127 else "uint8" if low >= 0 and high <= 255 else "int16" if high <= 32767 else "int32"
+    q = b.cast(rounded, dtype)
+    y = b("Mul", b("Sub", b.cast(q, "float32"), zero), scale)
+    keep(s, y, q, scale, zero, x)
+    return y
+
+
+def bipolar(s: Source) -> Value:
+    """scale where x ≥ 0, else −scale."""
+    b, x, scale = s.b, s[0], s[1]
+    one = b.constant(np.float32(1))
+    q = b.cast(b("Where", b("Less", x, b.constant(np.float32(0))), b.constant(np.float32(-1)), one), "int8")
+    y = b("Mul", b.cast(q, "float32"), scale)
+    keep(s, y, q, scale, None, x)
+    return y
+
+
+def keep(s: Source, y: Value, q: Value, scale: Value, zero: Value | None, x: Value) -> None:
+    """Note what the float stands for, where scale and zero point are known and, at most, the scale differs along one axis."""
+    b = s.b
+    values = b.array(scale)
+    if values is None or (values.size > 1 and sorted(values.shape)[:-1] != [1] * (values.ndim - 1)):
+        return
+    axis = int(np.argmax(values.shape)) + x.rank - values.ndim if values.size > 1 else 0
+    if values.size == 1:
+        scale = b.reshape(scale, ())
+    if zero is not None:
+        known = b.array(zero)
+        if known is None or (known != np.rint(known)).any() or known.size != 1:
+            return
+        zero = b.cast(b.reshape(zero, ()), "int32")
+    b.quantised[y.name] = Quantised(q, scale, zero, axis, whole=True)
+
+
+TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {"Quant": quant, "IntQuant": quant, "BipolarQuant": bipolar}
