@@ -90,8 +90,8 @@ def _section(data: dict[str, Any], known: dict[str, type | tuple[type, ...]], wh
 def _hardware(data: dict[str, Any], where: str) -> Hardware:
     _section(data, {"architecture": str, "interval": int, "share": (float, int)}, where)
     found = Hardware(data.get("architecture", ""), data.get("interval", 0), float(data.get("share", Hardware.share)))
-    if found.architecture not in ("", "dataflow", "engine"):
-        raise Error("usage", f"no architecture {found.architecture}", where, "dataflow or engine")
+    if found.architecture not in ("", "dataflow", "circuit", "engine"):
+        raise Error("usage", f"no architecture {found.architecture}", where, "circuit, dataflow or engine")
     if found.interval < 0 or not 0 < found.share <= 1:
         raise Error("usage", "interval is a number of cycles, share a part of 1", where)
     return found
@@ -160,7 +160,7 @@ def render(model: str, inputs: list[tuple[str, str, list[int | str]]]) -> str:
         "",
         "# For FPGAs and ASICs.",
         "# [hardware]",
-        '# architecture = "dataflow"  # or "engine"; by default whichever fits',
+        '# architecture = "dataflow"  # or "circuit", "engine"; by default whichever fits',
         "# interval = 0              # most cycles between inferences; 0: as few as fit",
         "# share = 0.7               # of the part",
     ]

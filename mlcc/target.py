@@ -81,7 +81,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What is asked of hardware. architecture: "dataflow", "engine", or "" for whichever fits; interval: most cycles between inferences (0: as
+    """What is asked of hardware. architecture: "circuit", "dataflow", "engine", or "" for whichever fits; interval: most cycles between inferences (0: as
     few as fit); share: of the part that may be planned with."""
 
     architecture: str = ""

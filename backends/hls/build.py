@@ -15,11 +15,13 @@ from mlcc.names import identifier
 from mlcc.program.lower import lower
 from mlcc.schedule.tiles import work
 from mlcc.target import Target
-from mlcc_backends.hls import cpp, engine, fold, project, report, timing, verilog
+from mlcc_backends.hls import circuit, cpp, engine, fold, project, report, timing, verilog
 from mlcc_backends.hls.map import network
 from mlcc_backends.hls.network import Network
+from mlcc_backends.hls.part import limits
 from mlcc_backends.hls.timing import Cycles
 from mlcc_backends.interface import Binaries, CompileOptions, Sources
+from mlcc_backends.render import render
 
 SLOW = 150_000_000  # operations of an engine's program above which its C simulation runs one vector: tens of seconds each otherwise
 
@@ -43,7 +45,7 @@ def emit(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> Sources
         try:
             return _dataflow(graph, target, vectors)
         except Error as e:
-            if wanted == "dataflow" or e.code != "unsupported" or target.hardware.interval:
+            if wanted in ("dataflow", "circuit") or e.code != "unsupported" or target.hardware.interval:
                 raise
             if target.part.flavour == "rtl":
                 raise Error(e.code, e.what, e.where, e.hint or "HLS targets (hls-zu3eg, …) run any model one layer after the other") from None
@@ -56,16 +58,22 @@ def emit(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> Sources
 def _dataflow(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> Sources:
     part = target.part
     assert part is not None
-    folded = fold.fold(network(graph), part, target.name, target.hardware)
-    design, cycles = timing.sized(folded)
+    whole, wanted = network(graph), target.hardware.architecture
     name, catapult = identifier(graph.name), part.flavour == "catapult"
-    about = report.report(design, cycles, target)
-    rtl = {**verilog.emit(design, cycles), f"{name}_axis.sv": project.wrapper(design, cycles), **project.rtl_scripts(name, graph.name, target)}
+    made = _circuit(whole, target) if wanted in ("", "circuit") else None
+    if made is not None:
+        design, cycles, sources, about = made
+    elif wanted == "circuit":
+        raise Error("unsupported", f"an inference a cycle does not fit {target.name}, or needs layers that circuits have no form for", graph.name, 'architecture = "dataflow"')
+    else:
+        design, cycles = timing.sized(fold.fold(whole, part, target.name, target.hardware))
+        sources, about = verilog.emit(design, cycles), report.report(design, cycles, target)
+    rtl = {**sources, f"{name}_axis.sv": project.wrapper(design, cycles), **project.rtl_scripts(name, graph.name, target)}
     files = {f"rtl/{n}": body for n, body in rtl.items()}
     if part.flavour != "rtl":
         pairs = [([g.inputs[v] for v in graph.inputs], [g.outputs[v] for v in graph.outputs]) for g in vectors]
-        made = {**cpp.emit(design, target.name, catapult, pairs), **project.scripts(name, graph.name, target, len(vectors), False)}
-        files |= {f"hls/{n}": body for n, body in made.items()}
+        hls = {**cpp.emit(design, target.name, catapult, pairs), **project.scripts(name, graph.name, target, len(vectors), False)}
+        files |= {f"hls/{n}": body for n, body in hls.items()}
     files |= {f"driver/{n}": body for n, body in project.drivers(design, graph, cycles).items()}
     files |= {
         "report/report.json": json.dumps(about, indent=2).encode() + b"\n",
@@ -74,6 +82,23 @@ def _dataflow(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> So
         "design.pickle": pickle.dumps(Design(name, design, cycles, catapult, len(vectors))),
     }
     return Sources(name, files, ())
+
+
+def _circuit(whole: Network, target: Target) -> tuple[Network, Cycles, dict[str, bytes], dict[str, Any]] | None:
+    """One inference a cycle, for networks of a few thousand weights or for trees, where that fits."""
+    part = target.part
+    assert part is not None
+    if not circuit.takes(whole):
+        return None
+    gates = circuit.build(whole, circuit.levels_of(part))
+    if circuit.resources(gates).exceed(limits(part, target.hardware.share)):
+        return None
+    design, cycles = fold.unfolded(whole), circuit.cycles(gates)
+    name = identifier(whole.name)
+    sources = circuit.emit(design, gates)
+    sources[f"{name}_simulate.cpp"] = render("simulate.cpp.j2", prefix=name, **verilog.top_values(design, cycles))
+    about = report.report(design, cycles, target) | {"architecture": "circuit", "estimate": report.as_dict(circuit.resources(gates))}
+    return design, cycles, sources, about
 
 
 def _engine(graph: CoreGraph, target: Target, vectors: Sequence[Golden], why: str) -> Sources:

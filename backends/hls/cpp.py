@@ -26,7 +26,7 @@ def emit(network: Network, target: str, catapult: bool, vectors: Sequence[tuple[
     name = identifier(network.name)
     values = _values(network)
     common = {
-        "name": name, "model": comment(network.name), "target": target, "catapult": catapult, "scalar": any(s.kind == "scalar" for s in network.stages),
+        "name": name, "model": comment(network.name), "target": target, "catapult": catapult, "scalar": any(s.kind in ("scalar", "trees") for s in network.stages),
         "top_pragma": "#pragma hls_design top\n" if catapult else "", "frames": len(vectors),
         "longest": max(p["width"] for p in (*values["inputs"], *values["outputs"])) // 4 + 3,
     }  # fmt: skip
@@ -130,6 +130,10 @@ def _stage(network: Network, s: Stage, beats: dict[str, int], beat_type: Any, ed
         values["turns"] = at
     if s.kind == "reorder":
         values["elements_in"] = network.streams[s.inputs[0]].elements
+    if s.kind == "trees":
+        f = s.forest
+        assert f is not None
+        values |= {"trees": len(f.roots), "depth": f.depth, "exponent": f.exponent, "outputs": f.values.shape[1], "first": int(f.roots[0])}
     if s.kind == "scalar":
         a = verilog.allocate(s)
         at = 0
@@ -183,6 +187,10 @@ def weights(network: Network) -> bytes:
             array(f"{s.name}_weights", np.array(verilog.weight_rows(s)))
         for i, t in enumerate(s.tables):
             array(f"{s.name}_table{i}", t)
+        if s.forest is not None:
+            f = s.forest
+            for part in ("feature", "key", "yes", "no", "values"):
+                array(f"{s.name}_{part}", getattr(f, part))
         if s.index is not None:
             array(f"{s.name}_index", s.index)
         r = s.rounding

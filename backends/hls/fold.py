@@ -119,6 +119,8 @@ def _price(s: Stage) -> tuple[int, int, int]:
 
 def _options(network: Network, s: Stage, target: int) -> Iterator[Stage]:
     """A stage with each number of lanes that is fast enough."""
+    if s.kind == "trees":
+        raise Error("unsupported", "trees run at one inference a cycle or not at all", s.layer)
     if s.kind in ("reorder", "scalar"):
         if steps(s) <= max(target, steps(s)):
             yield replace(s, simd=1, pe=1, beat=1)
@@ -172,6 +174,22 @@ def with_edges(network: Network) -> Network:
                 most = max(most, elements * 2)
             edges.append(Edge(stream, reader, slot, beat, w, max(_power(ceil(most / w)), _power(ceil(beat / w)))))
     return replace(network, edges=tuple(edges), beats={p.stream: beats[p.stream] for p in network.inputs})
+
+
+def unfolded(network: Network) -> Network:
+    """Every stage with all its lanes: an inference a cycle."""
+    stages = []
+    for s in network.stages:
+        elements = network.streams[s.output].elements
+        if s.kind == "product":
+            assert s.weights is not None
+            stages.append(replace(s, simd=s.weights.shape[-1], pe=s.outputs // s.groups, beat=s.outputs // s.groups))
+        elif s.kind in ("table", "join", "quantise"):
+            stages.append(replace(s, simd=elements, pe=elements, beat=elements))
+        else:
+            stages.append(s)
+    beats = {p.stream: network.streams[p.stream].elements for p in network.inputs}
+    return with_edges(replace(network, stages=tuple(stages), beats=beats))
 
 
 def _power(n: int) -> int:

@@ -19,7 +19,8 @@ from mlcc.graph.operators import family
 from mlcc.names import unique
 from mlcc.reference.execute import evaluate
 from mlcc_backends.hls import rounding as rounds
-from mlcc_backends.hls.network import Network, Port, Rounding, Stage, Stream, Window, width
+from mlcc_backends.hls import trees
+from mlcc_backends.hls.network import Forest, Network, Port, Rounding, Stage, Stream, Window
 from mlcc_backends.hls.scalar import compile_scalar
 
 SMALL = ("int8", "uint8", "bool")
@@ -176,6 +177,8 @@ class _Mapper:
             return self.movement(node)
         if self.is_anchor(node):
             return self.anchor(node, value, None)
+        if node.op == "ReduceSum" and (found := trees.find(self.graph, self.producers, node)) is not None:
+            return self.forest(node, value, *found)
         if kind == "elementwise":
             region = self.region(value)
             placed = self.elementwise(value, region)
@@ -291,7 +294,7 @@ class _Mapper:
         """Whether nothing else reads a sum, or what is between it and a value."""
         inner = {id(n) for n in region.nodes}
         between = {source, *(n.outputs[0] for n in region.nodes if n.outputs[0] != value)}
-        return not between & set(g_outputs(self.graph)) and all(id(n) in inner for v in between for n in self.consumers.get(v, []))
+        return not between & set(self.graph.outputs) and all(id(n) in inner for v in between for n in self.consumers.get(v, []))
 
     def uniform(self, region: Region) -> bool:
         """Whether every constant of a region is one number."""
@@ -602,6 +605,18 @@ class _Mapper:
             and node.inputs[1] in self.graph.constants
         )
 
+    def forest(self, node: Node, value: str, source: str, found: Forest) -> Placed:
+        g = self.graph
+        p = self.demand(source)
+        features = g.types[source].size
+        if not np.array_equal(p.order, np.arange(features)):
+            raise self.refuse("features in another order than the input's", value)
+        outputs = found.values.shape[1]
+        stream = self.new_stream(value, outputs, 0, 2**32 - 1, True)
+        self.add("trees", (p.stream,), stream, Window(1, 1, features, (1, 1)), node, forest=found)
+        self.stages[-1] = replace(self.stages[-1], simd=features, pe=outputs, beat=outputs)
+        return Placed(stream, np.arange(outputs))
+
     # what is left
 
     def scalar(self, value: str) -> Placed:
@@ -633,10 +648,6 @@ class _Mapper:
 
 
 CASTS = {(a, b) for a in ("int32", "int8", "uint8") for b in ("float32", "int32")} | {("float32", t) for t in ("int8", "uint8", "int32")}
-
-
-def g_outputs(graph: CoreGraph) -> tuple[str, ...]:
-    return graph.outputs
 
 
 def codes_of(placed: Placed) -> int:
@@ -674,6 +685,3 @@ def between(gaps: list[tuple[int, int]], values: np.ndarray, keys: np.ndarray, l
             if lower < upper:
                 return Rounding(least, most, np.array([factor], object), np.array([rounds._roundest(lower, upper)], object), shift)
     return None
-
-
-__all__ = ["image_order", "network", "width"]

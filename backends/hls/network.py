@@ -83,8 +83,23 @@ class Scalar:
 
 
 @dataclass(frozen=True)
+class Forest:
+    """Trees of one ensemble. A node compares its feature's place in the order of floats with `key` (yes: at most); leaves point to themselves.
+    values: [nodes, outputs] in units of 2^−exponent; depth: most steps to a leaf."""
+
+    feature: np.ndarray
+    key: np.ndarray
+    yes: np.ndarray
+    no: np.ndarray
+    roots: np.ndarray
+    values: np.ndarray
+    exponent: int
+    depth: int
+
+
+@dataclass(frozen=True)
 class Stage:
-    """kind: product, depthwise, sum, max, table, join, concat, reorder, scalar. Lanes: `simd` operands by `pe` outputs a step.
+    """kind: product, depthwise, sum, max, table, quantise, join, product_join, concat, reorder, scalar, trees. Lanes: `simd` operands by `pe` outputs a step.
 
     weights: [outputs, kernel…, channels of a group] of product and depthwise ([outputs, kernel…]); `fill`: what borders read; tables: what an
     input's element, less its stream's `low`, stands for; index: where reorder reads (−1: fill).
@@ -103,6 +118,7 @@ class Stage:
     tables: tuple[np.ndarray, ...] = ()
     index: np.ndarray | None = None
     scalar: Scalar | None = None
+    forest: Forest | None = None
     total: tuple[int, int] = (0, 0)  # what a sum can be
     simd: int = 1
     pe: int = 1

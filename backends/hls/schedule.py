@@ -146,7 +146,7 @@ def walk(s: Stage, network: Network) -> Walk:
         slot = np.tile(np.repeat(np.arange(len(sizes)), parts), s.window.positions)
         need = np.stack([np.cumsum(slot == i) * s.simd for i in range(len(sizes))])
         return Walk(need, need, np.ones(count, bool))
-    if s.kind in ("table", "join", "product_join", "quantise"):
+    if s.kind in ("table", "join", "product_join", "quantise", "trees"):
         need = np.tile(np.arange(1, count + 1) * s.simd, (len(sizes), 1))
         return Walk(need, need, np.ones(count, bool))
     inner, channels = turns(s) * folds(s), s.window.channels
