@@ -13,7 +13,9 @@ import jinja2
 def environment() -> jinja2.Environment:
     """All backends' templates; names are told apart by what they make."""
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader([str(files("mlcc_backends") / b / "templates") for b in ("cpu", "c", "mcu", "cuda", "opencl", "hls")]),
+        loader=jinja2.FileSystemLoader(
+            [str(files("mlcc_backends") / b / "templates") for b in ("cpu", "c", "mcu", "cuda", "opencl", "hls")]
+        ),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -33,7 +33,7 @@ PRECISIONS = ("float32", "bf16")
 class Request:
     """What to build. shapes: input → dimensions; compiler: "zig" or a system compiler's command; jobs: processes;
     precision: "float32", or "bf16" for products with weights in bfloat16; lock: an mlcc.lock to follow, and with `tune` to write;
-    flash, ram: bytes that a microcontroller has, where its target does not say; emit: further packagings for microcontrollers (`kits.FORMATS`, "mcuboot");
+    flash, ram: bytes that a microcontroller has, where its target does not say; emit: further packagings for microcontrollers (`kits.FORMATS`, "mcuboot"), or "bitstream" for FPGAs;
     version, slot (address, bytes), image_key (PEM): of the image that "mcuboot" makes; serving: batches and chips, for XLA's targets;
     hardware: architecture, interval and share, for FPGAs and ASICs."""
 
@@ -302,12 +302,14 @@ def _can_emit(wanted: Sequence[str], targets: Sequence[Target]) -> None:
     """Raise where a packaging is unknown or a target takes none."""
     from mlcc_backends.mcu import kits
 
-    known = (*kits.FORMATS, "mcuboot")
+    known = (*kits.FORMATS, "mcuboot", "bitstream")
     for kind in wanted:
         if kind not in known:
             raise Error("usage", f"cannot emit {kind}", hint=f"one of {', '.join(known)}")
     for t in targets:
-        if t.board is None:
+        if "bitstream" in wanted and (t.part is None or not t.part.place):
+            raise Error("usage", "--emit bitstream is for parts with an open place and route", t.name, "ecp5-85k and ice40-up5k")
+        if t.board is None and set(wanted) != {"bitstream"}:
             raise Error("usage", f"--emit {', '.join(wanted)} is for microcontrollers", t.name)
 
 
@@ -388,6 +390,10 @@ def _emitted(request: Request, target: Target, frozen: Frozen, sources: Any, bin
     """The binaries with the packagings that were asked for."""
     from mlcc_backends.mcu import kits, module
 
+    if "bitstream" in request.emit:
+        from mlcc_backends.hls.synth import bitstream
+
+        return replace(binaries, files={**binaries.files, **bitstream(binaries.files, sources.name, target)})
     wanted = tuple(k for k in request.emit if k in kits.FORMATS)
     files = {**binaries.files, **kits.files(wanted, sources.name, request.model.name, request.version, binaries.files)}
     if "mcuboot" in request.emit:

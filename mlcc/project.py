@@ -77,18 +77,17 @@ def load(path: Path) -> Project:
     )
 
 
-def _section(data: dict[str, Any], known: dict[str, type | tuple[type, ...]], where: str) -> None:
+def _section(data: dict[str, Any], known: dict[str, tuple[type, ...]], where: str) -> None:
     """Raise where a section has a key that is not known, or of another type."""
     for key, value in data.items():
         if key not in known:
             raise Error("usage", f"unknown key {key}", where, f"keys: {', '.join(known)}")
-        kinds = known[key] if isinstance(known[key], tuple) else (known[key],)
-        if not isinstance(value, kinds) or isinstance(value, bool) and bool not in kinds:
-            raise Error("usage", f"{key} must be a {kinds[0].__name__}", where)
+        if not isinstance(value, known[key]) or isinstance(value, bool) and bool not in known[key]:
+            raise Error("usage", f"{key} must be a {known[key][0].__name__}", where)
 
 
 def _hardware(data: dict[str, Any], where: str) -> Hardware:
-    _section(data, {"architecture": str, "interval": int, "share": (float, int)}, where)
+    _section(data, {"architecture": (str,), "interval": (int,), "share": (float, int)}, where)
     found = Hardware(data.get("architecture", ""), data.get("interval", 0), float(data.get("share", Hardware.share)))
     if found.architecture not in ("", "dataflow", "circuit", "engine"):
         raise Error("usage", f"no architecture {found.architecture}", where, "circuit, dataflow or engine")

@@ -132,8 +132,19 @@ SECTIONS: dict[str, dict[str, type]] = {
     "gpu": {"architectures": list},
     "xla": {"topology": str, "floats": str, "platforms": list},
     "part": {
-        "device": str, "flavour": str, "luts": int, "dsps": int, "rams": int, "ram_bits": int, "ram_width": int, "urams": int, "dsp_bits": list,
-        "lut_inputs": int, "mhz": int, "synthesis": str, "place": list,
+        "device": str,
+        "flavour": str,
+        "luts": int,
+        "dsps": int,
+        "rams": int,
+        "ram_bits": int,
+        "ram_width": int,
+        "urams": int,
+        "dsp_bits": list,
+        "lut_inputs": int,
+        "mhz": int,
+        "synthesis": str,
+        "place": list,
     },
     "run": {"machine": str, "emulator": list, "emulated_only": bool, "requires": list},
 }
@@ -192,7 +203,7 @@ def read(name: str, text: str, where: str) -> Target:
     accelerator: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for s in ("gpu", "xla") for k, v in sections.get(s, {}).items()
     }
-    part = {k: tuple(v) if isinstance(v, list) else v for k, v in sections.get("part", {}).items()}
+    part: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in sections.get("part", {}).items()}
     budget = Budget(memory.get("flash_bytes"), memory.get("ram_bytes"))
     if "extends" in top:
         base = load(top["extends"])

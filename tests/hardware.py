@@ -79,6 +79,23 @@ def jet_mlp(bits: int = 6, seed: int = 3) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=9)
 
 
+def small_mlp(seed: int = 4) -> onnx.ModelProto:
+    """6-8-3, int8 in and out: fits the smallest parts."""
+    w = Writer(seed)
+    zero, one = w.const(np.int8(0)), w.const(np.float32(0.125))
+    x = "x"
+    for a, b in ((6, 8), (8, 3)):
+        codes = w.r.integers(-7, 8, (a, b)).astype(np.int8)
+        y = w.op(
+            "MatMul", w.op("DequantizeLinear", x, one, zero), w.op("DequantizeLinear", w.const(codes), w.const(np.float32(0.07)), zero)
+        )
+        x = w.op("QuantizeLinear", w.op("Relu", y), one, zero)
+    graph = helper.make_graph(
+        w.nodes, "g", [helper.make_tensor_value_info("x", TensorProto.INT8, [1, 6])], [helper.make_tensor_value_info(x, TensorProto.INT8, [1, 3])], w.constants
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=9)
+
+
 def cnv(bits: int, width: int = 8, size: int = 32, seed: int = 5) -> onnx.ModelProto:
     """BNN-PYNQ's CNV: six 3x3 convolutions without pads, two pools, three dense layers; `width`: channels of the first (64 in the original)."""
     w = Writer(seed)
@@ -118,7 +135,9 @@ def forest(trees: int = 100, depth: int = 4, features: int = 16, outputs: int = 
                 for k, v in zip(t, (tree, node, tree % outputs, float(np.round(r.normal() * 64) / 1024))):
                     t[k].append(v)
     attributes = {**{f"nodes_{k}": v for k, v in a.items()}, **{f"target_{k}": v for k, v in t.items()}}
-    node = helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], name="forest", domain="ai.onnx.ml", n_targets=outputs, post_transform="NONE", **attributes)
+    node = helper.make_node(
+        "TreeEnsembleRegressor", ["x"], ["y"], name="forest", domain="ai.onnx.ml", n_targets=outputs, post_transform="NONE", **attributes
+    )
     graph = helper.make_graph(
         [node], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, features])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, outputs])]
     )  # fmt: skip

@@ -48,7 +48,9 @@ def emit(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> Sources
             if wanted in ("dataflow", "circuit") or e.code != "unsupported" or target.hardware.interval:
                 raise
             if target.part.flavour == "rtl":
-                raise Error(e.code, e.what, e.where, e.hint or "HLS targets (hls-zu3eg, …) run any model one layer after the other") from None
+                raise Error(
+                    e.code, e.what, e.where, e.hint or "HLS targets (hls-zu3eg, …) run any model one layer after the other"
+                ) from None
             why = str(e).splitlines()[0]
     if target.part.flavour == "rtl":
         raise Error("usage", f"{target.name} takes no HLS C++, which is what the engine is", graph.name, "an HLS target such as hls-zu3eg")
@@ -64,11 +66,16 @@ def _dataflow(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> So
     if made is not None:
         design, cycles, sources, about = made
     elif wanted == "circuit":
-        raise Error("unsupported", f"an inference a cycle does not fit {target.name}, or needs layers that circuits have no form for", graph.name, 'architecture = "dataflow"')
+        raise Error(
+            "unsupported",
+            f"an inference a cycle does not fit {target.name}, or needs layers that circuits have no form for",
+            graph.name,
+            'architecture = "dataflow"',
+        )
     else:
         design, cycles = timing.sized(fold.fold(whole, part, target.name, target.hardware))
         sources, about = verilog.emit(design, cycles), report.report(design, cycles, target)
-    rtl = {**sources, f"{name}_axis.sv": project.wrapper(design, cycles), **project.rtl_scripts(name, graph.name, target)}
+    rtl = {**sources, **project.wrappers(design, cycles), **project.rtl_scripts(name, graph.name, target)}
     files = {f"rtl/{n}": body for n, body in rtl.items()}
     if part.flavour != "rtl":
         pairs = [([g.inputs[v] for v in graph.inputs], [g.outputs[v] for v in graph.outputs]) for g in vectors]
@@ -94,9 +101,8 @@ def _circuit(whole: Network, target: Target) -> tuple[Network, Cycles, dict[str,
     if circuit.resources(gates).exceed(limits(part, target.hardware.share)):
         return None
     design, cycles = fold.unfolded(whole), circuit.cycles(gates)
-    name = identifier(whole.name)
     sources = circuit.emit(design, gates)
-    sources[f"{name}_simulate.cpp"] = render("simulate.cpp.j2", prefix=name, **verilog.top_values(design, cycles))
+    sources[f"{design.module}_simulate.cpp"] = render("simulate.cpp.j2", prefix=design.module, **verilog.top_values(design, cycles))
     about = report.report(design, cycles, target) | {"architecture": "circuit", "estimate": report.as_dict(circuit.resources(gates))}
     return design, cycles, sources, about
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mlcc.names import identifier
 from mlcc.target import Part
 from mlcc_backends.hls.network import Network, Rounding, Stage, Stream, width
 from mlcc_backends.hls.part import Resources
@@ -40,7 +39,19 @@ class Gate:
         return width(min(self.low, -1), self.high)
 
 
-COSTS = {"add": 1, "clamp": 1, "bump": 1, "reach": 1, "even": 1, "table": 2, "select": 1, "key": 0, "none": 1, "below": 1, "float": 3}  # levels of logic
+COSTS = {
+    "add": 1,
+    "clamp": 1,
+    "bump": 1,
+    "reach": 1,
+    "even": 1,
+    "table": 2,
+    "select": 1,
+    "key": 0,
+    "none": 1,
+    "below": 1,
+    "float": 3,
+}  # levels of logic
 
 
 @dataclass
@@ -172,7 +183,13 @@ def rounded(b: Builder, r: Rounding, channel: int, terms: list[Term]) -> int:
     factor, offset = int(r.factor[channel]), int(r.offset[channel])
     if factor != 1:
         total = tree(b, terms)
-        y = tree(b, [*((total, at, sign) for at, sign in digits(factor)), *((b.const(abs(offset)), 0, 1 if offset > 0 else -1) for _ in [0] if offset)])
+        y = tree(
+            b,
+            [
+                *((total, at, sign) for at, sign in digits(factor)),
+                *((b.const(abs(offset)), 0, 1 if offset > 0 else -1) for _ in [0] if offset),
+            ],
+        )
     else:
         total = y = tree(b, terms) if not offset else tree(b, [*terms, (b.const(abs(offset)), 0, 1 if offset > 0 else -1)])
         if r.exceptions is not None and offset:
@@ -317,17 +334,16 @@ def _placed(b: Builder, inputs: dict[str, tuple[int, ...]], outputs: dict[str, t
             ready, used = ready + 1, 0
         at.append(ready)
         level.append(used + cost)
-    for g in range(len(b.gates)):
-        if b.gates[g].op == "const":
-            at[g] = -1  # always there
+    for i, g in enumerate(b.gates):
+        if g.op == "const":
+            at[i] = -1  # always there
     last: dict[int, int] = {}
     for i, g in enumerate(b.gates):
         for o in g.operands:
             last[o] = max(last.get(o, 0), at[i])
-    end = max(at[g] for o in outputs.values() for g in o)
-    for o in outputs.values():
-        for g in o:
-            last[g] = end + 1
+    results = [o for group in outputs.values() for o in group]
+    end = max(at[o] for o in results)
+    last |= dict.fromkeys(results, end + 1)
     registers = sum((last[i] - at[i]) * g.bits for i, g in enumerate(b.gates) if i in last and g.op != "const")
     return Circuit(tuple(b.gates), inputs, outputs, tuple(at), registers)
 
@@ -361,7 +377,7 @@ def cycles(c: Circuit) -> Cycles:
 
 def emit(network: Network, c: Circuit) -> dict[str, bytes]:
     """One module: gates as wires, registers where a value is wanted in a later cycle than it is made."""
-    prefix = identifier(network.name)
+    prefix = network.module
     lines: list[str] = []
     names: dict[tuple[int, int], str] = {}
     wanted: dict[int, int] = {}
@@ -448,27 +464,37 @@ def emit(network: Network, c: Circuit) -> dict[str, bytes]:
         registers.append(f"            in{k} <= s{k}_data;")
     for k, p in enumerate(network.outputs):
         s = network.streams[p.stream]
-        header += [f"    output logic [{s.bits * s.elements - 1}:0] m{k}_data,", f"    output logic m{k}_valid,", f"    input  logic m{k}_ready,"]
+        header += [
+            f"    output logic [{s.bits * s.elements - 1}:0] m{k}_data,",
+            f"    output logic m{k}_valid,",
+            f"    input  logic m{k}_ready,",
+        ]
     header[-1] = header[-1].rstrip(",")
     stages = c.latency + 1
     valid_in = " && ".join(f"s{k}_valid" for k in range(len(network.inputs)))
     ready_out = " && ".join(f"(m{k}_ready || !m{k}_valid)" for k in range(len(network.outputs)))
     body += [f"    logic [{stages - 1}:0] valid;", f"    wire go = {ready_out};"]
-    body += [f"    assign s{k}_ready = go && !rst{''.join(f' && s{j}_valid' for j in range(len(network.inputs)) if j != k)};" for k in range(len(network.inputs))]
-    tail = ["    always_ff @(posedge clk) begin", "        if (rst) valid <= '0;", f"        else if (go) valid <= {{valid[{stages - 2}:0], {valid_in}}};", "        if (go) begin"]
+    body += [
+        f"    assign s{k}_ready = go && !rst{''.join(f' && s{j}_valid' for j in range(len(network.inputs)) if j != k)};"
+        for k in range(len(network.inputs))
+    ]
+    tail = [
+        "    always_ff @(posedge clk) begin",
+        "        if (rst) valid <= '0;",
+        f"        else if (go) valid <= {{valid[{stages - 2}:0], {valid_in}}};",
+        "        if (go) begin",
+    ]
     tail += [*registers, "        end", "    end"]
     for k, p in enumerate(network.outputs):
         s = network.streams[p.stream]
         tail.append(f"    assign m{k}_valid = valid[{stages - 1}];")
-        for j, g in enumerate(c.outputs[p.stream]):
-            value = name(g, end + 1) if c.gates[g].op != "const" else literal(c.gates[g].numbers[0], s.bits)
-            wide = c.gates[g].bits
-            if c.gates[g].op == "const":
-                tail.append(f"    assign m{k}_data[{j * s.bits}+:{s.bits}] = {value};")
-            elif wide >= s.bits:
-                tail.append(f"    assign m{k}_data[{j * s.bits}+:{s.bits}] = {value}[{s.bits - 1}:0];")
+        for j, o in enumerate(c.outputs[p.stream]):
+            made = c.gates[o]
+            if made.op == "const":
+                value = literal(made.numbers[0], s.bits)
             else:
-                tail.append(f"    assign m{k}_data[{j * s.bits}+:{s.bits}] = {s.bits}'({value});")
+                value = f"{name(o, end + 1)}[{s.bits - 1}:0]" if made.bits >= s.bits else f"{s.bits}'({name(o, end + 1)})"
+            tail.append(f"    assign m{k}_data[{j * s.bits}+:{s.bits}] = {value};")
     note = f"// {len(c.gates):,} gates in {c.latency + 1} cycles; one inference a cycle. A stall stops every stage.\n"
     text = f"{note}module {prefix} (\n" + "\n".join(header) + "\n);\n" + AS_FLOAT * any(g.op == "float" for g in c.gates)
     files[f"{prefix}.sv"] = (text + "\n".join([*body, *lines, *tail]) + "\nendmodule\n").encode()

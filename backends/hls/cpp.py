@@ -21,7 +21,9 @@ FORMS = {
 }  # fmt: skip
 
 
-def emit(network: Network, target: str, catapult: bool, vectors: Sequence[tuple[Sequence[np.ndarray], Sequence[np.ndarray]]]) -> dict[str, bytes]:
+def emit(
+    network: Network, target: str, catapult: bool, vectors: Sequence[tuple[Sequence[np.ndarray], Sequence[np.ndarray]]]
+) -> dict[str, bytes]:
     """Files by path: the design, its test, and golden vectors as (inputs, outputs)."""
     name = identifier(network.name)
     values = _values(network)
@@ -70,7 +72,8 @@ def _values(network: Network) -> dict[str, Any]:
         return f"beat<{element(network.streams[stream])}, {beats[stream]}>"
 
     edges = [
-        {"name": edge_name(e.stream, e.reader, e.slot), "beat_type": beat_type(e.stream), "depth": max(2, e.capacity)} for e in network.edges
+        {"name": edge_name(e.stream, e.reader, e.slot), "beat_type": beat_type(e.stream), "depth": max(2, e.capacity)}
+        for e in network.edges
     ]
 
     def port(p: Port) -> dict[str, Any]:
@@ -94,7 +97,16 @@ def _stage(network: Network, s: Stage, beats: dict[str, int], beat_type: Any, ed
     inputs = []
     for v in s.inputs:
         stream = network.streams[v]
-        inputs.append({"type": element(stream), "beat": beats[v], "beat_type": beat_type(v), "low": stream.low, "elements": stream.elements, "raw": stream.raw})
+        inputs.append(
+            {
+                "type": element(stream),
+                "beat": beats[v],
+                "beat_type": beat_type(v),
+                "low": stream.low,
+                "elements": stream.elements,
+                "raw": stream.raw,
+            }
+        )
     outs = network.edges_of(s.output)
     values: dict[str, Any] = {
         "name": s.name, "layer": comment(s.layer), "kind": s.kind, "shape_text": verilog.shape_text(s, network), "simd": s.simd, "pe": s.pe,
@@ -152,7 +164,14 @@ def _rounding(s: Stage, sum_bits: int, out: Stream) -> dict[str, Any]:
     r = s.rounding
     assert r is not None
     if r.levels is not None:
-        return {"kind": "levels", "low": r.low, "depth": schedule.levels_depth(r), "sb": sum_bits, "single": r.levels.shape[0] == 1, "exceptions": 0}
+        return {
+            "kind": "levels",
+            "low": r.low,
+            "depth": schedule.levels_depth(r),
+            "sb": sum_bits,
+            "single": r.levels.shape[0] == 1,
+            "exceptions": 0,
+        }
     assert r.factor is not None and r.offset is not None
     fb = width(-1, max(int(f) for f in r.factor))
     ofb = width(min(-1, *(int(o) for o in r.offset)), max(int(o) for o in r.offset))

@@ -41,10 +41,24 @@ def build(files: Mapping[str, bytes], sources: Sequence[str], folder: Path, cata
         place = folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(body)
-    line = [sys.executable, "-m", "ziglang", "c++", "-std=c++17", "-O1", "-fno-sanitize=all", "-w", *NO_COMPLEX, f"-I{include}", *sources, "-o", "test"]
+    line = [
+        sys.executable,
+        "-m",
+        "ziglang",
+        "c++",
+        "-std=c++17",
+        "-O1",
+        "-fno-sanitize=all",
+        "-w",
+        *NO_COMPLEX,
+        f"-I{include}",
+        *sources,
+        "-o",
+        "test",
+    ]
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
     if done.returncode:
-        errors = [row for row in done.stderr.splitlines() if 'error' in row]
+        errors = [row for row in done.stderr.splitlines() if "error" in row]
         raise Error("toolchain", f"the HLS C++ does not compile: {(errors or ['no message'])[0][:300]}", sources[0], "please report it")
     return folder / "test"
 

@@ -68,7 +68,11 @@ def _overflow(network: Network, part: Part, device: str, goal: Hardware) -> None
         hint = f"share = {min(1.0, share + 0.01):.2f} in [hardware] of mlcc.toml fits: it plans with {goal.share} of the part"
     else:
         fits = [t.name for t in _parts() if t.part is not None and not total.exceed(limits(t.part, goal.share))]
-        hint = f"{', '.join(fits)} {'have' if len(fits) > 1 else 'has'} room for it" if fits else 'architecture = "engine" keeps weights in external memory'
+        hint = (
+            f"{', '.join(fits)} {'have' if len(fits) > 1 else 'has'} room for it"
+            if fits
+            else 'architecture = "engine" keeps weights in external memory'
+        )
     raise Error(
         "unsupported",
         f"{getattr(total, name):,} {name} are needed with one lane a layer, {device} has {getattr(most, name):,} to give; {worst.layer} takes {takes:,}",
@@ -90,7 +94,14 @@ def _folded(network: Network, target: int) -> Network | None:
         stream = network.streams[port.stream]
         beats[port.stream] = next((b for b in divisors(stream.elements) if stream.elements / b <= target), stream.elements)
     for s in network.stages:
-        chosen = next((c for c in sorted(_options(network, s, target), key=_price) if all(_fits(beats[v], word(c, i)) for i, v in enumerate(c.inputs))), None)
+        chosen = next(
+            (
+                c
+                for c in sorted(_options(network, s, target), key=_price)
+                if all(_fits(beats[v], word(c, i)) for i, v in enumerate(c.inputs))
+            ),
+            None,
+        )
         if chosen is None:
             return None
         made[s.name] = chosen
@@ -243,7 +254,7 @@ def stage_resources(network: Network, s: Stage, part: Part) -> Resources:
             for _ in range(s.simd):
                 total += memory(part, width(int(t.min()), int(t.max())), 1 << stream.bits)
     if s.kind == "scalar" and s.scalar is not None:
-        total += Resources(luts=3200, registers=1200, dsps=0) + multiplier(part, 24, 24)
+        total += Resources(luts=3400 if part.lut_inputs == 6 else 9000, registers=1000) + multiplier(part, 24, 24)
         total += memory(part, 44, len(s.scalar.instructions))
         total += memory(part, 32, 256) + memory(part, 32, 256) + memory(part, 32, 256)
     if s.kind == "reorder":

@@ -145,7 +145,7 @@ class _Mapper:
 
     def add(self, kind: str, inputs: tuple[str, ...], output: str, window: Window, node: Node, **details: object) -> None:
         name = f"s{len(self.stages)}_{kind}"
-        self.stages.append(Stage(name, kind, inputs, output, window, layer=node.origin or node.outputs[0], **details))  # type: ignore[arg-type]
+        self.stages.append(Stage(name, kind, inputs, output, window, layer=node.origin or node.outputs[0], **details))
 
     def conform(self, value: str, wanted: np.ndarray) -> str:
         """The stream of a value in a wanted order."""
@@ -344,7 +344,7 @@ class _Mapper:
         shapes = {g.types[v].shape for v in (a, b, value)}
         if len(shapes) != 1 or not self.uniform(region):
             return None
-        pa, pb = self.demand(a), self.demand(b)
+        pa = self.demand(a)
         ranges = [self.range_of(v) for v in (a, b)]
         axes = [np.arange(low, high + 1) for low, high in ranges]
         if axes[0].size * axes[1].size > MOST_PAIRS:

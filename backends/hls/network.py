@@ -13,6 +13,8 @@ from math import prod
 
 import numpy as np
 
+from mlcc.names import module_name
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -168,6 +170,11 @@ class Network:
     stages: tuple[Stage, ...]
     beats: dict[str, int] = field(default_factory=dict)  # of input streams
     edges: tuple[Edge, ...] = ()
+
+    @property
+    def module(self) -> str:
+        """Its name in SystemVerilog."""
+        return module_name(self.name)
 
     def producer(self, stream: str) -> Stage | None:
         return next((s for s in self.stages if s.output == stream), None)

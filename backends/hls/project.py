@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlcc.graph.core import CoreGraph
-from mlcc.names import comment, identifier
+from mlcc.names import comment, identifier, module_name
 from mlcc.target import Target
 from mlcc_backends.hls.network import Network
 from mlcc_backends.hls.timing import Cycles
@@ -33,19 +33,21 @@ def rtl_scripts(name: str, model: str, target: Target) -> dict[str, bytes]:
     part = target.part
     assert part is not None
     values: dict[str, Any] = {
-        "name": name, "model": comment(model), "device": part.device, "period": round(1000 / part.mhz, 3), "synthesis": part.synthesis,
-        "place": " ".join(part.place), "ecp5": "ecp5" in part.synthesis, "mhz": part.mhz, "board": False,
+        "name": module_name(name), "model": comment(model), "device": part.device, "period": round(1000 / part.mhz, 3), "synthesis": part.synthesis,
+        "place": " ".join(part.place), "ecp5": "ecp5" in part.synthesis, "mhz": part.mhz, "board": True,
     }  # fmt: skip
     if part.flavour == "rtl":
         return {"Makefile": render("build_yosys.mk.j2", **values)}
     return {"build.tcl": render("build_vivado.tcl.j2", **values)} if part.flavour == "vitis" else {}
 
 
-def wrapper(network: Network, cycles: Cycles) -> bytes:
+def wrappers(network: Network, cycles: Cycles) -> dict[str, bytes]:
+    """AXI4-Stream for systems on a chip, single bits for boards."""
     values = top_values(network, cycles)
     for p in (*values["inputs"], *values["outputs"]):
         p["padded"] = -(-p["width"] // 8) * 8
-    return render("axis.sv.j2", prefix=identifier(network.name), **values)
+    prefix = network.module
+    return {f"{prefix}_{kind}.sv": render(f"{kind}.sv.j2", prefix=prefix, **values) for kind in ("axis", "board")}
 
 
 def drivers(network: Network, graph: CoreGraph, cycles: Cycles) -> dict[str, bytes]:

@@ -33,7 +33,7 @@ def steps_of(function: Function, low: np.ndarray, high: np.ndarray, least: int, 
     while (open_ := above - below > 1).any():
         middle = (below + above) // 2
         inside = np.clip(middle, low[:, None], high[:, None])
-        reached = function(inside.T).T >= levels
+        reached = levels <= function(inside.T).T
         above = np.where(open_ & reached, middle, above)
         below = np.where(open_ & ~reached, middle, below)
     return above
@@ -147,8 +147,7 @@ def _conditions(steps: np.ndarray, low: int, high: int, least: int) -> Condition
 
 def _slopes(c: Conditions) -> tuple[float, float]:
     """factor / 2^shift lies between these: offset eliminated from every pair of conditions (Fourier and Motzkin)."""
-    (x, q), (y, p) = c.reach, c.below
-    if not len(x) or not len(y):
+    if not len(c.reach[0]) or not len(c.below[0]):
         return 0.0, np.inf
     lower, upper = _pairs(c)
     return max(0.0, float(lower.max(initial=0.0))), float(upper.min(initial=np.inf))

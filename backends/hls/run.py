@@ -52,7 +52,12 @@ class HardwareRunner:
                     made, cycles = simulate.run(design.network, executable, feeds, shapes, seed)
                     self._agree(found or made, made, f"seed {seed}")
                     found = found or made
-                    if seed == 0 and design.cycles is not None and len(feeds) > 2 and (cycles.latency, cycles.interval) != (design.cycles.latency, design.cycles.interval):
+                    if (
+                        seed == 0
+                        and design.cycles is not None
+                        and len(feeds) > 2
+                        and (cycles.latency, cycles.interval) != (design.cycles.latency, design.cycles.interval)
+                    ):
                         raise Error(
                             "conformance", f"the RTL takes {cycles.latency} and {cycles.interval} cycles, not {design.cycles.latency} and {design.cycles.interval}",
                             design.name, "this is a bug in mlcc; please report it with the model",
@@ -66,7 +71,12 @@ class HardwareRunner:
     def _agree(self, first: Sequence[Sequence[np.ndarray]], second: Sequence[Sequence[np.ndarray]], where: str) -> None:
         for i, (a, b) in enumerate(zip(first, second)):
             if any(canonical_bytes(x) != canonical_bytes(y) for x, y in zip(a, b)):
-                raise Error("conformance", f"the RTL differs from the C++ on vector {i} ({where})", self.design.name, "this is a bug in mlcc; please report it")
+                raise Error(
+                    "conformance",
+                    f"the RTL differs from the C++ on vector {i} ({where})",
+                    self.design.name,
+                    "this is a bug in mlcc; please report it",
+                )
 
     def _engine(self, folder: Path, feeds: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:
         name, graph = self.design.name, self.graph
@@ -97,7 +107,9 @@ def runner(binaries: Binaries, target: Target, graph: CoreGraph) -> HardwareRunn
     found = command(target)
     if found is None or target.part is None:
         return None
-    return HardwareRunner(binaries.files, pickle.loads(binaries.private["design"]), graph, found[1], target.part.flavour != "rtl")
+    design: Design = pickle.loads(binaries.private["design"])
+    where = found[1] if design.network is not None else "C simulation"
+    return HardwareRunner(binaries.files, design, graph, where, target.part.flavour != "rtl")
 
 
 def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:

@@ -128,8 +128,8 @@ def compile_scalar(graph: CoreGraph, nodes: Sequence[Node], orders: Mapping[str,
         if family(n.op) != "elementwise":
             raise Error("unsupported", f"no dataflow hardware for {n.op} of {dtype}", n.origin or value)
         operands = np.broadcast_arrays(*(words(v) for v in n.inputs))
-        flat = [_element(w, n, [int(o) for o in each], dtype) for each in zip(*(o.reshape(-1) for o in operands))]
-        ids[n.outputs[0]] = np.array(flat, np.int64).reshape(made.shape)
+        made_ids = [_element(w, n, [int(o) for o in each], dtype) for each in zip(*(o.reshape(-1) for o in operands))]
+        ids[n.outputs[0]] = np.array(made_ids, np.int64).reshape(made.shape)
     return Scalar(tuple(w.code), tuple(int(i) for i in ids[value].reshape(-1)))
 
 
@@ -138,10 +138,10 @@ def _reduce(w: _Writer, n: Node, ids: np.ndarray, dtype: str, shape: tuple[int, 
     from mlcc.reference.reduce import to_rows
 
     rows = to_rows(ids, n["axes"]).reshape(-1, int(np.prod([ids.shape[i] for i in n["axes"]])))
-    found = []
+    found: list[int] = []
     for row in rows:
         if n.op == "ReduceSum" and dtype == "float32":
-            lanes = [w.const(0, "float32")] * 16
+            lanes: list[int] = [w.const(0, "float32")] * 16
             for i, x in enumerate(row):
                 lanes[i % 16] = w.operate("add", [lanes[i % 16], int(x)], True)
             while len(lanes) > 1:

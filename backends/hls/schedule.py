@@ -115,7 +115,9 @@ def pixel_done(s: Stage) -> np.ndarray:
     w = s.window
     start = np.arange(w.out[0]) * w.strides[0] - w.before[0]
     column = np.clip((np.arange(w.out[1]) + 1) * w.strides[1] - w.before[1], 0, w.width)
-    found = np.where(start[:, None] >= 0, np.minimum(start[:, None], w.height) * w.width + np.where(start[:, None] < w.height, column[None, :], 0), 0)
+    found = np.where(
+        start[:, None] >= 0, np.minimum(start[:, None], w.height) * w.width + np.where(start[:, None] < w.height, column[None, :], 0), 0
+    )
     ends = row_done(s)
     found = np.minimum(found, ends[:, None])
     found[:, -1] = ends

@@ -12,7 +12,6 @@ import numpy as np
 
 from mlcc.error import Error
 from mlcc.graph.core import DTYPES
-from mlcc.names import identifier
 from mlcc_backends.hls.network import Network, Port
 from mlcc_backends.hls.timing import Cycles
 
@@ -68,13 +67,15 @@ def build(network: Network, files: Mapping[str, bytes], folder: Path) -> Path:
         raise Error("toolchain", "Verilator is not installed", network.name, "apt install verilator")
     for name, body in files.items():
         (folder / name).write_bytes(body)
-    prefix = identifier(network.name)
+    prefix = network.module
     sources = sorted(n for n in files if n.endswith(".sv"))
     line = [tool, *FLAGS, "--top-module", prefix, "-o", "simulate", f"{prefix}_simulate.cpp", *sources]
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         errors = [row for row in done.stderr.splitlines() if "rror" in row]
-        raise Error("toolchain", f"Verilator does not take the RTL: {(errors or ['no message'])[0][:300]}", network.name, "please report it")
+        raise Error(
+            "toolchain", f"Verilator does not take the RTL: {(errors or ['no message'])[0][:300]}", network.name, "please report it"
+        )
     return folder / "obj_dir" / "simulate"
 
 
@@ -88,9 +89,16 @@ def run(
             names.append(f"{d}/in{i}")
             Path(names[-1]).write_bytes(b"".join(to_beats(network, port, f[i]) for f in feeds))
         outs = [f"{d}/out{i}" for i in range(len(network.outputs))]
-        done = subprocess.run([str(program), *names, *outs, str(len(feeds)), str(seed)], cwd=program.parents[1], capture_output=True, text=True)
+        done = subprocess.run(
+            [str(program), *names, *outs, str(len(feeds)), str(seed)], cwd=program.parents[1], capture_output=True, text=True
+        )
         if done.returncode:
-            raise Error("conformance", f"the RTL came to a halt: {done.stderr.strip()[-200:]}", network.name, "this is a bug in mlcc; please report it")
+            raise Error(
+                "conformance",
+                f"the RTL came to a halt: {done.stderr.strip()[-200:]}",
+                network.name,
+                "this is a bug in mlcc; please report it",
+            )
         latency, interval = map(int, done.stdout.split())
         raws = [Path(o).read_bytes() for o in outs]
         found = []

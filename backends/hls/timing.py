@@ -19,14 +19,14 @@ from mlcc_backends.hls.network import Edge, Network
 from mlcc_backends.hls.schedule import GIVE_DELAY, latency, steps, walk
 
 FRAMES = 3
+RING = 1 << 14  # cycles ahead in which beats may be under way
 TEXT = r"""
 #include <stdint.h>
-#define DELAY %d
 typedef struct { int32_t cap, level, reserved, most, atonce, sink, back[DELAY]; } edge;
 typedef struct {
     int32_t inputs, outputs, count, latency, burst, in[8], out[16];
     const int32_t *need[8], *give[8]; const uint8_t *writes;
-    int32_t at, frame, ring[128]; int32_t fire;
+    int32_t at, frame, ring[RING]; int32_t fire;
 } stage;
 /* Cycles until every sink has had its frames; -1 where nothing moves any more. ends[sink * frames + f]: when the last beat of a frame left. */
 int64_t simulate(int32_t edges, edge *e, int32_t stages, stage *s, int32_t frames, int32_t sinks, const int32_t *sink_edge, const int64_t *beats,
@@ -54,7 +54,7 @@ int64_t simulate(int32_t edges, edge *e, int32_t stages, stage *s, int32_t frame
             edge *x = &e[sink_edge[i]];
             x->level--, x->reserved--, moved = 1;
             left[i]++;
-            if (left[i] %% beats[i] == 0) ends[i * frames + left[i] / beats[i] - 1] = t;
+            if (left[i] % beats[i] == 0) ends[i * frames + left[i] / beats[i] - 1] = t;
         }
         for (int i = 0; i < stages; i++) {
             stage *x = &s[i];
@@ -66,13 +66,13 @@ int64_t simulate(int32_t edges, edge *e, int32_t stages, stage *s, int32_t frame
                 }
                 if (x->writes[x->at]) {
                     for (int k = 0; k < x->outputs; k++) e[x->out[k]].reserved += x->burst;
-                    for (int b = 0; b < x->burst; b++) x->ring[(t + x->latency + b) %% 128]++;
+                    for (int b = 0; b < x->burst; b++) x->ring[(t + x->latency + b) % RING]++;
                 }
                 if (++x->at == x->count) x->at = 0, x->frame++;
             }
-            if (x->ring[t %% 128]) {
-                for (int k = 0; k < x->outputs; k++) e[x->out[k]].level += x->ring[t %% 128];
-                x->ring[t %% 128] = 0, moved = 1;
+            if (x->ring[t % RING]) {
+                for (int k = 0; k < x->outputs; k++) e[x->out[k]].level += x->ring[t % RING];
+                x->ring[t % RING] = 0, moved = 1;
             }
         }
         for (int i = 0; i < edges; i++) if (e[i].reserved > e[i].most) e[i].most = e[i].reserved;
@@ -82,11 +82,13 @@ int64_t simulate(int32_t edges, edge *e, int32_t stages, stage *s, int32_t frame
         if (idle > 256) return -1;
     }
 }
-""" % GIVE_DELAY
+"""
 
 
 class _Edge(ctypes.Structure):
-    _fields_ = [(n, ctypes.c_int32) for n in ("cap", "level", "reserved", "most", "atonce", "sink")] + [("back", ctypes.c_int32 * GIVE_DELAY)]
+    _fields_ = [(n, ctypes.c_int32) for n in ("cap", "level", "reserved", "most", "atonce", "sink")] + [
+        ("back", ctypes.c_int32 * GIVE_DELAY)
+    ]
 
 
 class _Stage(ctypes.Structure):
@@ -99,7 +101,7 @@ class _Stage(ctypes.Structure):
         ("writes", ctypes.c_void_p),
         ("at", ctypes.c_int32),
         ("frame", ctypes.c_int32),
-        ("ring", ctypes.c_int32 * 128),
+        ("ring", ctypes.c_int32 * RING),
         ("fire", ctypes.c_int32),
     ]
 
@@ -119,7 +121,7 @@ def simulate(network: Network, frames: int = FRAMES, unbounded: tuple[Edge, ...]
     keep: list[np.ndarray] = []
     index = {e: i for i, e in enumerate(network.edges)}
     edges = (_Edge * len(index))(*(_Edge(1 << 28 if e in unbounded else e.capacity) for e in network.edges))
-    rows = []
+    rows: list[tuple[int, list[int], list[int], np.ndarray, int, int, list[np.ndarray], list[np.ndarray]]] = []
     for port in network.inputs:
         beats = network.streams[port.stream].elements // network.beats[port.stream]
         outs = [index[e] for e in network.edges_of(port.stream)]
@@ -150,7 +152,7 @@ def simulate(network: Network, frames: int = FRAMES, unbounded: tuple[Edge, ...]
     sinks = [(e, network.streams[e.stream].elements // e.beat) for e in network.edges if not e.reader]
     which, beats_ = np.array([index[e] for e, _ in sinks], np.int32), np.array([n for _, n in sinks], np.int64)
     ends, left = np.zeros((len(sinks), frames), np.int64), np.zeros(len(sinks), np.int64)
-    function = loaded("hls-timing", TEXT).simulate
+    function = loaded("hls-timing", f"#define DELAY {GIVE_DELAY}\n#define RING {RING}\n{TEXT}").simulate
     function.restype = ctypes.c_int64
     total = function(
         len(edges), edges, len(rows), stages, frames, len(sinks),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcc.names import comment, identifier
+from mlcc.names import comment
 from mlcc_backends.hls import schedule
 from mlcc_backends.hls.network import Network, Stage, Stream, width
 from mlcc_backends.hls.scalar import OPERATIONS
@@ -21,7 +21,7 @@ CODES = {op: i for i, op in enumerate(op for op in OPERATIONS if op not in ("in"
 
 def emit(network: Network, cycles: Cycles) -> dict[str, bytes]:
     """Files by name: SystemVerilog, memory contents, and the simulation's main."""
-    prefix = identifier(network.name)
+    prefix = network.module
     files: dict[str, bytes] = {}
 
     def keep(name: str, rows: list[int], bits: int) -> str:
@@ -116,7 +116,7 @@ def _rounding(network: Network, s: Stage, sum_bits: int, keep: Keep) -> dict[str
         wide = out.bits + depth + 2
         return {
             **base, "kind": "levels", "rows": rows, "depth": depth, "index_bits": index_bits(rows), "low_wide": literal(r.low, wide),
-            "file": f"{identifier(network.name)}_{name}",
+            "file": f"{network.module}_{name}",
         }  # fmt: skip
     assert r.factor is not None and r.offset is not None
     channels = len(r.factor)
@@ -184,7 +184,11 @@ def _window(network: Network, s: Stage, keep: Keep) -> dict[str, Any]:
         assert s.weights is not None
         part = f"{aw}'(part)" if "part" in live else f"{aw}'d0"
         per = schedule.turns(s) // s.groups
-        channel = part if s.groups == 1 else f"{part} + {aw}'(({'32' + chr(39) + '(turn)' if 'turn' in live else '0'} / {per}) * {cw // s.groups})"
+        channel = (
+            part
+            if s.groups == 1
+            else f"{part} + {aw}'(({'32' + chr(39) + '(turn)' if 'turn' in live else '0'} / {per}) * {cw // s.groups})"
+        )
     else:
         channel = f"{aw}'(turn)" if "turn" in live else f"{aw}'d0"
     need, done = schedule.pixel_need(s).reshape(-1) * w.channels, schedule.pixel_done(s).reshape(-1) * w.channels
@@ -202,7 +206,9 @@ def _window(network: Network, s: Stage, keep: Keep) -> dict[str, Any]:
         "burst": s.pe // s.beat, "burst_bits": (s.pe // s.beat).bit_length(), "tree_registers": schedule.tree(s),
     }  # fmt: skip
     if not constant:
-        values["position_file"] = keep(f"{s.name}_positions", [int(n) | int(g) << need_bits for n, g in zip(needs, gives)], need_bits + give_bits)
+        values["position_file"] = keep(
+            f"{s.name}_positions", [int(n) | int(g) << need_bits for n, g in zip(needs, gives)], need_bits + give_bits
+        )
     mxb = xb if signed else xb + 1
     lanes = s.simd * s.pe if s.kind == "product" else s.pe
     values |= {"mxb": mxb, "lanes": lanes, "extend": extension("operands", "i", xb, signed)}
@@ -226,7 +232,10 @@ def _window(network: Network, s: Stage, keep: Keep) -> dict[str, Any]:
 def padded(s: Stage) -> bool:
     """Whether some tap lies outside the input."""
     w = s.window
-    ends = ((o - 1) * d + (k - 1) * e - b >= n for o, d, k, e, b, n in zip(w.out, w.strides, w.kernel, w.dilations, w.before, (w.height, w.width)))
+    ends = (
+        (o - 1) * d + (k - 1) * e - b >= n
+        for o, d, k, e, b, n in zip(w.out, w.strides, w.kernel, w.dilations, w.before, (w.height, w.width))
+    )
     return any(w.before) or any(ends)
 
 
@@ -251,7 +260,15 @@ def _tree(s: Stage, bits: int) -> dict[str, Any]:
     for n in range(1, total + 1):
         register = n % 2 == 0 or n == total
         levels.append(
-            {"n": n, "count": ceil(count / 2), "bits": bits + 1, "from_count": count, "from_bits": bits, "source": source, "register": register}
+            {
+                "n": n,
+                "count": ceil(count / 2),
+                "bits": bits + 1,
+                "from_count": count,
+                "from_bits": bits,
+                "source": source,
+                "register": register,
+            }
         )
         count, bits, source = ceil(count / 2), bits + 1, f"tree{n}" if register else f"next{n}"
     return {"tree": levels, "terms": source, "tb": bits}
@@ -281,7 +298,11 @@ def _flat(network: Network, s: Stage, keep: Keep) -> dict[str, Any]:
         stream, edge = network.streams[s.inputs[0]], network.edge_into(s.name, 0)
         bits = index_bits(stream.elements)
         rows = [(1 << bits) if i < 0 else int(i) for i in s.index]
-        inputs[0] |= {"need": stream.elements // edge.beat, "words": stream.elements % edge.words, "extend": extension("word_0", "0", stream.bits, stream.signed)}
+        inputs[0] |= {
+            "need": stream.elements // edge.beat,
+            "words": stream.elements % edge.words,
+            "extend": extension("word_0", "0", stream.bits, stream.signed),
+        }
         values |= {"index_bits": bits, "count_bits": index_bits(len(rows)), "index_file": keep(f"{s.name}_index", rows, bits + 1)}
     elif s.kind in ("table", "join", "product_join"):
         for i, (v, t) in enumerate(zip(s.inputs, s.tables)):
@@ -326,7 +347,7 @@ def allocate(s: Stage) -> Allocated:
     for r in results:
         last[r] = len(code)
     place: dict[int, int] = {}
-    constants = []
+    constants: list[int] = []
     for i, (op, _, bits) in enumerate(code):
         if op == "const":
             place[i] = len(constants)
@@ -367,7 +388,13 @@ def _scalar(network: Network, s: Stage, keep: Keep) -> dict[str, Any]:
     for i, v in enumerate(s.inputs):
         stream = network.streams[v]
         inputs.append(
-            {**_input(network, s, i), "from": at, "to": at + stream.elements, "need": "32'd1", "extend": extension(f"word_{i}", "0", stream.bits, stream.signed or stream.raw)}
+            {
+                **_input(network, s, i),
+                "from": at,
+                "to": at + stream.elements,
+                "need": "32'd1",
+                "extend": extension(f"word_{i}", "0", stream.bits, stream.signed or stream.raw),
+            }
         )
         at += stream.elements
     constants = [*a.constants, *([0] * ((1 << nb) - len(a.constants)))]
@@ -386,7 +413,14 @@ def top_values(network: Network, cycles: Cycles) -> dict[str, Any]:
 
     def port(stream: str, tensor: str) -> dict[str, Any]:
         v, beat = network.streams[stream], beats[stream]
-        return {"tensor": comment(tensor), "beat": beat, "bits": v.bits, "width": v.bits * beat, "beats": v.elements // beat, "stream": stream}
+        return {
+            "tensor": comment(tensor),
+            "beat": beat,
+            "bits": v.bits,
+            "width": v.bits * beat,
+            "beats": v.elements // beat,
+            "stream": stream,
+        }
 
     ins = [p.stream for p in network.inputs]
     streams = []

@@ -29,6 +29,8 @@ def loaded(name: str, text: str, features: Sequence[str] = ()) -> ctypes.CDLL:
             command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, *features, "library.c", "-o", "library.so"]
             done = subprocess.run(command, cwd=d, capture_output=True, text=True)
             if done.returncode:
-                raise Error("toolchain", f"the {name} library does not compile", done.stderr.strip()[-300:], "is the ziglang package installed?")
+                raise Error(
+                    "toolchain", f"the {name} library does not compile", done.stderr.strip()[-300:], "is the ziglang package installed?"
+                )
             os.replace(Path(d) / "library.so", path)
     return ctypes.CDLL(str(path))

@@ -100,10 +100,10 @@ def quantised(b: Builder, value: Value, to: Rounding) -> Value | None:
         case "Max" | "Min":
             return _bounded(b, x, b.value(node.inputs[1]), node.op == "Max", to)
         case "Where":  # Clip: x below (above) a bound becomes the bound
-            test, bound, inner = b.producer(x), b.value(node.inputs[1]), b.value(node.inputs[2])
-            if test is None or test.op != "Less" or {*test.inputs} != {bound.name, inner.name}:
+            test, bound, source = b.producer(x), b.value(node.inputs[1]), b.value(node.inputs[2])
+            if test is None or test.op != "Less" or {*test.inputs} != {bound.name, source.name}:
                 return None
-            return _bounded(b, inner, bound, test.inputs[0] == inner.name, to)
+            return _bounded(b, source, bound, test.inputs[0] == source.name, to)
         case "Transpose" | "Reshape":
             inner = quantised(b, x, to)
             return None if inner is None else b(node.op, inner, **dict(node.attributes))

@@ -16,7 +16,12 @@ from mlcc.graph.builder import Value
 from mlcc.graph.rules import RULES
 from mlcc.graph.source import Source
 
-MODES = {"BRANCH_LEQ": ("LessOrEqual", False), "BRANCH_LT": ("Less", False), "BRANCH_GTE": ("LessOrEqual", True), "BRANCH_GT": ("Less", True)}
+MODES = {
+    "BRANCH_LEQ": ("LessOrEqual", False),
+    "BRANCH_LT": ("Less", False),
+    "BRANCH_GTE": ("LessOrEqual", True),
+    "BRANCH_GT": ("Less", True),
+}
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,15 @@ def forest(s: Source, kind: str, outputs: int) -> Forest:
         if (int(t), int(n)) not in number or not 0 <= output < outputs:
             raise s.bad(f"{kind} weights of a node or output that does not exist")
         weights[number[int(t), int(n)], output] += value
-    level, depth = roots, 0
+    level, depth, seen = roots, 0, set(roots.tolist())
     while not leaf[level].all():
         level = np.unique(np.concatenate([yes[level], no[level]]))
+        seen |= set(level.tolist())
         depth += 1
         if depth > count:
             raise s.bad("a tree that goes round in circles")
+    if len(seen) != count:
+        raise s.bad(f"{count - len(seen)} nodes that no root leads to")
     return Forest(feature, threshold, yes, no, roots, weights, inner.pop() if inner else "BRANCH_LEQ", depth)
 
 

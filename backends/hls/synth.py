@@ -1,0 +1,104 @@
+"""Open synthesis: yosys for resources, nextpnr for a bitstream. Native tools where they are installed, else YoWASP's."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlcc.error import Error
+from mlcc.names import module_name
+from mlcc.target import Part, Target
+
+PACKERS = {"nextpnr-ice40": ("icepack", "--asc"), "nextpnr-ecp5": ("ecppack", "--textcfg")}
+KINDS = {  # cells of each family that count as one of a resource
+    "luts": r"SB_LUT4|LUT[1-6]|TRELLIS_COMB|CCU2C|CARRY",
+    "registers": r"SB_DFF\w*|TRELLIS_FF|FD[RSCP]E\w*",
+    "dsps": r"SB_MAC16|MULT18X18D|DSP48E[12]",
+    "rams": r"SB_RAM40_4K\w*|DP16KD|RAMB36E[12]|RAMB18E[12]",
+}
+
+
+def tool(name: str) -> str:
+    """A tool's command. Raises Error(toolchain) with how to install it."""
+    found = shutil.which(name) or shutil.which(f"yowasp-{name}")
+    if found is None:
+        raise Error("toolchain", f"{name} is not installed", "open synthesis", f"apt install {name}, or pip install yowasp-{name}")
+    return found
+
+
+def _run(line: Sequence[str], folder: Path, what: str) -> str:
+    done = subprocess.run(list(line), cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        errors = [row for row in (done.stderr + done.stdout).splitlines() if "ERROR" in row]
+        raise Error("toolchain", f"{what} failed: {(errors or ['no message'])[0][:300]}", what)
+    return done.stdout + done.stderr
+
+
+def synthesise(files: Mapping[str, bytes], top: str, part: Part, folder: Path) -> dict[str, int]:
+    """Resources by yosys; folder keeps the netlist (top.json). files: rtl/ of an artifact."""
+    for name, body in files.items():
+        (folder / name).write_bytes(body)
+    sources = " ".join(
+        sorted(
+            n for n in files if n.endswith(".sv") and not n.endswith("_axis.sv") and (top.endswith("_board") or not n.endswith("_board.sv"))
+        )
+    )
+    text = _run(
+        [
+            tool("yosys"),
+            "-q",
+            "-p",
+            f"read_verilog -sv {sources}; {part.synthesis} -top {top}; tee -o stat.txt stat; write_json {top}.json",
+        ],
+        folder,
+        "yosys",
+    )
+    del text
+    counted = {k: 0 for k in KINDS}
+    for row in (folder / "stat.txt").read_text().splitlines():
+        match = re.fullmatch(r"\s+(\w+)\s+(\d+)", row) or re.fullmatch(r"\s+(\d+)\s+(\w+)", row)
+        if match is None:
+            continue
+        cell, number = (match[1], match[2]) if match[2].isdigit() else (match[2], match[1])
+        for kind, pattern in KINDS.items():
+            if re.fullmatch(pattern, cell):
+                counted[kind] += int(number)
+    return counted
+
+
+def bitstream(files: Mapping[str, bytes], name: str, target: Target) -> dict[str, bytes]:
+    """rtl/NAME.bit and report/bitstream.json of an artifact's RTL. Raises Error(toolchain), or Error(unsupported) where it does not route."""
+    part = target.part
+    if part is None or not part.place:
+        raise Error("usage", f"no open place and route for {target.name}", name, "ecp5-85k and ice40-up5k have one")
+    module = module_name(name)
+    rtl = {n.removeprefix("rtl/"): bytes(b) for n, b in files.items() if n.startswith("rtl/")}
+    router, *options = part.place
+    packer, flag = PACKERS[router]
+    with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
+        folder = Path(d)
+        counted = synthesise(rtl, f"{module}_board", part, folder)
+        line = [tool(router), *options, "--json", f"{module}_board.json", flag, "placed", "--freq", str(part.mhz), "--seed", "1"]
+        log = _run(line, folder, router)
+        _run([tool(packer), "placed", f"{module}.bit"], folder, packer)
+        clocks = [float(m) for m in re.findall(r"Max frequency for clock[^:]*: ([\d.]+) MHz", log)]
+        about: dict[str, Any] = {
+            "tools": {"yosys": _version("yosys", "-V"), router: _version(router, "--version")},
+            "resources": counted,
+            "max_mhz": clocks[-1] if clocks else None,
+        }
+        return {
+            f"rtl/{module}.bit": (folder / f"{module}.bit").read_bytes(),
+            "report/bitstream.json": json.dumps(about, indent=2).encode() + b"\n",
+        }
+
+
+def _version(name: str, flag: str) -> str:
+    done = subprocess.run([tool(name), flag], capture_output=True, text=True)
+    return (done.stdout + done.stderr).strip().splitlines()[0]

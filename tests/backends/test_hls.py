@@ -1,0 +1,392 @@
+"""Hardware: roundings, the mapping of layers, C simulation, RTL under Verilator and its cycles, circuits, the engine, bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+from onnx import numpy_helper as nh
+
+import mlcc
+from mlcc.error import Error
+from mlcc.graph.core import CoreGraph
+from mlcc.graph.freeze import golden_vectors
+from mlcc.graph.normalise import normalise
+from mlcc.graph.passes import optimise
+from mlcc.importers.onnx import load
+from mlcc.reference.elementwise import requantize
+from mlcc.target import Hardware
+from mlcc.target import load as target
+from mlcc_backends.hls import circuit, csim, fold, rounding, schedule, simulate, synth, timing, verilog
+from mlcc_backends.hls.map import network
+from mlcc_backends.hls.network import Network
+from tests import hardware
+
+TINY = Path(__file__).resolve().parents[3] / "shared" / "models" / "mlperf-tiny"
+needs_verilator = pytest.mark.skipif(simulate.verilator() is None, reason="Verilator is not installed")
+needs_headers = pytest.mark.skipif(csim.headers(False) is None, reason="the hls extra is not installed")
+
+
+def core(model: onnx.ModelProto, folder: Path, name: str = "m") -> CoreGraph:
+    path = folder / f"{name}.onnx"
+    onnx.save(model, path)
+    return optimise(normalise(load(path), name, {}, str(path)), "float32")
+
+
+def report(result: dict[str, Any], which: str) -> dict[str, Any]:
+    place = next(a["path"] for a in result["artifacts"] if a["target"] == which)
+    return json.loads((Path(place) / "report" / "report.json").read_text())
+
+
+# roundings
+
+
+@given(st.floats(2.0**-14, 0.875, width=32), st.integers(-128, 127), st.integers(100, 200_000), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_rounding_equals_requantize_everywhere(scale: float, zero: int, reach: int, relu: bool) -> None:
+    """Not at the steps alone: at every sum of the range."""
+
+    def function(x: np.ndarray) -> np.ndarray:
+        return requantize(x.astype(np.int32), np.float32(scale), "int8", zero, zero if relu else -128, 127).astype(np.int64)
+
+    low, high = np.array([-reach]), np.array([reach])
+    found = rounding.solve(function, low, high)
+    every = np.arange(-reach, reach + 1)[:, None]
+    assert np.array_equal(rounding.apply(found, every), function(every))
+
+
+@given(st.integers(0, 12), st.integers(-100, 100), st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_ties_to_even_have_a_formula(shift: int, zero: int, factor: int) -> None:
+    def function(x: np.ndarray) -> np.ndarray:
+        return np.clip(np.rint(x * factor / 2.0**shift) + zero, -128, 127).astype(np.int64)
+
+    low, high = np.array([-5000]), np.array([5000])
+    found = rounding.solve(function, low, high)
+    every = np.arange(-5000, 5001)[:, None]
+    assert np.array_equal(rounding.apply(found, every), function(every))
+
+
+def test_canonical_digits_are_the_number() -> None:
+    for n in range(-300, 300):
+        parts = circuit.digits(n)
+        assert sum(sign << at for at, sign in parts) == n
+        places = [at for at, _ in parts]
+        assert all(b - a > 1 for a, b in zip(places, places[1:]))
+
+
+# layers
+
+
+def simulated(graph: CoreGraph, n: Network, folder: Path, seeds: tuple[int, ...] = (0, 5)) -> None:
+    """RTL outputs equal the reference's and its cycles the model's."""
+    vectors = golden_vectors(graph)
+    sized, cycles = timing.sized(n)
+    program = simulate.build(sized, verilog.emit(sized, cycles), folder)
+    feeds = [[g.inputs[v] for v in graph.inputs] for g in vectors]
+    for seed in seeds:
+        found, counted = simulate.run(sized, program, feeds, [graph.types[v].shape for v in graph.outputs], seed)
+        for g, outputs in zip(vectors, found):
+            for v, y in zip(graph.outputs, outputs):
+                assert np.array_equal(y, g.outputs[v]), (g.kind, v)
+        if seed == 0:
+            assert (counted.latency, counted.interval) == (cycles.latency, cycles.interval)
+
+
+def layer(
+    kind: str, size: tuple[int, int], channels: int, out: int, kernel: tuple[int, int], stride: int, pads: list[int], groups: int, seed: int
+) -> onnx.ModelProto:
+    """One quantised convolution or pool."""
+    r = np.random.default_rng(seed)
+    constants: list[onnx.TensorProto] = []
+
+    def const(a: np.ndarray) -> str:
+        constants.append(nh.from_array(np.asarray(a), f"c{len(constants)}"))
+        return f"c{len(constants) - 1}"
+
+    zero, scale = const(np.int8(int(r.integers(-20, 20)))), const(np.float32(0.05))
+    nodes = [helper.make_node("DequantizeLinear", ["x", scale, zero], ["f"])]
+    if kind == "conv":
+        w = r.integers(-127, 128, (out, channels // groups, *kernel)).astype(np.int8)
+        nodes += [
+            helper.make_node("DequantizeLinear", [const(w), const(r.uniform(0.001, 0.02, out).astype(np.float32)), const(np.zeros(out, np.int8))], ["w"], axis=0),
+            helper.make_node("Conv", ["f", "w"], ["y"], kernel_shape=list(kernel), strides=[stride] * 2, pads=pads, group=groups),
+        ]  # fmt: skip
+    elif kind == "mean":
+        nodes.append(helper.make_node("AveragePool", ["f"], ["y"], kernel_shape=list(kernel), strides=[stride] * 2))
+    if kind == "max":
+        nodes = [helper.make_node("MaxPool", ["x"], ["q"], kernel_shape=list(kernel), strides=[stride] * 2, pads=pads)]
+    else:
+        nodes.append(helper.make_node("QuantizeLinear", ["y", const(np.float32(0.07)), zero], ["q"]))
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.INT8, [1, channels, *size])], [helper.make_tensor_value_info("q", TensorProto.INT8, None)], constants
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=9)
+
+
+CASES = [  # kind, size, channels, out, kernel, stride, pads, groups; how many lanes
+    ("conv", (5, 7), 3, 4, (3, 3), 1, [1, 1, 1, 1], 1, 1),
+    ("conv", (6, 5), 4, 8, (3, 2), 2, [0, 1, 1, 0], 1, 4),
+    ("conv", (4, 4), 6, 6, (3, 3), 1, [1, 1, 1, 1], 6, 2),
+    ("conv", (6, 6), 8, 4, (1, 1), 2, [0, 0, 0, 0], 1, 8),
+    ("conv", (5, 5), 4, 6, (3, 3), 1, [2, 0, 0, 2], 2, 2),
+    ("max", (6, 6), 4, 4, (2, 2), 2, [0, 0, 0, 0], 1, 2),
+    ("max", (5, 5), 3, 3, (3, 3), 2, [1, 1, 1, 1], 1, 1),
+    ("mean", (4, 6), 4, 4, (2, 3), 2, [0, 0, 0, 0], 1, 4),
+]
+
+
+@needs_verilator
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c[0]}-{c[1][0]}x{c[1][1]}x{c[2]}-{c[4][0]}x{c[4][1]}s{c[5]}g{c[7]}l{c[8]}")
+def test_layers_in_rtl(case: tuple[Any, ...], tmp_path: Path) -> None:
+    *shape, lanes = case
+    graph = core(layer(*shape, seed=1), tmp_path)
+    n = network(graph)
+    slowest = max(schedule.steps(s) for s in n.stages)
+    folded = fold._folded(n, max(1, slowest // lanes))
+    assert folded is not None
+    simulated(graph, fold.with_edges(folded), tmp_path)
+
+
+@needs_verilator
+@given(
+    st.sampled_from(["conv", "max"]), st.integers(1, 7), st.integers(2, 7), st.integers(1, 5), st.integers(1, 5), st.integers(1, 3), st.integers(1, 3),
+    st.integers(1, 3), st.lists(st.integers(0, 1), min_size=4, max_size=4), st.integers(1, 6),
+)  # fmt: skip
+@settings(max_examples=6, deadline=None)
+def test_any_window_in_rtl(kind: str, h: int, w: int, c: int, out: int, kh: int, kw: int, stride: int, pads: list[int], lanes: int) -> None:
+    import tempfile
+
+    pads = [min(p, k - 1) for p, k in zip(pads, (kh, kw, kh, kw))]
+    if h + pads[0] + pads[2] < kh or w + pads[1] + pads[3] < kw:
+        return
+    with tempfile.TemporaryDirectory() as d:
+        graph = core(layer(kind, (h, w), c, out, (kh, kw), stride, pads, 1, seed=2), Path(d))
+        n = network(graph)
+        folded = fold._folded(n, max(1, max(schedule.steps(s) for s in n.stages) // lanes))
+        simulated(graph, fold.with_edges(folded or n), Path(d))
+
+
+@needs_verilator
+def test_a_concat_a_sum_of_branches_and_a_turned_image(tmp_path: Path) -> None:
+    """Fork, join, concat, transpose: what one branch makes is kept until the other comes."""
+    r = np.random.default_rng(0)
+    constants = [
+        nh.from_array(np.float32(0.1), "s"), nh.from_array(np.int8(3), "z"), nh.from_array(np.int8(0), "z0"), nh.from_array(np.float32(0.01), "ws"),
+        nh.from_array(r.integers(-99, 99, (4, 4, 3, 3)).astype(np.int8), "wq"), nh.from_array(np.array([1, -1], np.int64), "flat"),
+    ]  # fmt: skip
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "s", "z"], ["f"]),
+        helper.make_node("DequantizeLinear", ["wq", "ws", "z0"], ["w"]),
+        helper.make_node("Conv", ["f", "w"], ["c"], kernel_shape=[3, 3], pads=[1] * 4),
+        helper.make_node("QuantizeLinear", ["c", "s", "z"], ["cq"]),
+        helper.make_node("DequantizeLinear", ["cq", "s", "z"], ["cf"]),
+        helper.make_node("Add", ["cf", "f"], ["a"]),
+        helper.make_node("QuantizeLinear", ["a", "s", "z"], ["aq"]),
+        helper.make_node("Concat", ["aq", "cq"], ["both"], axis=1),
+        helper.make_node("Transpose", ["both"], ["turned"], perm=[0, 2, 3, 1]),
+        helper.make_node("Slice", ["turned", "one", "five", "axes"], ["part"]),
+    ]
+    constants += [nh.from_array(np.array([v], np.int64), n) for n, v in (("one", 1), ("five", 5), ("axes", 1))]
+    graph_ = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.INT8, [1, 4, 6, 5])], [helper.make_tensor_value_info("part", TensorProto.INT8, None)], constants
+    )  # fmt: skip
+    graph = core(helper.make_model(graph_, opset_imports=[helper.make_opsetid("", 13)], ir_version=9), tmp_path)
+    n = network(graph)
+    assert {"join", "concat", "reorder"} <= {s.kind for s in n.stages}
+    folded = fold._folded(n, max(schedule.steps(s) for s in n.stages) // 2)
+    simulated(graph, fold.with_edges(folded or n), tmp_path)
+
+
+@needs_verilator
+def test_the_tail_in_float(tmp_path: Path) -> None:
+    """A softmax of bytes: exp, sum, quotient and rounding on single numbers, over the edges too."""
+    constants = [
+        nh.from_array(np.float32(0.6), "s"),
+        nh.from_array(np.int8(5), "z"),
+        nh.from_array(np.float32(1 / 256), "o"),
+        nh.from_array(np.int8(-128), "oz"),
+    ]
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "s", "z"], ["f"]),
+        helper.make_node("Softmax", ["f"], ["p"], axis=1),
+        helper.make_node("QuantizeLinear", ["p", "o", "oz"], ["q"]),
+    ]
+    graph_ = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.INT8, [1, 7])], [helper.make_tensor_value_info("q", TensorProto.INT8, [1, 7]), helper.make_tensor_value_info("p", TensorProto.FLOAT, [1, 7])], constants
+    )  # fmt: skip
+    graph = core(helper.make_model(graph_, opset_imports=[helper.make_opsetid("", 13)], ir_version=9), tmp_path)
+    simulated(graph, fold.with_edges(network(graph)), tmp_path)
+
+
+# whole models
+
+
+@needs_headers
+@pytest.mark.parametrize("name", ["jet", "cnv1", "cnv2", "forest", "small"])
+def test_models_made_for_fpgas(name: str, tmp_path: Path) -> None:
+    """One answer: C simulation, RTL and x86 agree with the reference."""
+    model = {
+        "jet": hardware.jet_mlp, "cnv1": lambda: hardware.cnv(1, 4), "cnv2": lambda: hardware.cnv(2, 4), "forest": lambda: hardware.forest(20, 3),
+        "small": hardware.small_mlp,
+    }[name]()  # fmt: skip
+    onnx.save(model, tmp_path / f"{name}.onnx")
+    result = mlcc.build(tmp_path / f"{name}.onnx", target=["native", "hls-zu3eg", "hls-catapult"], out=tmp_path / "dist")
+    assert {(a["class"], a["conformance"]) for a in result["artifacts"]} == {("exact", "passed")}
+    assert len({json.loads((Path(a["path"]) / "manifest.json").read_text())["output_digest"] for a in result["artifacts"]}) == 1
+    about = report(result, "hls-zu3eg")
+    if name in ("jet", "forest"):
+        assert about["architecture"] == "circuit" and about["interval_cycles"] == 1
+    if name.startswith("cnv"):
+        assert about["architecture"] == "dataflow"
+
+
+@pytest.mark.slow
+@needs_headers
+@pytest.mark.parametrize("name", ["kws_ref_model", "pretrainedResnet_quant"])
+def test_mlperf_tiny(name: str, tmp_path: Path) -> None:
+    if not TINY.is_dir():
+        pytest.skip(f"no MLPerf Tiny models in {TINY}")
+    result = mlcc.build(TINY / f"{name}.onnx", target=["hls-zu3eg"], out=tmp_path)
+    assert [(a["class"], a["conformance"]) for a in result["artifacts"]] == [("exact", "passed")]
+    assert report(result, "hls-zu3eg")["architecture"] == "dataflow"
+
+
+@needs_headers
+def test_the_engine_takes_floats(tmp_path: Path) -> None:
+    """Subnormals, infinities and NaN included: the golden vectors have them."""
+    w = hardware.Writer(1)
+    y = w.op("Conv", "x", w.const(w.r.normal(0, 1, (5, 3, 3, 3)).astype(np.float32)), kernel_shape=[3, 3], pads=[1] * 4)
+    y = w.op("Softmax", w.op("GlobalAveragePool", w.op("Sigmoid", y)), axis=1)
+    onnx.save(w.model(("x", TensorProto.FLOAT, [1, 3, 6, 6]), y, [1, 5, 1, 1]), tmp_path / "f.onnx")
+    result = mlcc.build(tmp_path / "f.onnx", target=["hls-u250"], out=tmp_path / "dist")
+    assert [(a["class"], a["conformance"]) for a in result["artifacts"]] == [("exact", "passed")]
+    about = report(result, "hls-u250")
+    assert about["architecture"] == "engine" and "float32" in about["why"]
+
+
+def test_reading_qonnx_agrees_with_its_meaning(tmp_path: Path) -> None:
+    """Against NumPy in float64: integers are exact there."""
+    r = np.random.default_rng(4)
+    weights = r.integers(-3, 4, (6, 5)).astype(np.float32) * np.float32(0.25)
+    w = hardware.Writer(0)
+    x = w.quant("x", 0.5, 4)
+    y = w.op("MatMul", x, w.quant(w.const(weights), 0.25, 3))
+    graph = core(w.model(("x", TensorProto.FLOAT, [1, 6]), y, [1, 5]), tmp_path)
+    assert any(r.rule == "integer-products" for r in graph.rewrites)
+    for g in golden_vectors(graph):
+        given = g.inputs["x"].astype(np.float64)
+        q = np.clip(np.rint(np.nan_to_num(given / 0.5, nan=0)), -8, 7)
+        assert np.array_equal(g.outputs[graph.outputs[0]], (q * 0.5) @ np.clip(np.rint(weights / 0.25), -4, 3) * 0.25)
+
+
+@given(st.integers(1, 12), st.integers(1, 4), st.integers(1, 3), st.integers(0, 1000))
+@settings(max_examples=10, deadline=None)
+def test_forests_agree_with_onnxruntime(trees: int, depth: int, outputs: int, seed: int) -> None:
+    ort = pytest.importorskip("onnxruntime")
+    import tempfile
+
+    from mlcc.reference.execute import execute
+
+    model = hardware.forest(trees, depth, 5, outputs, seed)
+    with tempfile.TemporaryDirectory() as d:
+        graph = core(model, Path(d))
+    session = ort.InferenceSession(model.SerializeToString())
+    for x in np.random.default_rng(seed).normal(size=(8, 1, 5)).astype(np.float32):
+        assert np.array_equal(execute(graph, {"x": x})[graph.outputs[0]], session.run(None, {"x": x})[0])
+
+
+# drivers, tools
+
+
+@needs_headers
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
+def test_the_driver_packs_what_the_simulation_reads(tmp_path: Path) -> None:
+    """hls/vectors, byte for byte, from the golden inputs, and golden outputs from it."""
+    onnx.save(hardware.cnv(2, 4), tmp_path / "cnv.onnx")
+    result = mlcc.build(tmp_path / "cnv.onnx", target=["hls-zu3eg"], out=tmp_path / "dist")
+    root = Path(result["artifacts"][0]["path"])
+    text = (root / "hls" / "vectors" / "in0.txt").read_text().split()
+    (tmp_path / "main.c").write_text(
+        '#include "cnv_driver.h"\n#include <stdio.h>\n#include <stdlib.h>\n'
+        "int main(void) { static float x[3 * 32 * 32]; static uint8_t s[CNV_IN0_BYTES]; if (fread(x, 4, 3 * 32 * 32, stdin) != 3 * 32 * 32) return 1;\n"
+        "cnv_pack_in0(x, s); fwrite(s, 1, sizeof s, stdout); return 0; }\n"
+    )
+    line = ["gcc", "-Wall", "-Wextra", "-Werror", f"-I{root / 'driver'}", "main.c", str(root / "driver" / "cnv_driver.c"), "-o", "main"]
+    subprocess.run(line, cwd=tmp_path, check=True, capture_output=True)
+    x = np.load(root / "golden" / "0" / "input_0.npy")
+    made = subprocess.run(["./main"], cwd=tmp_path, input=x.tobytes(), capture_output=True, check=True).stdout
+    beats = len(text) // 3
+    size = len(made) // beats
+    assert [int.from_bytes(made[i : i + size], "little") for i in range(0, len(made), size)] == [int(t, 16) for t in text[:beats]]
+
+
+@needs_verilator
+@pytest.mark.skipif(shutil.which("yosys") is None or shutil.which("nextpnr-ice40") is None, reason="no yosys, no nextpnr")
+def test_a_bitstream_and_the_estimate(tmp_path: Path) -> None:
+    onnx.save(hardware.small_mlp(), tmp_path / "small.onnx")  # `small` is a word of SystemVerilog
+    result = mlcc.build(tmp_path / "small.onnx", target=["ice40-up5k"], out=tmp_path / "dist", emit=("bitstream",))
+    root = Path(result["artifacts"][0]["path"])
+    found, about = json.loads((root / "report" / "bitstream.json").read_text()), report(result, "ice40-up5k")
+    assert (root / "rtl" / "m_small.bit").stat().st_size > 100_000
+    assert 0.5 < about["estimate"]["luts"] / found["resources"]["luts"] < 2
+    assert found["max_mhz"] >= about["clock_mhz"]
+    assert synth.tool("yosys")
+
+
+# bad input
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
+    graph = core(hardware.cnv(2, 64, 32), tmp_path)
+    with pytest.raises(Error) as e:
+        fold.fold(network(graph), target("ice40-up5k").part, "ice40-up5k", Hardware())  # type: ignore[arg-type]
+    text = f"{e.value} {e.value.hint}"
+    assert "are needed with one lane a layer, ice40-up5k has" in text and "takes" in text and "room for it" in text
+
+
+def test_the_nearest_interval_is_named(tmp_path: Path) -> None:
+    graph = core(hardware.cnv(2, 4), tmp_path)
+    part = target("hls-zu3eg").part
+    assert part is not None
+    with pytest.raises(Error, match="nearest that fits is"):
+        fold.fold(network(graph), replace(part, luts=20000, dsps=40), "a part", Hardware(interval=10))
+
+
+def test_unmappable_layers_are_named(tmp_path: Path) -> None:
+    w = hardware.Writer(0)
+    y = w.op("Conv", "x", w.const(np.ones((2, 3, 3, 3), np.float32)), kernel_shape=[3, 3])
+    onnx.save(w.model(("x", TensorProto.FLOAT, [1, 3, 5, 5]), y, [1, 2, 3, 3]), tmp_path / "f.onnx")
+    with pytest.raises(Error, match="no dataflow hardware for Conv of float32") as e:
+        mlcc.build(tmp_path / "f.onnx", target="hls-zu3eg", out=tmp_path, hardware=Hardware("dataflow"))
+    assert e.value.code == "unsupported"
+
+
+@pytest.mark.parametrize("change", ["children", "feature", "root", "empty"])
+def test_hostile_forests(change: str, tmp_path: Path) -> None:
+    model = hardware.forest(2, 2)
+    node = model.graph.node[0]
+    values = {a.name: a for a in node.attribute}
+    if change == "children":
+        values["nodes_truenodeids"].ints[0] = 99
+    elif change == "feature":
+        values["nodes_featureids"].ints[0] = 10**6
+    elif change == "root":
+        values["nodes_truenodeids"].ints[1] = 0
+    else:
+        for a in node.attribute:
+            if a.name.startswith("nodes_"):
+                del a.ints[:], a.floats[:], a.strings[:]
+    with pytest.raises(Error) as e:
+        core(model, tmp_path)
+    assert e.value.code == "model"
