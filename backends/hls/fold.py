@@ -22,7 +22,7 @@ ENOUGH = 1 << 12  # lanes of products beyond which a folded design gains nothing
 def fold(network: Network, part: Part, device: str, goal: Hardware) -> Network:
     """The network with lanes and memories. Raises Error(unsupported) naming the layer and the resource that overflow."""
     best: Network | None = None
-    slowest = max(steps(s) for s in network.stages)
+    slowest = max([*(network.streams[p.stream].elements for p in network.inputs), *map(steps, network.stages)])
     target = float(slowest)
     while target >= 1:
         made = _folded(network, int(target))
@@ -34,11 +34,9 @@ def fold(network: Network, part: Part, device: str, goal: Hardware) -> Network:
         best = made
         if goal.interval and interval(best) <= goal.interval:
             break
-        target = min(target, interval(made)) / 1.25
-        if target < 1 and interval(best) > 1:
-            target = 1
-        if interval(best) == 1:
+        if interval(made) > target or target == 1:  # what sets the pace has no lanes
             break
+        target = max(1.0, min(target, interval(made)) / 1.25)
     if best is None:
         _overflow(with_edges(network), part, device, goal)
     assert best is not None
@@ -51,7 +49,7 @@ def fold(network: Network, part: Part, device: str, goal: Hardware) -> Network:
 def interval(network: Network) -> int:
     """Cycles between inferences: those of the slowest stage or port."""
     ports = [ceil(network.streams[p.stream].elements / network.beats[p.stream]) for p in network.inputs]
-    return max(*ports, *(steps(s) for s in network.stages), 1)
+    return max([*ports, *map(steps, network.stages), 1])
 
 
 def _overflow(network: Network, part: Part, device: str, goal: Hardware) -> None:

@@ -73,6 +73,8 @@ class _Mapper:
     def run(self) -> Network:
         g = self.graph
         inputs = []
+        if empty := next((v for v, t in g.types.items() if t.size == 0), None):
+            raise self.refuse("a value without elements", empty)
         for v, name in zip(g.inputs, unique([f"in_{v}" for v in g.inputs])):
             t = g.types[v]
             if t.dtype not in (*SMALL, "float32"):
@@ -83,12 +85,16 @@ class _Mapper:
             self.streams[name] = Stream(name, t.size, low, high, t.dtype == "float32")
             self.placed[v] = Placed(name, order)
             inputs.append(Port(name, v, t.dtype, order))
+        if not inputs:
+            raise Error("unsupported", "no dataflow hardware for a model without inputs", g.name)
         outputs = []
         for v in g.outputs:
             if v in g.constants:
                 raise self.refuse("an output that is constant", v)
             p = self.demand(v)
             outputs.append(Port(p.stream, v, g.types[v].dtype, p.order))
+        if not self.stages:
+            raise Error("unsupported", "no dataflow hardware for a model that only moves its input", g.name)
         used = {s for st in self.stages for s in st.inputs} | {p.stream for p in outputs}
         for port in inputs:
             if port.stream not in used:

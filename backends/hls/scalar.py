@@ -22,7 +22,7 @@ MOST = 4096  # instructions
 ONE = 0x3F800000
 # operands: op → how many words it reads
 OPERATIONS = {
-    "in": 0, "const": 0, "fma": 3, "div": 2, "sqrt": 1, "to_float": 1, "to_int": 1, "round": 1, "lt": 2, "le": 2, "eq": 2,
+    "in": 0, "const": 0, "fma": 3, "div": 2, "to_float": 1, "to_int": 1, "round": 1, "lt": 2, "le": 2, "eq": 2,
     "iadd": 2, "isub": 2, "imul": 2, "and": 2, "or": 2, "xor": 2, "shl": 2, "shr": 2, "sar": 2, "ilt": 2, "ile": 2, "ieq": 2, "select": 3,
 }  # fmt: skip
 INTEGERS = ("int8", "uint8", "int32", "bool")
@@ -88,7 +88,7 @@ class _Writer:
                 return self("and", a[0], self("const", literal=0x7FFFFFFF))
             case "lt" | "le" | "eq":
                 return self(op if floats else f"i{op}", *a)
-            case "fma" | "div" | "sqrt" | "and" | "or" | "xor" | "shl" | "shr" | "sar" | "select" | "to_float":
+            case "fma" | "div" | "and" | "or" | "xor" | "shl" | "shr" | "sar" | "select" | "to_float":
                 return self(op, *a)
         raise Error("unsupported", f"no dataflow hardware for {op} on single numbers", self.where)
 
@@ -177,8 +177,6 @@ def _element(w: _Writer, n: Node, a: list[int], dtype: str) -> int:
             return w.operate(n.op.lower(), a, floats)
         case "Div" if floats:
             return w("div", *a)
-        case "Sqrt" if floats:
-            return w("sqrt", *a)
         case "Round" if floats:
             return w("round", *a)
         case "Less" | "LessOrEqual" | "Equal":
