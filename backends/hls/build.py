@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlcc.error import Error
-from mlcc.graph.core import CoreGraph
+from mlcc.graph.core import CoreGraph, digest
 from mlcc.graph.freeze import Golden
 from mlcc.names import identifier
 from mlcc.program.lower import lower
@@ -75,7 +75,7 @@ def _dataflow(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> So
     else:
         design, cycles = timing.sized(fold.fold(whole, part, target.name, target.hardware))
         sources, about = verilog.emit(design, cycles), report.report(design, cycles, target)
-    rtl = {**sources, **project.wrappers(design, cycles), **project.rtl_scripts(name, graph.name, target)}
+    rtl = {**sources, **project.wrappers(design, cycles, digest(graph)), **project.rtl_scripts(name, graph.name, target)}
     files = {f"rtl/{n}": body for n, body in rtl.items()}
     if part.flavour != "rtl":
         pairs = [([g.inputs[v] for v in graph.inputs], [g.outputs[v] for v in graph.outputs]) for g in vectors]

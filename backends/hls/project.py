@@ -41,13 +41,13 @@ def rtl_scripts(name: str, model: str, target: Target) -> dict[str, bytes]:
     return {"build.tcl": render("build_vivado.tcl.j2", **values)} if part.flavour == "vitis" else {}
 
 
-def wrappers(network: Network, cycles: Cycles) -> dict[str, bytes]:
-    """AXI4-Stream for systems on a chip, single bits for boards."""
-    values = top_values(network, cycles)
+def wrappers(network: Network, cycles: Cycles, identity: str) -> dict[str, bytes]:
+    """AXI4-Stream, with AXI4-Lite registers or without, for systems on a chip; single bits for boards."""
+    values = {**top_values(network, cycles), "identity": identity[:8]}
     for p in (*values["inputs"], *values["outputs"]):
         p["padded"] = -(-p["width"] // 8) * 8
     prefix = network.module
-    return {f"{prefix}_{kind}.sv": render(f"{kind}.sv.j2", prefix=prefix, **values) for kind in ("axis", "board")}
+    return {f"{prefix}_{kind}.sv": render(f"{kind}.sv.j2", prefix=prefix, **values) for kind in ("axis", "axil", "board")}
 
 
 def drivers(network: Network, graph: CoreGraph, cycles: Cycles) -> dict[str, bytes]:

@@ -44,12 +44,9 @@ def synthesise(files: Mapping[str, bytes], top: str, part: Part, folder: Path) -
     """Resources by yosys; folder keeps the netlist (top.json). files: rtl/ of an artifact."""
     for name, body in files.items():
         (folder / name).write_bytes(body)
-    sources = " ".join(
-        sorted(
-            n for n in files if n.endswith(".sv") and not n.endswith("_axis.sv") and (top.endswith("_board") or not n.endswith("_board.sv"))
-        )
-    )
-    text = _run(
+    others = [f"_{kind}.sv" for kind in ("axis", "axil", "board") if not top.endswith(f"_{kind}")]
+    sources = " ".join(sorted(n for n in files if n.endswith(".sv") and not n.endswith(tuple(others))))
+    _run(
         [
             tool("yosys"),
             "-q",
@@ -59,7 +56,6 @@ def synthesise(files: Mapping[str, bytes], top: str, part: Part, folder: Path) -
         folder,
         "yosys",
     )
-    del text
     counted = {k: 0 for k in KINDS}
     for row in (folder / "stat.txt").read_text().splitlines():
         match = re.fullmatch(r"\s+(\w+)\s+(\d+)", row) or re.fullmatch(r"\s+(\d+)\s+(\w+)", row)

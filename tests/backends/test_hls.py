@@ -328,6 +328,98 @@ def test_the_driver_packs_what_the_simulation_reads(tmp_path: Path) -> None:
     assert [int.from_bytes(made[i : i + size], "little") for i in range(0, len(made), size)] == [int(t, 16) for t in text[:beats]]
 
 
+AXI = """
+#include "Vm_axil.h"
+#include <cstdio>
+static Vm_axil t;
+static void tick() { t.aclk = 0; t.eval(); t.aclk = 1; t.eval(); }
+static unsigned read(int at) {
+    t.s_axil_araddr = at, t.s_axil_arvalid = 1;
+    for (t.eval(); !t.s_axil_arready; t.eval()) tick();
+    tick();
+    t.s_axil_arvalid = 0, t.s_axil_rready = 1;
+    while (!t.s_axil_rvalid) tick();
+    unsigned v = t.s_axil_rdata;
+    tick();
+    return v;
+}
+static void write(int at, unsigned v) {
+    t.s_axil_awaddr = at, t.s_axil_awvalid = 1, t.s_axil_wdata = v, t.s_axil_wstrb = 15, t.s_axil_wvalid = 1, t.s_axil_bready = 1;
+    for (t.eval(); !t.s_axil_awready; t.eval()) tick();
+    tick();
+    t.s_axil_awvalid = t.s_axil_wvalid = 0;
+    while (!t.s_axil_bvalid) tick();
+    tick();
+}
+int main() {
+    for (int i = 0; i < 8; i++) tick();
+    t.aresetn = 1;
+    for (int i = 0; i < 8; i++) tick();
+    const signed char x[2][6] = {{1, -2, 3, 40, -50, 60}, {7, 7, 7, -7, -7, -7}};
+    printf("%x %x %u %u %u", read(0), read(8), read(12), read(0x14), read(0x18));
+    for (int frame = 0; frame < 2; frame++) {
+        int sent = 0, lasts = 0, got = 0;
+        for (int c = 0; c < 20000 && !lasts; c++) {
+            t.s0_axis_tvalid = sent < 6 / BEAT, t.m0_axis_tready = 1;
+            if (sent < 6 / BEAT) { unsigned long long d = 0; for (int i = 0; i < BEAT; i++) d |= (unsigned long long)(unsigned char)x[frame][sent * BEAT + i] << 8 * i; t.s0_axis_tdata = d; }
+            t.aclk = 0, t.eval();
+            if (t.s0_axis_tvalid && t.s0_axis_tready) sent++;
+            if (t.m0_axis_tvalid) { printf(" %llx", (unsigned long long)t.m0_axis_tdata); got++; lasts += t.m0_axis_tlast; }
+            t.aclk = 1, t.eval();
+        }
+    }
+    t.s0_axis_tvalid = 0;
+    printf(" %u", read(12));
+    write(4, 1);
+    printf(" %u %u", read(4), read(12));
+    write(4, 0);
+    printf(" %u\\n", read(4));
+}
+"""
+
+
+@needs_verilator
+@needs_headers
+def test_axi_registers_and_streams(tmp_path: Path) -> None:
+    """Identity, counters and reset over AXI4-Lite; two inferences over AXI4-Stream, the last beat of each marked."""
+    from mlcc.reference.execute import execute
+
+    onnx.save(hardware.small_mlp(), tmp_path / "m.onnx")
+    result = mlcc.build(tmp_path / "m.onnx", target=["hls-zu3eg"], out=tmp_path / "dist", check=False)
+    root, about = Path(result["artifacts"][0]["path"]), report(result, "hls-zu3eg")
+    bits = {b for b in (root / "rtl" / "m_axil.sv").read_text().split("\n") if "s0_axis_tdata," in b}
+    wide = int(bits.pop().split("[")[1].split(":")[0]) + 1
+    (tmp_path / "main.cpp").write_text(AXI.replace("BEAT", str(wide // 8)))
+    sources = [str(p) for p in (root / "rtl").glob("*.sv") if not p.name.endswith("_board.sv")]
+    line = [
+        "verilator",
+        "--cc",
+        "--exe",
+        "--build",
+        "-Wno-lint",
+        "-Wno-fatal",
+        "--top-module",
+        "m_axil",
+        "-o",
+        "run",
+        str(tmp_path / "main.cpp"),
+        *sources,
+    ]
+    subprocess.run(line, cwd=tmp_path, check=True, capture_output=True)
+    found = subprocess.run([str(tmp_path / "obj_dir" / "run")], cwd=root / "rtl", check=True, capture_output=True, text=True).stdout.split()
+    graph = core(hardware.small_mlp(), tmp_path)
+    want = []
+    for x in ([1, -2, 3, 40, -50, 60], [7, 7, 7, -7, -7, -7]):
+        want += [int(v) & 0xFF for v in execute(graph, {"x": np.array([x], np.int8)})[graph.outputs[0]].reshape(-1)]
+    assert found[:2] == ["6d6c6363", f"{int(result['program_digest'][:8], 16):x}"]
+    assert [int(v) for v in found[2:5]] == [0, about["latency_cycles"], about["interval_cycles"]]
+    beats = [int(v, 16) for v in found[5:-4]]
+    lanes, n = 6 // len(beats), network(graph)
+    width = n.streams[n.outputs[0].stream].bits
+    assert [b >> width * i & (1 << width) - 1 for b in beats for i in range(lanes)] == want
+    assert found[-4:] == ["2", "1", "0", "0"]
+
+
 @needs_verilator
 @pytest.mark.skipif(shutil.which("yosys") is None or shutil.which("nextpnr-ice40") is None, reason="no yosys, no nextpnr")
 def test_a_bitstream_and_the_estimate(tmp_path: Path) -> None:
