@@ -10,7 +10,7 @@ import numpy as np
 from mlcc.names import comment, identifier
 from mlcc_backends.hls import schedule, verilog
 from mlcc_backends.hls.network import Network, Port, Stage, Stream, width
-from mlcc_backends.hls.simulate import beat_values
+from mlcc_backends.hls.simulate import Lane, beat_values, lane
 from mlcc_backends.render import render
 
 FORMS = {
@@ -45,17 +45,13 @@ def emit(
         files["mlcc_hls.h"] = b"#define MLCC_CATAPULT\n" + files["mlcc_hls.h"]
     for kind, k in (("in", 0), ("out", 1)):
         for i, port in enumerate(network.inputs if kind == "in" else network.outputs):
-            files[f"vectors/{kind}{i}.txt"] = b"".join(lines(network, port, v[k][i]) for v in vectors)
+            files[f"vectors/{kind}{i}.txt"] = b"".join(lines(lane(network, port), v[k][i]) for v in vectors)
     return files
 
 
-def port_beat(network: Network, port: Port) -> int:
-    return next((e.beat for e in network.edges_of(port.stream) if not e.reader), 0) or network.beats[port.stream]
-
-
-def lines(network: Network, port: Port, array: np.ndarray) -> bytes:
+def lines(stream: Lane, array: np.ndarray) -> bytes:
     """A tensor as a simulation reads it: a beat a line, hexadecimal."""
-    return "".join(f"{v:x}\n" for v in beat_values(network, port, array)).encode()
+    return "".join(f"{v:x}\n" for v in beat_values(stream, array)).encode()
 
 
 def element(stream: Stream) -> str:

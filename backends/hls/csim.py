@@ -12,10 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from mlcc.error import Error
-from mlcc.names import identifier
 from mlcc_backends.hls.cpp import lines
-from mlcc_backends.hls.network import Network
-from mlcc_backends.hls.simulate import from_beats
+from mlcc_backends.hls.simulate import Lane, from_beats
 
 INSTALL = "pip install 'mlcc[hls]'"
 # The header declares std::complex by itself, which libc++ keeps in an inline namespace (https://github.com/Xilinx/HLS_arbitrary_Precision_Types).
@@ -64,22 +62,19 @@ def build(files: Mapping[str, bytes], sources: Sequence[str], folder: Path, cata
 
 
 def run(
-    network: Network, program: Path, feeds: Sequence[Sequence[np.ndarray]], shapes: Sequence[tuple[int, ...]]
+    inputs: Sequence[Lane], outputs: Sequence[Lane], program: Path, feeds: Sequence[Sequence[np.ndarray]], shapes: Sequence[tuple[int, ...]]
 ) -> list[list[np.ndarray]]:
     """Outputs for each feed."""
     with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
-        for i, port in enumerate(network.inputs):
-            (Path(d) / f"in{i}.txt").write_bytes(b"".join(lines(network, port, f[i]) for f in feeds))
+        for i, stream in enumerate(inputs):
+            (Path(d) / f"in{i}.txt").write_bytes(b"".join(lines(stream, f[i]) for f in feeds))
         done = subprocess.run([str(program), d, str(len(feeds)), "write"], capture_output=True, text=True)
         if done.returncode:
-            raise Error("conformance", f"the C simulation ended with exit {done.returncode}", network.name, done.stdout.strip()[-200:])
+            raise Error("conformance", f"the C simulation ended with exit {done.returncode}", program.name, done.stdout.strip()[-200:])
         found: list[list[np.ndarray]] = [[] for _ in feeds]
-        for i, (port, shape) in enumerate(zip(network.outputs, shapes)):
+        for i, (stream, shape) in enumerate(zip(outputs, shapes)):
             beats = [int(row, 16) for row in (Path(d) / f"out{i}.txt").read_text().split()]
             count = len(beats) // len(feeds)
             for n in range(len(feeds)):
-                found[n].append(from_beats(network, port, beats[n * count : (n + 1) * count], shape))
+                found[n].append(from_beats(stream, beats[n * count : (n + 1) * count], shape))
         return found
-
-
-__all__ = ["build", "headers", "identifier", "run"]

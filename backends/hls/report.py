@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from html import escape
 from math import log10, prod
 from typing import Any
@@ -10,6 +11,7 @@ from mlcc.target import Target
 from mlcc_backends.hls import fold, schedule
 from mlcc_backends.hls.network import Network, Stage
 from mlcc_backends.hls.part import Resources
+from mlcc_backends.hls.simulate import lane
 from mlcc_backends.hls.timing import Cycles
 from mlcc_backends.hls.verilog import shape_text
 
@@ -42,6 +44,10 @@ def report(network: Network, cycles: Cycles, target: Target) -> dict[str, Any]:
         "inferences_per_second": int(part.mhz * 1e6 / max(1, cycles.interval)),
         "estimate": as_dict(total),
         "part": {"luts": part.luts, "registers": 2 * part.luts, "dsps": part.dsps, "rams": part.rams},
+        "ports": {
+            "inputs": [asdict(lane(network, p)) for p in network.inputs],
+            "outputs": [asdict(lane(network, p)) for p in network.outputs],
+        },
         "stages": [
             {
                 "name": s.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
@@ -44,7 +45,9 @@ class HardwareRunner:
             found: list[list[np.ndarray]] | None = None
             if self.cpp:
                 program = csim.build(self._under("hls"), [f"{design.name}.cpp", f"{design.name}_test.cpp"], folder, design.catapult)
-                found = csim.run(design.network, program, feeds, shapes)
+                network = design.network
+                ports = [[simulate.lane(network, p) for p in group] for group in (network.inputs, network.outputs)]
+                found = csim.run(ports[0], ports[1], program, feeds, shapes)
             if simulate.verilator() is not None:
                 (folder / "rtl").mkdir()
                 executable = simulate.build(design.network, self._under("rtl"), folder / "rtl")
@@ -79,28 +82,41 @@ class HardwareRunner:
                 )
 
     def _engine(self, folder: Path, feeds: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:
-        name, graph = self.design.name, self.graph
-        for path, body in self._under("hls").items():
-            place = folder / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(body)
-        line = [sys.executable, "-m", "ziglang", "c++", *ENGINE_FLAGS, f"{name}.cpp", f"{name}_test.cpp", "-o", "test"]
-        done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
-        if done.returncode:
-            errors = [row for row in done.stderr.splitlines() if "error" in row]
-            raise Error("toolchain", f"the HLS C++ does not compile: {(errors or ['no message'])[0][:300]}", name, "please report it")
-        for i in range(len(graph.inputs)):
-            (folder / "vectors" / f"in{i}.bin").write_bytes(b"".join(to_bytes(f[i], "<") for f in feeds))
-        done = subprocess.run(["./test", "vectors", str(len(feeds)), "write"], cwd=folder, capture_output=True, text=True)
-        if done.returncode:
-            raise Error("conformance", f"the C simulation ended with exit {done.returncode}", name, done.stdout.strip()[-200:])
-        found: list[list[np.ndarray]] = [[] for _ in feeds]
-        for i, v in enumerate(graph.outputs):
-            raw = (folder / "vectors" / f"out{i}.bin").read_bytes()
-            size = len(raw) // len(feeds)
-            for n in range(len(feeds)):
-                found[n].append(from_bytes(raw[n * size : (n + 1) * size], graph.types[v].dtype, "<").reshape(graph.types[v].shape))
-        return found
+        graph = self.graph
+        return engine(
+            self.design.name, self._under("hls"), folder, feeds, [(graph.types[v].dtype, graph.types[v].shape) for v in graph.outputs]
+        )
+
+
+def engine(
+    name: str,
+    files: Mapping[str, bytes],
+    folder: Path,
+    feeds: Sequence[Sequence[np.ndarray]],
+    outputs: Sequence[tuple[str, tuple[int, ...]]],
+) -> list[list[np.ndarray]]:
+    """C simulation of an engine: the outputs, of these types and shapes, for each feed."""
+    for path, body in files.items():
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(body)
+    line = [sys.executable, "-m", "ziglang", "c++", *ENGINE_FLAGS, f"{name}.cpp", f"{name}_test.cpp", "-o", "test"]
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        errors = [row for row in done.stderr.splitlines() if "error" in row]
+        raise Error("toolchain", f"the HLS C++ does not compile: {(errors or ['no message'])[0][:300]}", name, "please report it")
+    for i in range(len(feeds[0])):
+        (folder / "vectors" / f"in{i}.bin").write_bytes(b"".join(to_bytes(f[i], "<") for f in feeds))
+    done = subprocess.run(["./test", "vectors", str(len(feeds)), "write"], cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        raise Error("conformance", f"the C simulation ended with exit {done.returncode}", name, done.stdout.strip()[-200:])
+    found: list[list[np.ndarray]] = [[] for _ in feeds]
+    for i, (dtype, shape) in enumerate(outputs):
+        raw = (folder / "vectors" / f"out{i}.bin").read_bytes()
+        size = len(raw) // len(feeds)
+        for n in range(len(feeds)):
+            found[n].append(from_bytes(raw[n * size : (n + 1) * size], dtype, "<").reshape(shape))
+    return found
 
 
 def runner(binaries: Binaries, target: Target, graph: CoreGraph) -> HardwareRunner | None:
@@ -113,6 +129,20 @@ def runner(binaries: Binaries, target: Target, graph: CoreGraph) -> HardwareRunn
 
 
 def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
-    """An artifact has no runner of its own: hardware runs where it is built in."""
-    hint = f"the vendor's tools build it: see {artifact / 'hls'} and {artifact / 'rtl'}; `mlcc build` simulated its golden vectors"
-    raise Error("unsupported", "hardware descriptions do not run by themselves", str(artifact), hint)
+    """Simulate an artifact's C++."""
+    files = {str(p.relative_to(artifact / "hls")): p.read_bytes() for p in (artifact / "hls").rglob("*") if p.is_file()}
+    if not files:
+        hint = f"`make` in {artifact / 'rtl'} makes a bitstream; `mlcc build` simulated its golden vectors"
+        raise Error("unsupported", "SystemVerilog alone does not run here", str(artifact), hint)
+    said = json.loads((artifact / "report" / "report.json").read_text())
+    feeds, name = [[feed[t["name"]] for t in about["inputs"]]], about["name"]
+    outputs = [(t["dtype"], tuple(t["shape"])) for t in about["outputs"]]
+    with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
+        if said["architecture"] == "engine":
+            (made,) = engine(name, files, Path(d), feeds, outputs)
+        else:
+            catapult = target.part is not None and target.part.flavour == "catapult"
+            program = csim.build(files, [f"{name}.cpp", f"{name}_test.cpp"], Path(d), catapult)
+            ports = [[simulate.Lane(**p) for p in said["ports"][k]] for k in ("inputs", "outputs")]
+            (made,) = csim.run(ports[0], ports[1], program, feeds, [shape for _, shape in outputs])
+    return {t["name"]: y for t, y in zip(about["outputs"], made)}

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,36 +28,58 @@ def beat_bytes(bits: int) -> int:
     return next((n for n in (1, 2, 4, 8) if bits <= 8 * n), -(-bits // 32) * 4)
 
 
-def beat_values(network: Network, port: Port, array: np.ndarray) -> list[int]:
-    """A tensor's elements in a port's order, packed in beats, the first lowest."""
+@dataclass(frozen=True)
+class Lane:
+    """How a tensor goes over a port: elements of `bits` bits, `beat` of them at once, in this order (none: the tensor's own)."""
+
+    tensor: str
+    dtype: str
+    bits: int
+    signed: bool
+    raw: bool
+    beat: int
+    order: tuple[int, ...] | None
+
+
+def lane(network: Network, port: Port) -> Lane:
     stream = network.streams[port.stream]
     beat = network.beats.get(port.stream) or next(e.beat for e in network.edges_of(port.stream) if not e.reader)
+    order = None if np.array_equal(port.order, np.arange(port.order.size)) else tuple(int(n) for n in port.order)
+    return Lane(port.tensor, port.dtype, stream.bits, stream.signed, stream.raw, beat, order)
+
+
+def beat_values(stream: Lane, array: np.ndarray) -> list[int]:
+    """A tensor's elements in a port's order, packed in beats, the first lowest."""
     flat = np.ascontiguousarray(array).reshape(-1)
-    codes = (flat.view(np.uint32) if stream.raw else flat.astype(np.int64)).astype(object)[port.order] & ((1 << stream.bits) - 1)
-    shifts = np.array([i * stream.bits for i in range(beat)], object)
-    return [int(sum(row << shifts)) for row in codes.reshape(-1, beat)]
+    codes = (flat.view(np.uint32) if stream.raw else flat.astype(np.int64)).astype(object)[_order(stream, flat.size)] & (
+        (1 << stream.bits) - 1
+    )
+    shifts = np.array([i * stream.bits for i in range(stream.beat)], object)
+    return [int(sum(row << shifts)) for row in codes.reshape(-1, stream.beat)]
 
 
 def to_beats(network: Network, port: Port, array: np.ndarray) -> bytes:
     """A tensor as Verilator takes it."""
-    stream, beat = network.streams[port.stream], network.beats[port.stream]
-    size = beat_bytes(stream.bits * beat)
-    return b"".join(v.to_bytes(size, "little") for v in beat_values(network, port, array))
+    stream = lane(network, port)
+    size = beat_bytes(stream.bits * stream.beat)
+    return b"".join(v.to_bytes(size, "little") for v in beat_values(stream, array))
 
 
-def from_beats(network: Network, port: Port, beats: Sequence[int], shape: tuple[int, ...]) -> np.ndarray:
+def _order(stream: Lane, size: int) -> np.ndarray:
+    return np.arange(size) if stream.order is None else np.array(stream.order)
+
+
+def from_beats(stream: Lane, beats: Sequence[int], shape: tuple[int, ...]) -> np.ndarray:
     """The tensor that an output port's beats are."""
-    stream = network.streams[port.stream]
-    beat = next(e.beat for e in network.edges_of(port.stream) if not e.reader)
     mask = (1 << stream.bits) - 1
     codes = []
     for value in beats:
-        for i in range(beat):
+        for i in range(stream.beat):
             code = (value >> (i * stream.bits)) & mask
             codes.append(code - (1 << stream.bits) if stream.signed and code >> (stream.bits - 1) else code)
-    flat = np.empty(port.order.size, np.int64)
-    flat[port.order] = codes
-    array = flat.astype(np.uint32).view(np.float32) if stream.raw else flat.astype(DTYPES[port.dtype])
+    flat = np.empty(len(codes), np.int64)
+    flat[_order(stream, flat.size)] = codes
+    array = flat.astype(np.uint32).view(np.float32) if stream.raw else flat.astype(DTYPES[stream.dtype])
     return array.reshape(shape)
 
 
@@ -105,10 +128,10 @@ def run(
         for n in range(len(feeds)):
             each = []
             for port, raw, shape in zip(network.outputs, raws, shapes):
-                stream = network.streams[port.stream]
-                size = beat_bytes(stream.bits * next(e.beat for e in network.edges_of(port.stream) if not e.reader))
+                stream = lane(network, port)
+                size = beat_bytes(stream.bits * stream.beat)
                 beats = [int.from_bytes(raw[i : i + size], "little") for i in range(0, len(raw), size)]
                 count = len(beats) // len(feeds)
-                each.append(from_beats(network, port, beats[n * count : (n + 1) * count], shape))
+                each.append(from_beats(stream, beats[n * count : (n + 1) * count], shape))
             found.append(each)
         return found, Cycles(latency, interval, ())

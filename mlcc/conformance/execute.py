@@ -23,7 +23,7 @@ def execute(
     environment = emulator.environment(target)
     if environment is None:
         hint = f"install {target.emulator[0]}" if target.emulator else "run it on such a machine"
-        hint = "pip install 'mlcc[tpu]'" if target.emulator == ("xla",) else hint
+        hint = {("xla",): "pip install 'mlcc[tpu]'", ("hls",): "pip install 'mlcc[hls]'"}.get(target.emulator, hint)
         raise Error("unsupported", f"nothing here runs {target.name}", str(artifact), hint)
     if environment == "native" and target.shared:
         from mlcc.runtime import load as load_model
