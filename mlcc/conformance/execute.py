@@ -23,7 +23,8 @@ def execute(
     environment = emulator.environment(target)
     if environment is None:
         hint = f"install {target.emulator[0]}" if target.emulator else "run it on such a machine"
-        hint = {("xla",): "pip install 'mlcc[tpu]'", ("hls",): "pip install 'mlcc[hls]'"}.get(target.emulator, hint)
+        extras = {"xla": "pip install 'mlcc[tpu]'", "hls": "pip install 'mlcc[hls]'"}
+        hint = extras.get(" ".join(target.emulator), hint)
         raise Error("unsupported", f"nothing here runs {target.name}", str(artifact), hint)
     if environment == "native" and target.shared:
         from mlcc.runtime import load as load_model
