@@ -435,7 +435,7 @@ def emit(network: Network, c: Circuit) -> dict[str, bytes]:
             case "select":
                 value = f"{x[0]}[0] ? {bits}'({x[1]}) : {bits}'({x[2]})"
             case "key":  # a float's place in the order of floats
-                value = f"{x[0]}[31] ? -{bits}'({{1'b0, {x[0]}[30:0]}}) - {bits}'sd1 : {bits}'({{1'b0, {x[0]}[30:0]}})"
+                value = f"{x[0]}[31] ? -$signed({{1'b0, {x[0]}[30:0]}}) - {bits}'sd1 : $signed({{1'b0, {x[0]}[30:0]}})"
             case "float":
                 value = f"$signed({{1'b0, as_float(32'({x[0]}), 8'd{(127 + 31 - g.numbers[0]) & 255})}})"
             case "below":  # a ≤ or < constant; not where the float is none

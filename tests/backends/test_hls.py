@@ -260,6 +260,9 @@ def test_models_made_for_fpgas(name: str, tmp_path: Path) -> None:
         assert about["architecture"] == "circuit" and about["interval_cycles"] == 1
     if name.startswith("cnv"):
         assert about["architecture"] == "dataflow"
+    if shutil.which("yosys") is not None:
+        rtl = Path(result["artifacts"][1]["path"]) / "rtl"
+        subprocess.run(["yosys", "-q", "-p", "read_verilog -sv " + " ".join(p.name for p in rtl.glob("*.sv"))], cwd=rtl, check=True)
     if name in ("cnv2", "forest"):
         again(result["artifacts"][1]["path"])
         again(result["artifacts"][2]["path"])
