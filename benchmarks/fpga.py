@@ -90,7 +90,7 @@ def beside_da4ml() -> str:
         weights = s.weights.reshape(s.outputs, -1)
         b = circuit.Builder()
         x = [b.gate("in", (), (i, 0), stream.low, stream.high) for i in range(weights.shape[1])]
-        rows = circuit.share(b, [[(x[i], at, sign) for i, w in enumerate(r) for at, sign in circuit.digits(int(w))] for r in weights])
+        rows = circuit.share(b, circuit.terms(s, x))
         ends = [circuit.tree(b, r) for r in rows]
         theirs = cmvm.solve(
             weights.T.astype(np.float32), qintervals=[QInterval(float(stream.low), float(stream.high), 1.0)] * len(x), adder_size=1

@@ -13,7 +13,7 @@ from mlcc.program.kernel import storage
 from mlcc.program.program import Argument, Program
 from mlcc.target import Target
 from mlcc_backends.c import helpers
-from mlcc_backends.c.kernels import function, writes
+from mlcc_backends.c.kernels import function, symbols, writes
 from mlcc_backends.c.text import literal, memory_type
 from mlcc_backends.interface import Sources
 from mlcc_backends.render import render
@@ -79,11 +79,8 @@ def pointer(program: Program, a: Argument, dtype: str, written: bool) -> str:
 
 def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
     """Pure: the same program gives the same bytes."""
-    symbols: dict[str, str] = {}
-    for key in dict.fromkeys(c.kernel for c in program.calls):
-        kind = key.split("_")[0]
-        symbols[key] = f"{kind}_{sum(s.startswith(kind + '_') for s in symbols.values()) + 1}"
-    kernels = [function(symbols[key], program.kernels[key]) for key in symbols]
+    named = symbols(program)
+    kernels = [function(named[key], program.kernels[key]) for key in named]
     calls = []
     for c in program.calls:
         spec = program.kernels[c.kernel]
@@ -92,7 +89,7 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
         shape = f": {layout.type.dtype}{list(layout.type.shape)}" if layout else ""
         calls.append(
             {
-                "symbol": symbols[c.kernel],
+                "symbol": named[c.kernel],
                 "arguments": ", ".join(pointer(program, a, d, i in written) for i, (a, d) in enumerate(zip(c.arguments, spec.arguments))),
                 "comment": comment(f"{c.origin}{shape}"),
             }

@@ -8,6 +8,7 @@ from math import prod
 
 from mlcc.error import Error
 from mlcc.program.kernel import Bound, Chain, Dot, Kernel, Map, Reduce, Scan, Scatter, block
+from mlcc.program.program import Program
 from mlcc_backends.c import body as bodies
 from mlcc_backends.c.text import Lines, address, element, literal, memory_type, typed, value_type
 
@@ -16,9 +17,7 @@ LANES = {"float32": 16, "float64": 8}
 
 def function(symbol: str, spec: Kernel) -> str:
     """A static C function of a kernel's pointer arguments."""
-    lines, names = Lines(), [f"p{i}" for i in range(len(spec.arguments))]
-    written = writes(spec)
-    pointers = ", ".join(f"{'' if i in written else 'const '}{memory_type(d)} *{n}" for i, (d, n) in enumerate(zip(spec.arguments, names)))
+    lines, names = Lines(), arguments(spec)
     match spec:
         case Map() | Reduce() | Scan() | Scatter():
             with ExitStack() as stack:
@@ -29,7 +28,29 @@ def function(symbol: str, spec: Kernel) -> str:
             _dot(lines, names, spec)
         case _:
             raise Error("unsupported", f"{type(spec).__name__} kernels in C", hint="leave --precision away")
+    return defined(symbol, spec, lines)
+
+
+def arguments(spec: Kernel) -> list[str]:
+    """Names of a kernel's pointers."""
+    return [f"p{i}" for i in range(len(spec.arguments))]
+
+
+def defined(symbol: str, spec: Kernel, lines: Lines) -> str:
+    """The C function of a kernel's statements."""
+    written = writes(spec)
+    pairs = enumerate(zip(spec.arguments, arguments(spec)))
+    pointers = ", ".join(f"{'' if i in written else 'const '}{memory_type(d)} *{n}" for i, (d, n) in pairs)
     return f"static void {symbol}({pointers or 'void'})\n{{\n{lines.text()}\n}}"
+
+
+def symbols(program: Program) -> dict[str, str]:
+    """Kernel → its function's name, numbered by kind in order of use."""
+    found: dict[str, str] = {}
+    for key in dict.fromkeys(c.kernel for c in program.calls):
+        kind = key.split("_")[0]
+        found[key] = f"{kind}_{sum(s.startswith(kind + '_') for s in found.values()) + 1}"
+    return found
 
 
 def at_point(lines: Lines, names: list[str], spec: Map | Reduce | Scan | Scatter, point: list[str]) -> None:

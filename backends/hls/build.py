@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mlcc.error import Error
@@ -103,7 +103,7 @@ def _circuit(whole: Network, target: Target) -> tuple[Network, Cycles, dict[str,
     design, cycles = fold.unfolded(whole), circuit.cycles(gates)
     sources = circuit.emit(design, gates)
     sources[f"{design.module}_simulate.cpp"] = render("simulate.cpp.j2", prefix=design.module, **verilog.top_values(design, cycles))
-    about = report.report(design, cycles, target) | {"architecture": "circuit", "estimate": report.as_dict(circuit.resources(gates))}
+    about = report.report(design, cycles, target) | {"architecture": "circuit", "estimate": asdict(circuit.resources(gates))}
     return design, cycles, sources, about
 
 

@@ -277,15 +277,20 @@ def build(network: Network, levels: int) -> Circuit:
     return _placed(b, inputs, outputs, levels)
 
 
-def _product(b: Builder, s: Stage, x: list[int]) -> list[int]:
-    assert s.weights is not None and s.rounding is not None
-    weights = s.weights.reshape(s.outputs, s.groups and -1)
-    per = len(x) // s.groups
+def terms(s: Stage, x: list[int]) -> list[list[Term]]:
+    """What each output of a dense stage adds up."""
+    assert s.weights is not None
+    weights, per = s.weights.reshape(s.outputs, -1), len(x) // s.groups
     rows = []
     for c in range(s.outputs):
         first = c // (s.outputs // s.groups) * per
         rows.append([(x[first + i], at, sign) for i, w in enumerate(weights[c]) for at, sign in digits(int(w))])
-    rows = share(b, rows)
+    return rows
+
+
+def _product(b: Builder, s: Stage, x: list[int]) -> list[int]:
+    assert s.rounding is not None
+    rows = share(b, terms(s, x))
     single = s.rounding.levels is None and s.rounding.factor is not None and len(s.rounding.factor) == 1
     return [rounded(b, s.rounding, 0 if single else c, row) for c, row in enumerate(rows)]
 

@@ -112,22 +112,19 @@ def _stage(network: Network, s: Stage, beats: dict[str, int], beat_type: Any, ed
     }  # fmt: skip
     if values["windowed"]:
         stream = network.streams[s.inputs[0]]
-        mxb = stream.bits + (not stream.signed)
         values |= {
             "words": network.edge_into(s.name, 0).words, "h": w.height, "w": w.width, "cw": w.channels // s.simd, "out_h": w.out[0], "out_w": w.out[1],
             "kh": w.kernel[0], "kw": w.kernel[1], "sh": w.strides[0], "sw": w.strides[1], "pt": w.before[0], "pl": w.before[1], "dh": w.dilations[0],
             "dw": w.dilations[1], "positions": w.positions, "turns": schedule.turns(s), "folds": schedule.folds(s), "groups": s.groups if s.kind == "product" else 1,
-            "mxb": mxb, "sb": mxb if s.kind == "max" else width(min(-1, s.total[0]), s.total[1]),
+            "mxb": stream.operand_bits,
         }  # fmt: skip
         if s.weights is not None:
-            values["wb"] = width(min(-1, int(s.weights.min())), int(s.weights.max()))
+            values["wb"] = s.weight_bits
         if s.kind == "product":
             assert s.weights is not None
             values["parts"] = s.weights.shape[-1] // s.simd
-    if s.kind in ("join", "product_join"):
-        values["sb"] = width(min(-1, s.total[0]), s.total[1])
-    if s.kind == "quantise":
-        values["sb"] = 33
+    if values["windowed"] or s.rounding is not None:
+        values["sb"] = s.sum_bits(network.streams[s.inputs[0]])
     if s.rounding is not None:
         values["r"] = _rounding(s, values["sb"], out)
     if s.kind == "concat":
@@ -169,11 +166,10 @@ def _rounding(s: Stage, sum_bits: int, out: Stream) -> dict[str, Any]:
             "exceptions": 0,
         }
     assert r.factor is not None and r.offset is not None
-    fb = width(-1, max(int(f) for f in r.factor))
-    ofb = width(min(-1, *(int(o) for o in r.offset)), max(int(o) for o in r.offset))
+    fb, ofb, yb = r.widths(sum_bits, out.bits)
     return {
         "kind": "formula", "low": r.low, "high": r.high, "shift": r.shift, "even": r.even and r.shift > 0, "half": f"{(1 << max(r.shift - 1, 0)) - 1}LL",
-        "fb": fb, "ofb": ofb, "yb": max(sum_bits + fb, ofb, out.bits + 2) + 2, "sb": sum_bits, "single": len(r.factor) == 1,
+        "fb": fb, "ofb": ofb, "yb": yb, "sb": sum_bits, "single": len(r.factor) == 1,
         "exceptions": 0 if r.exceptions is None else r.exceptions.shape[1],
     }  # fmt: skip
 
@@ -212,8 +208,8 @@ def weights(network: Network) -> bytes:
         if r is None:
             continue
         if r.levels is not None:
-            bits = 33 if s.kind == "quantise" else width(min(-1, s.total[0]), s.total[1])
-            array(f"{s.name}_levels", np.minimum(r.levels, (1 << bits) - 1))
+            top = (1 << s.sum_bits(network.streams[s.inputs[0]])) - 1
+            array(f"{s.name}_levels", np.minimum(r.levels, top))
             continue
         assert r.factor is not None and r.offset is not None
         array(f"{s.name}_factor", r.factor.astype(np.int64))

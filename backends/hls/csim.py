@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from mlcc.error import Error
+from mlcc_backends.cpu.compile import run as tool
+from mlcc_backends.cpu.compile import write
 from mlcc_backends.hls.cpp import lines
 from mlcc_backends.hls.simulate import Lane, from_beats
+from mlcc_backends.interface import Sources
 
 INSTALL = "pip install 'mlcc[hls]'"
 # The header declares std::complex by itself, which libc++ keeps in an inline namespace (https://github.com/Xilinx/HLS_arbitrary_Precision_Types).
@@ -35,42 +38,27 @@ def build(files: Mapping[str, bytes], sources: Sequence[str], folder: Path, cata
     include = headers(catapult)
     if include is None:
         raise Error("toolchain", "the headers of HLS types are not installed", "hls4ml", INSTALL)
-    for path, body in files.items():
-        place = folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(body)
-    line = [
-        sys.executable,
-        "-m",
-        "ziglang",
-        "c++",
-        "-std=c++17",
-        "-O1",
-        "-fno-sanitize=all",
-        "-w",
-        *NO_COMPLEX,
-        f"-I{include}",
-        *sources,
-        "-o",
-        "test",
-    ]
-    done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        errors = [row for row in done.stderr.splitlines() if "error" in row]
-        raise Error("toolchain", f"the HLS C++ does not compile: {(errors or ['no message'])[0][:300]}", sources[0], "please report it")
+    return program(files, sources, ("-O1", *NO_COMPLEX, f"-I{include}"), folder)
+
+
+def program(files: Mapping[str, bytes], sources: Sequence[str], flags: Sequence[str], folder: Path) -> Path:
+    """A simulation's files in a folder, and the program of its C++ sources."""
+    write(Sources("", files, ()), folder)
+    line = [sys.executable, "-m", "ziglang", "c++", "-std=c++17", "-fno-sanitize=all", "-w", *flags, *sources, "-o", "test"]
+    tool(line, folder, f"compiling {sources[0]}")
     return folder / "test"
 
 
 def run(
-    inputs: Sequence[Lane], outputs: Sequence[Lane], program: Path, feeds: Sequence[Sequence[np.ndarray]], shapes: Sequence[tuple[int, ...]]
+    inputs: Sequence[Lane], outputs: Sequence[Lane], test: Path, feeds: Sequence[Sequence[np.ndarray]], shapes: Sequence[tuple[int, ...]]
 ) -> list[list[np.ndarray]]:
     """Outputs for each feed."""
     with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
         for i, stream in enumerate(inputs):
             (Path(d) / f"in{i}.txt").write_bytes(b"".join(lines(stream, f[i]) for f in feeds))
-        done = subprocess.run([str(program), d, str(len(feeds)), "write"], capture_output=True, text=True)
+        done = subprocess.run([str(test), d, str(len(feeds)), "write"], capture_output=True, text=True)
         if done.returncode:
-            raise Error("conformance", f"the C simulation ended with exit {done.returncode}", program.name, done.stdout.strip()[-200:])
+            raise Error("conformance", f"the C simulation ended with exit {done.returncode}", test.name, done.stdout.strip()[-200:])
         found: list[list[np.ndarray]] = [[] for _ in feeds]
         for i, (stream, shape) in enumerate(zip(outputs, shapes)):
             beats = [int(row, 16) for row in (Path(d) / f"out{i}.txt").read_text().split()]

@@ -22,7 +22,7 @@ from mlcc.program.kernel import Dot, Kernel, block
 from mlcc.program.memory import aligned
 from mlcc.program.program import Argument, Program
 from mlcc_backends.c import helpers
-from mlcc_backends.c.kernels import _gather, _nest, close, function, writes
+from mlcc_backends.c.kernels import _gather, _nest, arguments, close, defined, function, symbols
 from mlcc_backends.c.text import Lines, address, element, memory_type, typed, value_type
 from mlcc_backends.render import render
 
@@ -37,21 +37,18 @@ def emit(program: Program, target: str, vectors: Sequence[Golden]) -> dict[str, 
         raise Error("unsupported", "no hardware for binary64", program.name, "give a float32 or a quantised model")
     name = identifier(program.name)
     places, arena, total = _places(program)
-    symbols: dict[str, str] = {}
-    for key in dict.fromkeys(c.kernel for c in program.calls):
-        kind = key.split("_")[0]
-        symbols[key] = f"{kind}_{sum(s.startswith(kind + '_') for s in symbols.values()) + 1}"
-    text = "\n\n".join(_function(symbols[k], program.kernels[k]) for k in symbols)
+    named = symbols(program)
+    text = "\n\n".join(_function(named[k], program.kernels[k]) for k in named)
     if re.search(r"\bdouble\b", text):
         raise Error("unsupported", "no hardware for binary64", program.name, "give a float32 or a quantised model")
     used = helpers.used(text)
     for snippet in OURS:
         used = used.replace(helpers.SNIPPETS[snippet], "")
-    kinds = sorted({memory_type(d) for k in symbols for d in program.kernels[k].arguments})
+    kinds = sorted({memory_type(d) for k in named for d in program.kernels[k].arguments})
     ports = [{"name": f"as_{k.removesuffix('_t')}", "type": PORTS[k], "depth": total // _size(k)} for k in kinds]
     calls = [
         {
-            "symbol": symbols[c.kernel],
+            "symbol": named[c.kernel],
             "arguments": ", ".join(_pointer(program, places, a, d) for a, d in zip(c.arguments, program.kernels[c.kernel].arguments)),
             "comment": comment(c.origin),
         }
@@ -129,11 +126,9 @@ def _function(symbol: str, spec: Kernel) -> str:
     """A kernel; dot products by tiles of weights."""
     if not isinstance(spec, Dot) or spec.batch or spec.packing == "plain":
         return function(symbol, spec)
-    lines, names = Lines(), [f"p{i}" for i in range(len(spec.arguments))]
-    written = writes(spec)
-    pointers = ", ".join(f"{'' if i in written else 'const '}{memory_type(d)} *{n}" for i, (d, n) in enumerate(zip(spec.arguments, names)))
-    _dot(lines, names, spec)
-    return f"static void {symbol}({pointers})\n{{\n{lines.text()}\n}}"
+    lines = Lines()
+    _dot(lines, arguments(spec), spec)
+    return defined(symbol, spec, lines)
 
 
 def _dot(lines: Lines, names: list[str], spec: Dot) -> None:
@@ -192,6 +187,3 @@ def _dot(lines: Lines, names: list[str], spec: Dot) -> None:
                 lines.add(f"sum[{j}] = {total};")
         with lines.loop(group) as j, lines.block(f"if ({c} + {j} < {spec.columns})"):
             close(lines, names, spec, [*point, f"({c} + {j})"], f"sum[{j}]")
-
-
-__all__ = ["emit", "with_reals"]

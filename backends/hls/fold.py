@@ -93,11 +93,7 @@ def _folded(network: Network, target: int) -> Network | None:
         beats[port.stream] = next((b for b in divisors(stream.elements) if stream.elements / b <= target), stream.elements)
     for s in network.stages:
         chosen = next(
-            (
-                c
-                for c in sorted(_options(network, s, target), key=_price)
-                if all(_fits(beats[v], word(c, i)) for i, v in enumerate(c.inputs))
-            ),
+            (c for c in sorted(_options(network, s, target), key=_price) if all(_fits(beats[v], c.simd) for i, v in enumerate(c.inputs))),
             None,
         )
         if chosen is None:
@@ -117,11 +113,6 @@ def _fits(beat: int, word_: int) -> bool:
     return word_ % beat == 0 or (beat % word_ == 0 and (beat // word_).bit_count() == 1)
 
 
-def word(s: Stage, slot: int) -> int:
-    """Elements that a stage reads at once."""
-    return s.simd
-
-
 def _price(s: Stage) -> tuple[int, int, int]:
     return s.simd * s.pe, s.beat, s.simd
 
@@ -131,8 +122,7 @@ def _options(network: Network, s: Stage, target: int) -> Iterator[Stage]:
     if s.kind == "trees":
         raise Error("unsupported", "trees run at one inference a cycle or not at all", s.layer)
     if s.kind in ("reorder", "scalar"):
-        if steps(s) <= max(target, steps(s)):
-            yield replace(s, simd=1, pe=1, beat=1)
+        yield s  # a word a step
         return
     w = s.window
     if s.kind == "product":
@@ -167,7 +157,7 @@ def with_edges(network: Network) -> Network:
     edges = []
     for stream in network.streams:
         producer = network.producer(stream)
-        at_once = producer.pe // producer.beat if producer is not None and producer.kind not in ("scalar", "reorder") else 1
+        at_once = producer.burst if producer is not None else 1
         flight = latency(producer) if producer is not None else 0
         for reader, slot in network.readers(stream):
             beat = beats[stream]
@@ -176,10 +166,11 @@ def with_edges(network: Network) -> Network:
                 edges.append(Edge(stream, "", slot, beat, beat, words))
                 continue
             s = next(s for s in network.stages if s.name == reader)
-            w = word(s, slot)
-            most = max(span(s, network, slot), w, beat) + beat * 2 * at_once + w + min(beat * (flight + GIVE_DELAY), w * 16)
+            w = s.simd
+            reach = span(s, network, slot)
+            most = max(reach, w, beat) + beat * 2 * at_once + w + min(beat * (flight + GIVE_DELAY), w * 16)
             elements = network.streams[stream].elements
-            if span(s, network, slot) == elements > w:  # the next inference comes while this one is read
+            if reach == elements > w:  # the next inference comes while this one is read
                 most = max(most, elements * 2)
             edges.append(Edge(stream, reader, slot, beat, w, max(_power(ceil(most / w)), _power(ceil(beat / w)))))
     return replace(network, edges=tuple(edges), beats={p.stream: beats[p.stream] for p in network.inputs})
@@ -219,10 +210,7 @@ def edge_resources(network: Network, e: Edge, part: Part) -> Resources:
     bits = network.streams[e.stream].bits
     banks = max(1, e.word // e.beat)
     one = memory(part, bits * max(e.beat, e.word) // banks, e.words * e.word // max(e.beat, e.word))
-    total = Resources(luts=20, registers=40)
-    for _ in range(banks):
-        total += one
-    return total
+    return Resources(luts=20, registers=40) + one * banks
 
 
 def stage_resources(network: Network, s: Stage, part: Part) -> Resources:
@@ -239,22 +227,19 @@ def stage_resources(network: Network, s: Stage, part: Part) -> Resources:
         bits = weight_bits(s)
         lanes = s.simd * s.pe if s.kind == "product" else s.pe
         x = operand_bits(streams[0], s)
-        for _ in range(lanes):
-            total += multiplier(part, x, bits)
+        total += multiplier(part, x, bits) * lanes
         total += Resources(luts=lanes * (x + bits) // 2, registers=lanes * (x + bits))
         total += memory(part, lanes * bits, s.weights.size // lanes)
-        for _ in range(s.pe):
-            total += adder(width(*s.total))
+        total += adder(width(*s.total)) * s.pe
     if s.kind in ("sum", "max"):
         total += Resources(luts=2 * s.pe * width(*s.total), registers=s.pe * width(*s.total))
     if s.kind in ("join", "product_join", "table"):
         for t, stream in zip(s.tables, streams):
-            for _ in range(s.simd):
-                total += memory(part, width(int(t.min()), int(t.max())), 1 << stream.bits)
+            total += memory(part, width(int(t.min()), int(t.max())), 1 << stream.bits) * s.simd
     if s.kind == "scalar" and s.scalar is not None:
         total += Resources(luts=3400 if part.lut_inputs == 6 else 9000, registers=1000) + multiplier(part, 24, 24)
         total += memory(part, 44, len(s.scalar.instructions))
-        total += memory(part, 32, 256) + memory(part, 32, 256) + memory(part, 32, 256)
+        total += memory(part, 32, 256) * 3
     if s.kind == "reorder":
         total += memory(part, max(1, s.window.channels.bit_length()) + 1, out.elements)
     if s.rounding is not None:
@@ -265,30 +250,19 @@ def stage_resources(network: Network, s: Stage, part: Part) -> Resources:
 def _rounding_resources(s: Stage, part: Part) -> Resources:
     r = s.rounding
     assert r is not None
-    total = Resources()
     sum_bits = width(*s.total) if s.kind != "quantise" else 32
     if r.levels is not None:
         rows, depth = r.levels.shape[0], levels_depth(r)
         one = Resources(luts=depth * (sum_bits + 4), registers=depth * (sum_bits + depth))
         for k in range(depth):
             one += memory(part, sum_bits, rows << k)
-        for _ in range(s.beat):
-            total += one
-        return total
+        return one * s.beat
     assert r.factor is not None and r.offset is not None
-    if not trivial(s):
-        bits = width(0, max(int(f) for f in r.factor))
-        for _ in range(s.beat):
-            total += multiplier(part, sum_bits, bits)
-            total += Resources(luts=(sum_bits + bits) + 16, registers=2 * (sum_bits + bits))
-            total += memory(part, bits + width(int(min(r.offset)), int(max(r.offset))), len(r.factor))
-    return total
-
-
-def trivial(s: Stage) -> bool:
-    """Whether a rounding multiplies by one."""
-    r = s.rounding
-    return r is not None and r.factor is not None and all(int(f) == 1 for f in r.factor)
+    if all(int(f) == 1 for f in r.factor):
+        return Resources()
+    bits = width(0, max(int(f) for f in r.factor))
+    one = multiplier(part, sum_bits, bits) + Resources(luts=(sum_bits + bits) + 16, registers=2 * (sum_bits + bits))
+    return (one + memory(part, bits + width(int(min(r.offset)), int(max(r.offset))), len(r.factor))) * s.beat
 
 
 def weight_bits(s: Stage) -> int:

@@ -68,7 +68,6 @@ class _Mapper:
         self.placed: dict[str, Placed] = {}
         self.streams: dict[str, Stream] = {}
         self.stages: list[Stage] = []
-        self.ranges: dict[str, tuple[int, int]] = {}
 
     def run(self) -> Network:
         g = self.graph
@@ -158,9 +157,7 @@ class _Mapper:
         p = self.demand(value)
         if np.array_equal(p.order, wanted):
             return p.stream
-        where = np.empty_like(p.order)
-        where[p.order] = np.arange(p.order.size)
-        return self.reorder(value, p.stream, where[wanted], 0)
+        return self.reorder(value, p.stream, np.argsort(p.order)[wanted], 0)
 
     def reorder(self, value: str, stream: str, index: np.ndarray, fill: int) -> str:
         s = self.streams[stream]
@@ -196,16 +193,12 @@ class _Mapper:
         g, out = self.graph, node.outputs[0]
         src = self.moved(node)
         p = self.demand(node.inputs[0])
-        where = np.empty(p.order.size, np.int64)
-        where[p.order] = np.arange(p.order.size)
         if src.size == p.order.size and np.array_equal(np.sort(src), np.arange(src.size)):
-            back = np.empty_like(src)
-            back[src] = np.arange(src.size)
-            return Placed(p.stream, back[p.order])
+            return Placed(p.stream, np.argsort(src)[p.order])
         wanted = image_order(g.types[out].shape)
         fill = int(node["value"]) if node.op == "Pad" else 0
         index = src[wanted]
-        return Placed(self.reorder(out, p.stream, np.where(index < 0, -1, where[index]), fill), wanted)
+        return Placed(self.reorder(out, p.stream, np.where(index < 0, -1, np.argsort(p.order)[index]), fill), wanted)
 
     def concat(self, node: Node) -> Placed:
         g, out = self.graph, node.outputs[0]
@@ -222,11 +215,9 @@ class _Mapper:
         self.add("concat", streams, stream, Window(1, positions, prod(shape) // positions, (1, positions)), node)
         if channels:
             return Placed(stream, image_order(shape))
-        offsets = np.cumsum([0, *(t.size for t in parts)])
         index = np.arange(prod(shape)).reshape(shape)
         cuts = np.cumsum([t.shape[axis] for t in parts])[:-1]
         flats = [p.reshape(-1)[image_order(t.shape)] for p, t in zip(np.split(index, cuts, axis), parts)]
-        assert offsets[-1] == prod(shape)
         return Placed(stream, np.concatenate(flats))
 
     def is_anchor(self, node: Node) -> bool:
@@ -261,7 +252,7 @@ class _Mapper:
                 continue
             seen.add(v)
             node = self.producers.get(v)
-            if node is None or family(node.op) != "elementwise" or (v != value and self.small(v) and not self.inside(v, value)):
+            if node is None or family(node.op) != "elementwise" or (v != value and self.small(v) and not self.inside(v)):
                 sources[v] = None
                 continue
             nodes[id(node)] = node
@@ -269,7 +260,7 @@ class _Mapper:
         ordered = tuple(n for n in self.graph.nodes if id(n) in nodes)
         return Region(ordered, tuple(v for v in (*self.graph.inputs, *(o for n in self.graph.nodes for o in n.outputs)) if v in sources))
 
-    def inside(self, value: str, end: str) -> bool:
+    def inside(self, value: str) -> bool:
         """Whether a small value is but a truth value on the way to another."""
         return self.graph.types[value].dtype == "bool" and value not in self.graph.outputs
 
@@ -637,7 +628,7 @@ class _Mapper:
                 continue
             seen.add(v)
             node = self.producers.get(v)
-            if node is None or (v != value and (self.small(v) and not self.inside(v, value) or self.is_anchor(node))):
+            if node is None or (v != value and (self.small(v) and not self.inside(v) or self.is_anchor(node))):
                 sources.append(v)
                 continue
             nodes[id(node)] = node

@@ -34,6 +34,11 @@ class Stream:
     def bits(self) -> int:
         return 32 if self.raw else width(self.low, self.high)
 
+    @property
+    def operand_bits(self) -> int:
+        """Of an element as a signed number."""
+        return self.bits + (not self.signed)
+
 
 def width(low: int, high: int) -> int:
     """Bits of the smallest two's complement (unsigned where low ≥ 0) type that holds low to high."""
@@ -74,6 +79,13 @@ class Rounding:
     even: bool = False
     exceptions: np.ndarray | None = None
     levels: np.ndarray | None = None
+
+    def widths(self, sum_bits: int, out_bits: int) -> tuple[int, int, int]:
+        """Bits of a formula's factors, of its offsets, and of its result before it is clamped."""
+        assert self.factor is not None and self.offset is not None
+        factor, offset = ([int(v) for v in a] for a in (self.factor, self.offset))
+        fb, ofb = width(-1, max(factor)), width(min(-1, *offset), max(offset))
+        return fb, ofb, max(sum_bits + fb, ofb, out_bits + 2) + 2
 
 
 @dataclass(frozen=True)
@@ -132,6 +144,23 @@ class Stage:
         assert self.kind in ("product", "depthwise")
         assert self.weights is not None
         return int(self.weights.shape[0])
+
+    @property
+    def burst(self) -> int:
+        """Beats that one step's outputs take."""
+        return self.pe // self.beat
+
+    @property
+    def weight_bits(self) -> int:
+        """Of a signed weight."""
+        assert self.weights is not None
+        return width(min(-1, int(self.weights.min())), int(self.weights.max()))
+
+    def sum_bits(self, stream: Stream) -> int:
+        """Of what its rounding takes; stream: its first input."""
+        if self.kind == "quantise":
+            return 33  # a float's place in the order of floats
+        return stream.operand_bits if self.kind == "max" else width(min(-1, self.total[0]), self.total[1])
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ class Resources:
     def __add__(self, other: Resources) -> Resources:
         return Resources(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
+    def __mul__(self, count: int) -> Resources:
+        return Resources(*(getattr(self, f.name) * count for f in fields(self)))
+
     def exceed(self, limits: Resources) -> list[str]:
         """Names of what there is too much of."""
         return [f.name for f in fields(self) if f.name != "registers" and getattr(self, f.name) > getattr(limits, f.name)]
@@ -27,12 +30,12 @@ def limits(part: Part, share: float) -> Resources:
     return Resources(int(part.luts * share), int(part.luts * 2 * share), int(part.dsps * share), int((part.rams + 8 * part.urams) * share))
 
 
-def memory(part: Part, width: int, depth: int, ports: int = 1) -> Resources:
+def memory(part: Part, width: int, depth: int) -> Resources:
     """A memory of `depth` words: in lookup tables where it is shallow, else in blocks."""
     if width * depth == 0:
         return Resources()
     if depth <= 64 or width * depth <= 1024:
-        return Resources(luts=ceil(width * max(1, ceil(depth / (1 << part.lut_inputs)))) * ports + 4)
+        return Resources(luts=ceil(width * max(1, ceil(depth / (1 << part.lut_inputs)))) + 4)
     best = min(ceil(width / w) * ceil(depth * w / part.ram_bits) for w in _widths(part))
     return Resources(rams=best)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
-
-import numpy as np
 
 from mlcc.graph.core import CoreGraph
 from mlcc.names import comment, identifier, module_name
 from mlcc.target import Target
 from mlcc_backends.hls.network import Network
+from mlcc_backends.hls.simulate import lane
 from mlcc_backends.hls.timing import Cycles
 from mlcc_backends.hls.verilog import top_values
 from mlcc_backends.render import render
@@ -21,7 +21,7 @@ def scripts(name: str, model: str, target: Target, frames: int, engine: bool) ->
     assert target.part is not None
     values = {
         "name": name, "model": comment(model), "device": target.part.device, "period": round(1000 / target.part.mhz, 3), "frames": frames,
-        "engine": engine, "vectors": "vectors", "vectors_from_build": "../../../../vectors",
+        "engine": engine,
     }  # fmt: skip
     if target.part.flavour == "catapult":
         return {"build.tcl": render("build_catapult.tcl.j2", **values)}
@@ -34,7 +34,7 @@ def rtl_scripts(name: str, model: str, target: Target) -> dict[str, bytes]:
     assert part is not None
     values: dict[str, Any] = {
         "name": module_name(name), "model": comment(model), "device": part.device, "period": round(1000 / part.mhz, 3), "synthesis": part.synthesis,
-        "place": " ".join(part.place), "ecp5": "ecp5" in part.synthesis, "mhz": part.mhz, "board": True,
+        "place": " ".join(part.place), "ecp5": "ecp5" in part.synthesis, "mhz": part.mhz,
     }  # fmt: skip
     if part.flavour == "rtl":
         return {"Makefile": render("build_yosys.mk.j2", **values)}
@@ -44,8 +44,6 @@ def rtl_scripts(name: str, model: str, target: Target) -> dict[str, bytes]:
 def wrappers(network: Network, cycles: Cycles, identity: str) -> dict[str, bytes]:
     """AXI4-Stream, with AXI4-Lite registers or without, for systems on a chip; single bits for boards."""
     values = {**top_values(network, cycles), "identity": identity[:8]}
-    for p in (*values["inputs"], *values["outputs"]):
-        p["padded"] = -(-p["width"] // 8) * 8
     prefix = network.module
     return {f"{prefix}_{kind}.sv": render(f"{kind}.sv.j2", prefix=prefix, **values) for kind in ("axis", "axil", "board")}
 
@@ -55,12 +53,15 @@ def drivers(network: Network, graph: CoreGraph, cycles: Cycles) -> dict[str, byt
     values = top_values(network, cycles)
     for kind, ports in (("in", network.inputs), ("out", network.outputs)):
         for i, (p, port) in enumerate(zip(values[f"{kind}puts"], ports)):
-            stream, t = network.streams[port.stream], graph.types[port.tensor]
-            straight = np.array_equal(port.order, np.arange(port.order.size))
+            t = graph.types[port.tensor]
             p |= {
-                "id": f"{kind}{i}", "padded": -(-p["width"] // 8) * 8, "elements": stream.elements, "raw": stream.raw, "signed": stream.signed,
-                "order": None if straight else [int(n) for n in port.order], "c_type": C_TYPES[t.dtype], "dtype": t.dtype, "shape": t.shape,
-            }  # fmt: skip
+                **asdict(lane(network, port)),
+                "id": f"{kind}{i}",
+                "tensor": p["tensor"],
+                "elements": t.size,
+                "c_type": C_TYPES[t.dtype],
+                "shape": t.shape,
+            }
     name = identifier(network.name)
     common = {"name": name, **values}
     return {

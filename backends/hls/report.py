@@ -10,14 +10,9 @@ from typing import Any
 from mlcc.target import Target
 from mlcc_backends.hls import fold, schedule
 from mlcc_backends.hls.network import Network, Stage
-from mlcc_backends.hls.part import Resources
 from mlcc_backends.hls.simulate import lane
 from mlcc_backends.hls.timing import Cycles
 from mlcc_backends.hls.verilog import shape_text
-
-
-def as_dict(r: Resources) -> dict[str, int]:
-    return {"luts": r.luts, "registers": r.registers, "dsps": r.dsps, "rams": r.rams}
 
 
 def work(s: Stage) -> int:
@@ -42,7 +37,7 @@ def report(network: Network, cycles: Cycles, target: Target) -> dict[str, Any]:
         "latency_us": round(cycles.latency / part.mhz, 3),
         "interval_cycles": cycles.interval,
         "inferences_per_second": int(part.mhz * 1e6 / max(1, cycles.interval)),
-        "estimate": as_dict(total),
+        "estimate": asdict(total),
         "part": {"luts": part.luts, "registers": 2 * part.luts, "dsps": part.dsps, "rams": part.rams},
         "ports": {
             "inputs": [asdict(lane(network, p)) for p in network.inputs],
@@ -59,7 +54,7 @@ def report(network: Network, cycles: Cycles, target: Target) -> dict[str, Any]:
                 "reuse_factor": work(s) // 2 // max(1, s.window.positions * s.simd * s.pe) if s.kind == "product" else None,
                 "cycles": schedule.steps(s),
                 "fifo_words": [e.words for e in network.edges if e.reader == s.name],
-                "estimate": as_dict(fold.stage_resources(network, s, part)),
+                "estimate": asdict(fold.stage_resources(network, s, part)),
             }
             for s in network.stages
         ],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from mlcc_backends.hls.build import Design
 from mlcc_backends.interface import Binaries
 
 SEEDS = (0, 7)  # of back-pressure; 0: none
-ENGINE_FLAGS = ("-std=c++17", "-O2", "-fno-sanitize=all", "-fno-strict-aliasing", "-fwrapv", "-w")
+ENGINE_FLAGS = ("-O2", "-fno-strict-aliasing", "-fwrapv")
 
 
 class HardwareRunner:
@@ -96,18 +95,10 @@ def engine(
     outputs: Sequence[tuple[str, tuple[int, ...]]],
 ) -> list[list[np.ndarray]]:
     """C simulation of an engine: the outputs, of these types and shapes, for each feed."""
-    for path, body in files.items():
-        place = folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(body)
-    line = [sys.executable, "-m", "ziglang", "c++", *ENGINE_FLAGS, f"{name}.cpp", f"{name}_test.cpp", "-o", "test"]
-    done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        errors = [row for row in done.stderr.splitlines() if "error" in row]
-        raise Error("toolchain", f"the HLS C++ does not compile: {(errors or ['no message'])[0][:300]}", name, "please report it")
+    test = csim.program(files, [f"{name}.cpp", f"{name}_test.cpp"], ENGINE_FLAGS, folder)
     for i in range(len(feeds[0])):
         (folder / "vectors" / f"in{i}.bin").write_bytes(b"".join(to_bytes(f[i], "<") for f in feeds))
-    done = subprocess.run(["./test", "vectors", str(len(feeds)), "write"], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run([str(test), "vectors", str(len(feeds)), "write"], cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise Error("conformance", f"the C simulation ended with exit {done.returncode}", name, done.stdout.strip()[-200:])
     found: list[list[np.ndarray]] = [[] for _ in feeds]

@@ -162,6 +162,12 @@ def walk(s: Stage, network: Network) -> Walk:
     return Walk(need[None], done[None] * channels, writes)
 
 
+def in_beats(need: np.ndarray, done: np.ndarray, beat: int) -> tuple[np.ndarray, np.ndarray]:
+    """Counted from the start of an inference, in elements → by step, in beats: what must be there beyond what was given back, and what is given back."""
+    before = np.concatenate([[0], done[:-1]]) // beat
+    return -(-need // beat) - before, done // beat - before
+
+
 def span(s: Stage, network: Network, slot: int) -> int:
     """Elements that must lie in a stage's memory at once."""
     w = walk(s, network)

@@ -13,8 +13,10 @@ import numpy as np
 
 from mlcc.error import Error
 from mlcc.graph.core import DTYPES
+from mlcc_backends.cpu.compile import write
 from mlcc_backends.hls.network import Network, Port
 from mlcc_backends.hls.timing import Cycles
+from mlcc_backends.interface import Sources
 
 FLAGS = ("--cc", "--exe", "--build", "-O3", "-Wno-fatal", "-Wno-lint", "-CFLAGS", "-O1", "--x-initial", "0", "-j", "2")
 
@@ -88,8 +90,7 @@ def build(network: Network, files: Mapping[str, bytes], folder: Path) -> Path:
     tool = verilator()
     if tool is None:
         raise Error("toolchain", "Verilator is not installed", network.name, "apt install verilator")
-    for name, body in files.items():
-        (folder / name).write_bytes(body)
+    write(Sources("", files, ()), folder)
     prefix = network.module
     sources = sorted(n for n in files if n.endswith(".sv"))
     line = [tool, *FLAGS, "--top-module", prefix, "-o", "simulate", f"{prefix}_simulate.cpp", *sources]

@@ -14,6 +14,8 @@ from typing import Any
 from mlcc.error import Error
 from mlcc.names import module_name
 from mlcc.target import Part, Target
+from mlcc_backends.cpu.compile import write
+from mlcc_backends.interface import Sources
 
 PACKERS = {"nextpnr-ice40": ("icepack", "--asc"), "nextpnr-ecp5": ("ecppack", "--textcfg")}
 KINDS = {  # cells of each family that count as one of a resource
@@ -42,8 +44,7 @@ def _run(line: Sequence[str], folder: Path, what: str) -> str:
 
 def synthesise(files: Mapping[str, bytes], top: str, part: Part, folder: Path) -> dict[str, int]:
     """Resources by yosys; folder keeps the netlist (top.json). files: rtl/ of an artifact."""
-    for name, body in files.items():
-        (folder / name).write_bytes(body)
+    write(Sources("", files, ()), folder)
     others = [f"_{kind}.sv" for kind in ("axis", "axil", "board") if not top.endswith(f"_{kind}")]
     sources = " ".join(sorted(n for n in files if n.endswith(".sv") and not n.endswith(tuple(others))))
     _run(

@@ -16,13 +16,13 @@ from mlcc.cache.library import loaded
 from mlcc.error import Error
 from mlcc_backends.hls.fold import _power
 from mlcc_backends.hls.network import Edge, Network
-from mlcc_backends.hls.schedule import GIVE_DELAY, latency, steps, walk
+from mlcc_backends.hls.schedule import GIVE_DELAY, in_beats, latency, steps, walk
 
 FRAMES = 3
 RING = 1 << 14  # cycles ahead in which beats may be under way
 TEXT = r"""
 #include <stdint.h>
-typedef struct { int32_t cap, level, reserved, most, atonce, sink, back[DELAY]; } edge;
+typedef struct { int32_t cap, level, reserved, most, back[DELAY]; } edge;
 typedef struct {
     int32_t inputs, outputs, count, latency, burst, in[8], out[16];
     const int32_t *need[8], *give[8]; const uint8_t *writes;
@@ -86,9 +86,7 @@ int64_t simulate(int32_t edges, edge *e, int32_t stages, stage *s, int32_t frame
 
 
 class _Edge(ctypes.Structure):
-    _fields_ = [(n, ctypes.c_int32) for n in ("cap", "level", "reserved", "most", "atonce", "sink")] + [
-        ("back", ctypes.c_int32 * GIVE_DELAY)
-    ]
+    _fields_ = [*((n, ctypes.c_int32) for n in ("cap", "level", "reserved", "most")), ("back", ctypes.c_int32 * GIVE_DELAY)]
 
 
 class _Stage(ctypes.Structure):
@@ -131,13 +129,12 @@ def simulate(network: Network, frames: int = FRAMES, unbounded: tuple[Edge, ...]
         ins, needs, gives = [], [], []
         for i in range(len(s.inputs)):
             e = network.edge_into(s.name, i)
-            before = np.concatenate([[0], w.done[i][:-1]]) // e.beat
+            need, give = in_beats(w.need[i], w.done[i], e.beat)
             ins.append(index[e])
-            needs.append((-(-w.need[i] // e.beat) - before).astype(np.int32))
-            gives.append((w.done[i] // e.beat - before).astype(np.int32))
+            needs.append(need.astype(np.int32))
+            gives.append(give.astype(np.int32))
         outs = [index[e] for e in network.edges_of(s.output)]
-        burst = s.pe // s.beat if s.kind not in ("scalar", "reorder") else 1
-        rows.append((steps(s), ins, outs, w.writes.astype(np.uint8), latency(s), burst, needs, gives))
+        rows.append((steps(s), ins, outs, w.writes.astype(np.uint8), latency(s), s.burst, needs, gives))
     stages = (_Stage * len(rows))()
     for x, (count, ins, outs, writes, late, burst, needs, gives) in zip(stages, rows):
         x.inputs, x.outputs, x.count, x.latency, x.burst = len(ins), len(outs), count, late, burst

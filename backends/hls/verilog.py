@@ -122,8 +122,7 @@ def _rounding(network: Network, s: Stage, sum_bits: int, keep: Keep) -> dict[str
     channels = len(r.factor)
     repeat = s.beat if channels == 1 else 1
     rows = max(1, channels // s.beat)
-    fb = width(-1, max(int(f) for f in r.factor))
-    ofb = width(min(-1, *(int(o) for o in r.offset)), max(int(o) for o in r.offset))
+    fb, ofb, yb = r.widths(sum_bits, out.bits)
     extra = 0 if r.exceptions is None else r.exceptions.shape[1]
     lane_bits = fb + ofb + extra * (sum_bits + 2)
     packed = []
@@ -135,15 +134,13 @@ def _rounding(network: Network, s: Stage, sum_bits: int, keep: Keep) -> dict[str
             value |= (pack([at if more else 0], sum_bits) | pack([more], 2) << sum_bits) << (fb + ofb + k * (sum_bits + 2))
         packed += [value] * repeat
     lines = [pack(packed[i * s.beat : (i + 1) * s.beat], lane_bits) for i in range(rows)]
-    mb = sum_bits + fb
-    yb = max(mb, ofb, out.bits + 2) + 2
     even = r.even and r.shift > 0
     shifted = f"moved >>> {r.shift}"
     if even:
         half = (1 << (r.shift - 1)) - 1
         shifted = f"(moved + $signed({literal(half, yb)}) + {yb}'($signed({{1'b0, moved[{r.shift}]}}))) >>> {r.shift}"
     return {
-        **base, "kind": "formula", "rows": rows, "index_bits": index_bits(rows), "fb": fb, "ofb": ofb, "mb": mb, "yb": yb, "shift": r.shift,
+        **base, "kind": "formula", "rows": rows, "index_bits": index_bits(rows), "fb": fb, "ofb": ofb, "mb": sum_bits + fb, "yb": yb, "shift": r.shift,
         "even": even, "shifted": shifted, "low": r.low, "high": r.high, "low_literal": f"$signed({literal(r.low, yb)})",
         "high_literal": f"$signed({literal(r.high, yb)})", "exceptions": extra, "lane_bits": lane_bits, "row_bits": lane_bits * s.beat,
         "file": keep(f"{s.name}_rounding", lines, lane_bits * s.beat),
@@ -192,8 +189,7 @@ def _window(network: Network, s: Stage, keep: Keep) -> dict[str, Any]:
     else:
         channel = f"{aw}'(turn)" if "turn" in live else f"{aw}'d0"
     need, done = schedule.pixel_need(s).reshape(-1) * w.channels, schedule.pixel_done(s).reshape(-1) * w.channels
-    before = np.concatenate([[0], done[:-1]]) // edge.beat
-    needs, gives = -(-need // edge.beat) - before, done // edge.beat - before
+    needs, gives = schedule.in_beats(need, done, edge.beat)
     constant = len(set(needs)) == 1 and len(set(gives)) == 1
     need_bits, give_bits = (max(1, int(v.max()).bit_length()) for v in (needs, gives))
     values: dict[str, Any] = {
@@ -203,18 +199,18 @@ def _window(network: Network, s: Stage, keep: Keep) -> dict[str, Any]:
         "position_bits": index_bits(len(needs)), "need_bits": need_bits, "give_bits": give_bits,
         "y": place("row", "tap_y", 0), "x": place("column", "tap_x", 1), "channel": channel, "cw": cw, "h": w.height, "w": w.width,
         "padded": padded(s), "fill_literal": literal(s.fill, xb), "windex_bits": index_bits(schedule.turns(s) * schedule.folds(s)),
-        "burst": s.pe // s.beat, "burst_bits": (s.pe // s.beat).bit_length(), "tree_registers": schedule.tree(s),
+        "burst": s.burst, "burst_bits": s.burst.bit_length(), "tree_registers": schedule.tree(s),
     }  # fmt: skip
     if not constant:
         values["position_file"] = keep(
             f"{s.name}_positions", [int(n) | int(g) << need_bits for n, g in zip(needs, gives)], need_bits + give_bits
         )
-    mxb = xb if signed else xb + 1
+    mxb = stream.operand_bits
     lanes = s.simd * s.pe if s.kind == "product" else s.pe
     values |= {"mxb": mxb, "lanes": lanes, "extend": extension("operands", "i", xb, signed)}
     if s.kind in ("product", "depthwise"):
         assert s.weights is not None
-        wb = width(min(-1, int(s.weights.min())), int(s.weights.max()))
+        wb = s.weight_bits
         rows = weight_rows(s)
         values |= {
             "wb": wb, "pb": mxb + wb, "weight_rows": len(rows),
@@ -223,9 +219,8 @@ def _window(network: Network, s: Stage, keep: Keep) -> dict[str, Any]:
     else:
         values["pb"] = mxb
     values |= _tree(s, values["pb"])
-    sb = width(min(-1, s.total[0]), s.total[1]) if s.kind != "max" else mxb
-    values["sb"] = sb
-    values["r"] = _rounding(network, s, sb, keep)
+    values["sb"] = s.sum_bits(stream)
+    values["r"] = _rounding(network, s, values["sb"], keep)
     return values
 
 
@@ -309,11 +304,9 @@ def _flat(network: Network, s: Stage, keep: Keep) -> dict[str, Any]:
             stream = network.streams[v]
             tb = out.bits if s.kind == "table" else width(min(-1, int(t.min())), int(t.max()))
             inputs[i] |= {"tb": tb, "table_file": keep(f"{s.name}_table{i}", table_rows(stream, t), tb)}
-    if s.kind in ("join", "product_join"):
-        values["sb"] = width(min(-1, s.total[0]), s.total[1])
+    if s.kind in ("join", "product_join", "quantise"):
+        values["sb"] = s.sum_bits(network.streams[s.inputs[0]])
         values["r"] = _rounding(network, s, values["sb"], keep)
-    if s.kind == "quantise":
-        values["r"] = _rounding(network, s, 33, keep)
     return {**values, "inputs": inputs}
 
 
@@ -418,6 +411,7 @@ def top_values(network: Network, cycles: Cycles) -> dict[str, Any]:
             "beat": beat,
             "bits": v.bits,
             "width": v.bits * beat,
+            "padded": -(-v.bits * beat // 8) * 8,
             "beats": v.elements // beat,
             "stream": stream,
         }
@@ -433,7 +427,7 @@ def top_values(network: Network, cycles: Cycles) -> dict[str, Any]:
             }
             for e in network.edges_of(v.name)
         ]  # fmt: skip
-        burst = producer.pe // producer.beat if producer is not None and producer.kind not in ("scalar", "reorder") else 1
+        burst = producer.burst if producer is not None else 1
         streams.append(
             {
                 "name": v.name, "elements": v.elements, "bits": v.bits, "beat": beats[v.name], "edges": edges, "burst": burst,

@@ -183,17 +183,19 @@ def whole_product(b: Builder, op: str, x: Value, w: Value, **attributes: object)
         return None
     acc = b.many(op, [first.q, b.constant(weights)], **attributes, zero=place[1])[0]
     combined = (np.float32(place[0]) * scales.astype(np.float32)).reshape(-1)
-    along = 1 if op == "Conv" else acc.rank - 1
-    shape = [combined.size if i == along else 1 for i in range(acc.rank)] if combined.size > 1 else []
     b.record(WHOLE)
-    return b("Mul", b.cast(acc, "float32"), b.constant(combined.reshape(shape)))
+    return b("Mul", b.cast(acc, "float32"), _along(b, combined, acc, 1 if op == "Conv" else acc.rank - 1))
+
+
+def _along(b: Builder, scale: np.ndarray, acc: Value, axis: int) -> Value:
+    """A scale that broadcasts over a sum: one number, or one for each index of `axis`."""
+    shape = [scale.size if i == axis else 1 for i in range(acc.rank)] if scale.size > 1 else []
+    return b.constant(scale.astype(np.float32).reshape(shape))
 
 
 def requantised(b: Builder, acc: Value, ratio: np.ndarray, axis: int, to: Rounding) -> Value:
     """Round a sum in int32; `ratio`: the combined scale, one number or one for each index of `axis`."""
-    shape = [ratio.size if i == axis else 1 for i in range(acc.rank)] if ratio.size > 1 else []
-    scale = b.constant(ratio.astype(np.float32).reshape(shape))
-    return b("Requantize", acc, scale, to=to.dtype, zero=to.zero, low=to.low, high=to.high)
+    return b("Requantize", acc, _along(b, ratio, acc, axis), to=to.dtype, zero=to.zero, low=to.low, high=to.high)
 
 
 def centred(b: Builder, w: Quantised) -> np.ndarray | None:

@@ -16,7 +16,7 @@ from mlcc.graph.rules.elementwise import clamp
 from mlcc.graph.source import Source
 
 DOMAINS = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
-ROUNDINGS = {"ROUND": "Round", "HALF_EVEN": "Round", "CEIL": "Ceil", "UP": "", "DOWN": "", "FLOOR": "Floor"}
+ROUNDINGS = {"ROUND": "Round", "HALF_EVEN": "Round", "CEIL": "Ceil", "FLOOR": "Floor"}
 
 
 def limits(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
@@ -31,7 +31,7 @@ def quant(s: Source) -> Value:
     bits = float(np.ravel(b.known(s[3], "the bit width"))[0])
     mode = ROUNDINGS.get(str(s.attr("rounding_mode", "ROUND")).upper(), "")
     if not mode:
-        raise s.unsupported(f"rounding_mode {s.attr('rounding_mode')}", f"one of {', '.join(k for k, v in ROUNDINGS.items() if v)}")
+        raise s.unsupported(f"rounding_mode {s.attr('rounding_mode')}", f"one of {', '.join(ROUNDINGS)}")
     if bits != int(bits) or not 1 <= bits <= 16:
         raise s.unsupported(f"quantisation to {bits:g} bits", "1 to 16")
     low, high = limits(int(bits), bool(s.attr("signed", 1)), bool(s.attr("narrow", 0)))
