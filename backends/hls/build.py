@@ -15,7 +15,7 @@ from mlcc.names import identifier
 from mlcc.program.lower import lower
 from mlcc.schedule.tiles import work
 from mlcc.target import Target
-from mlcc_backends.hls import circuit, cpp, engine, fold, project, report, timing, verilog
+from mlcc_backends.hls import circuit, circuit_verilog, cpp, engine, fold, project, report, synth, timing, verilog
 from mlcc_backends.hls.map import network
 from mlcc_backends.hls.network import Network
 from mlcc_backends.hls.part import limits
@@ -75,7 +75,7 @@ def _dataflow(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> So
     else:
         design, cycles = timing.sized(fold.fold(whole, part, target.name, target.hardware))
         sources, about = verilog.emit(design, cycles), report.report(design, cycles, target)
-    rtl = {**sources, **project.wrappers(design, cycles, digest(graph)), **project.rtl_scripts(name, graph.name, target)}
+    rtl = {**sources, **project.wrappers(design, cycles, digest(graph)), **project.rtl_scripts(name, graph.name, target, made is not None)}
     files = {f"rtl/{n}": body for n, body in rtl.items()}
     if part.flavour != "rtl":
         pairs = [([g.inputs[v] for v in graph.inputs], [g.outputs[v] for v in graph.outputs]) for g in vectors]
@@ -101,8 +101,9 @@ def _circuit(whole: Network, target: Target) -> tuple[Network, Cycles, dict[str,
     if circuit.resources(gates).exceed(limits(part, target.hardware.share)):
         return None
     design, cycles = fold.unfolded(whole), circuit.cycles(gates)
-    sources = circuit.emit(design, gates)
+    sources = circuit_verilog.emit(design, gates)
     sources[f"{design.module}_simulate.cpp"] = render("simulate.cpp.j2", prefix=design.module, **verilog.top_values(design, cycles))
+    sources[synth.ADDERS] = render(synth.ADDERS)
     about = report.report(design, cycles, target) | {"architecture": "circuit", "estimate": asdict(circuit.resources(gates))}
     return design, cycles, sources, about
 

@@ -8,6 +8,7 @@ from typing import Any
 from mlcc.graph.core import CoreGraph
 from mlcc.names import comment, identifier, module_name
 from mlcc.target import Target
+from mlcc_backends.hls import synth
 from mlcc_backends.hls.network import Network
 from mlcc_backends.hls.simulate import lane
 from mlcc_backends.hls.timing import Cycles
@@ -28,13 +29,14 @@ def scripts(name: str, model: str, target: Target, frames: int, engine: bool) ->
     return {"build.tcl": render("build_vitis.tcl.j2", **values), "hls_config.cfg": render("hls_config.cfg.j2", **values)}
 
 
-def rtl_scripts(name: str, model: str, target: Target) -> dict[str, bytes]:
+def rtl_scripts(name: str, model: str, target: Target, circuit: bool) -> dict[str, bytes]:
     """Build scripts beside the SystemVerilog."""
     part = target.part
     assert part is not None
     values: dict[str, Any] = {
         "name": module_name(name), "model": comment(model), "device": part.device, "period": round(1000 / part.mhz, 3), "synthesis": part.synthesis,
         "place": " ".join(part.place), "ecp5": "ecp5" in part.synthesis, "mhz": part.mhz,
+        "before": synth.before("$(TOP)", circuit),
     }  # fmt: skip
     if part.flavour == "rtl":
         return {"Makefile": render("build_yosys.mk.j2", **values)}

@@ -18,12 +18,16 @@ from mlcc_backends.cpu.compile import write
 from mlcc_backends.interface import Sources
 
 PACKERS = {"nextpnr-ice40": ("icepack", "--asc"), "nextpnr-ecp5": ("ecppack", "--textcfg")}
-KINDS = {  # cells of each family that count as one of a resource
-    "luts": r"SB_LUT4|LUT[1-6]|TRELLIS_COMB|CCU2C|CARRY",
-    "registers": r"SB_DFF\w*|TRELLIS_FF|FD[RSCP]E\w*",
-    "dsps": r"SB_MAC16|MULT18X18D|DSP48E[12]",
-    "rams": r"SB_RAM40_4K\w*|DP16KD|RAMB36E[12]|RAMB18E[12]",
-}
+ADDERS = "yosys_adders.v"  # in a circuit's rtl/: how yosys is to make additions
+KINDS: dict[str, dict[str, int]] = {  # cells of each family, and how many of a resource each takes
+    "luts": {
+        r"SB_LUT4|LUT[1-6]|TRELLIS_COMB|SRL16E|SRLC32E": 1, "CCU2C|RAM64X1D": 2, "RAM32M|RAM64M|RAM128X1D": 4, "TRELLIS_DPR16X4": 6,
+        "RAM32M16|RAM64M8": 8,
+    },
+    "registers": {r"SB_DFF\w*|TRELLIS_FF|FD[RSCP]E\w*": 1},
+    "dsps": {r"SB_MAC16|MULT18X18D|DSP48E[12]": 1},
+    "rams": {r"SB_RAM40_4K\w*|DP16KD|RAMB36E[12]|RAMB18E[12]": 1},
+}  # fmt: skip
 
 
 def tool(name: str) -> str:
@@ -47,26 +51,22 @@ def synthesise(files: Mapping[str, bytes], top: str, part: Part, folder: Path) -
     write(Sources("", files, ()), folder)
     others = [f"_{kind}.sv" for kind in ("axis", "axil", "board") if not top.endswith(f"_{kind}")]
     sources = " ".join(sorted(n for n in files if n.endswith(".sv") and not n.endswith(tuple(others))))
-    _run(
-        [
-            tool("yosys"),
-            "-q",
-            "-p",
-            f"read_verilog -sv {sources}; {part.synthesis} -top {top}; tee -o stat.txt stat; write_json {top}.json",
-        ],
-        folder,
-        "yosys",
-    )
+    script = f"read_verilog -sv {sources}; {before(top, ADDERS in files)}{part.synthesis} -top {top}; tee -o stat.txt stat; write_json {top}.json"
+    _run([tool("yosys"), "-q", "-p", script], folder, "yosys")
     counted = {k: 0 for k in KINDS}
     for row in (folder / "stat.txt").read_text().splitlines():
         match = re.fullmatch(r"\s+(\w+)\s+(\d+)", row) or re.fullmatch(r"\s+(\d+)\s+(\w+)", row)
         if match is None:
             continue
         cell, number = (match[1], match[2]) if match[2].isdigit() else (match[2], match[1])
-        for kind, pattern in KINDS.items():
-            if re.fullmatch(pattern, cell):
-                counted[kind] += int(number)
+        for kind, cells in KINDS.items():
+            counted[kind] += sum(int(number) * each for pattern, each in cells.items() if re.fullmatch(pattern, cell))
     return counted
+
+
+def before(top: str, circuit: bool) -> str:
+    """What yosys does ahead of a family's synthesis: a circuit's additions stay one each."""
+    return f"hierarchy -top {top}; proc; opt; wreduce; techmap -map {ADDERS}; " if circuit else ""
 
 
 def bitstream(files: Mapping[str, bytes], name: str, target: Target) -> dict[str, bytes]:

@@ -27,7 +27,7 @@ OLDEST_OPSET = 5
 UNROLL_LIMIT = 4096
 
 DOMAINS: dict[str, dict[str, Rule]] = {
-    "": RULES,
+    "": {**RULES, **qonnx.TABLE},  # the first exports of QONNX had no domain
     "com.microsoft": onnxruntime.TABLE,
     "ai.onnx.ml": trees.TABLE,
     **{domain: qonnx.TABLE for domain in qonnx.DOMAINS},

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import tempfile
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,8 @@ from mlcc.importers.onnx import load
 from mlcc.reference.elementwise import requantize
 from mlcc.target import Hardware
 from mlcc.target import load as target
-from mlcc_backends.hls import circuit, csim, fold, rounding, schedule, simulate, synth, timing, verilog
+from mlcc_backends.hls import adders, csim, fold, rounding, schedule, simulate, synth, timing, verilog
+from mlcc_backends.hls.gates import Builder
 from mlcc_backends.hls.map import network
 from mlcc_backends.hls.network import Network
 from tests import hardware
@@ -79,12 +82,70 @@ def test_ties_to_even_have_a_formula(shift: int, zero: int, factor: int) -> None
     assert np.array_equal(rounding.apply(found, every), function(every))
 
 
+# circuits
+
+
 def test_canonical_digits_are_the_number() -> None:
     for n in range(-300, 300):
-        parts = circuit.digits(n)
+        parts = adders.digits(n)
         assert sum(sign << at for at, sign in parts) == n
         places = [at for at, _ in parts]
         assert all(b - a > 1 for a, b in zip(places, places[1:]))
+
+
+def evaluated(b: Builder, inputs: dict[int, int]) -> list[int]:
+    """What each gate is, by its definition."""
+    found: list[int] = []
+    for i, g in enumerate(b.gates):
+        x = [found[o] for o in g.operands]
+        if g.op == "add":
+            found.append((x[0] << g.numbers[0]) + (-x[1] if g.numbers[2] else x[1]) * 2 ** g.numbers[1])
+        elif g.op == "shift":
+            found.append(x[0] << g.numbers[0])
+        elif g.op == "round":
+            shift, even, low, high = g.numbers
+            exact = Fraction(x[0], 1 << shift) - Fraction(even, 2)
+            found.append(min(max(round(exact) if even else math.floor(exact), low), high))
+        else:
+            found.append(g.low if g.op == "const" else inputs[i])
+        assert g.low <= found[-1] <= g.high
+    return found
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_shared_sums_are_the_sums_and_no_deeper_than_they_must_be(data: st.DataObject) -> None:
+    columns, rows = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))
+    number = st.integers(-40, 40)
+    matrix = data.draw(st.lists(st.lists(number, min_size=columns, max_size=columns), min_size=rows, max_size=rows))
+    constants = data.draw(st.lists(st.integers(-500, 500), min_size=rows, max_size=rows))
+    ranges = [sorted(r) for r in data.draw(st.lists(st.tuples(number, number), min_size=columns, max_size=columns))]
+    b = Builder()
+    x = [b.gate("in", (), (i,), low, high) if low < high else b.const(low) for i, (low, high) in enumerate(ranges)]
+    ends = adders.sums(b, [dict_of(x, row) for row in matrix], constants)
+    for pick in (min, max, lambda r: data.draw(st.integers(*r))):
+        values = [pick(r) for r in ranges]
+        found = evaluated(b, dict(zip(x, values)))
+        assert [found[e] for e in ends] == [c + sum(w * v for w, v in zip(row, values)) for row, c in zip(matrix, constants)]
+    digits = max(1 + sum(len(adders.digits(w)) for g, w in dict_of(x, row).items() if b.gates[g].op != "const") for row in matrix)
+    assert max(b.depths[e] for e in ends) <= math.ceil(math.log2(digits))
+
+
+def dict_of(gates: list[int], row: list[int]) -> dict[int, int]:
+    total: dict[int, int] = {}
+    for g, w in zip(gates, row):
+        total[g] = total.get(g, 0) + w
+    return total
+
+
+@given(st.integers(-200, 200), st.integers(0, 200), st.integers(0, 9), st.booleans(), st.integers(-70, 70), st.integers(0, 70))
+@settings(max_examples=100, deadline=None)
+def test_a_round_gate_is_within_its_range(start: int, size: int, shift: int, even: bool, low: int, more: int) -> None:
+    b = Builder()
+    x = b.gate("in", (), (0,), start, start + size)
+    b.round(x, shift, low, low + more, even and shift > 0)
+    reached = [evaluated(b, {x: v})[-1] for v in range(start, start + size + 1)]
+    assert len(b.gates) == 1 or (min(reached), max(reached)) == (b.gates[-1].low, b.gates[-1].high)
 
 
 # layers
@@ -440,16 +501,34 @@ def test_axi_registers_and_streams(tmp_path: Path) -> None:
 
 
 @needs_verilator
-@pytest.mark.skipif(shutil.which("yosys") is None or shutil.which("nextpnr-ice40") is None, reason="no yosys, no nextpnr")
-def test_a_bitstream_and_the_estimate(tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", ["ice40-up5k", pytest.param("ecp5-85k", marks=pytest.mark.slow)])
+def test_a_bitstream_and_the_estimate(which: str, tmp_path: Path) -> None:
+    part = target(which).part
+    assert part is not None
+    if not all(shutil.which(t) or shutil.which(f"yowasp-{t}") for t in ("yosys", part.place[0])):
+        pytest.skip("no yosys, no nextpnr")
     onnx.save(hardware.small_mlp(), tmp_path / "small.onnx")  # `small` is a word of SystemVerilog
-    result = mlcc.build(tmp_path / "small.onnx", target=["ice40-up5k"], out=tmp_path / "dist", emit=("bitstream",))
+    result = mlcc.build(tmp_path / "small.onnx", target=[which], out=tmp_path / "dist", emit=("bitstream",))
     root = Path(result["artifacts"][0]["path"])
-    found, about = json.loads((root / "report" / "bitstream.json").read_text()), report(result, "ice40-up5k")
+    found, about = json.loads((root / "report" / "bitstream.json").read_text()), report(result, which)
     assert (root / "rtl" / "m_small.bit").stat().st_size > 100_000
     assert 0.5 < about["estimate"]["luts"] / found["resources"]["luts"] < 2
     assert found["max_mhz"] >= about["clock_mhz"]
     assert synth.tool("yosys")
+
+
+@needs_headers
+def test_yosys_counts_what_was_estimated(tmp_path: Path) -> None:
+    """A circuit's lookup tables and registers."""
+    part = target("hls-zu3eg").part
+    if shutil.which("yosys") is None or part is None:
+        pytest.skip("no yosys")
+    onnx.save(hardware.jet_mlp(bits=4), tmp_path / "jet.onnx")
+    result = mlcc.build(tmp_path / "jet.onnx", target=["hls-zu3eg"], out=tmp_path / "dist")
+    rtl = Path(result["artifacts"][0]["path"]) / "rtl"
+    found = synth.synthesise({p.name: p.read_bytes() for p in rtl.iterdir()}, "jet", part, tmp_path)
+    estimate = report(result, "hls-zu3eg")["estimate"]
+    assert estimate["luts"] == pytest.approx(found["luts"], rel=0.1) and estimate["registers"] == pytest.approx(found["registers"], rel=0.1)
 
 
 # bad input
