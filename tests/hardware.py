@@ -79,6 +79,28 @@ def jet_mlp(bits: int = 6, seed: int = 3) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=9)
 
 
+def fixed_mlp(bits: int, weight_bits: int = 8, sizes: tuple[int, ...] = (16, 24, 5), seed: int = 1) -> onnx.ModelProto:
+    """Floats in and out; fixed-point numbers of many bits between, biases on the products' scale (QONNX)."""
+    w = Writer(seed)
+    x = w.quant("x", 2.0 ** (4 - bits), bits)
+    for i, (a, b) in enumerate(zip(sizes, sizes[1:])):
+        y = w.op("MatMul", x, w.weights((a, b), weight_bits))
+        y = w.op("Add", y, w.quant(w.const(w.r.normal(0, 0.3, b).astype(np.float32)), 2.0 ** (5 - (i > 0) - bits - weight_bits), 16))
+        last = i == len(sizes) - 2
+        x = w.quant(y, 2.0 ** (4 - bits), bits) if last else w.quant(w.op("Relu", y), 2.0 ** (3 - bits), bits, signed=False)
+    return w.model(("x", TensorProto.FLOAT, [1, sizes[0]]), x, [1, sizes[-1]])
+
+
+def fixed_cnv() -> onnx.ModelProto:
+    """A convolution, one of a channel each and a dense layer in numbers of 12, 10 and 12 bits (QONNX)."""
+    w = Writer(2)
+    y = w.op("Conv", w.quant("x", 2.0**-8, 12), w.weights((6, 3, 3, 3), 8), kernel_shape=[3, 3], pads=[1] * 4)
+    y = w.op("Conv", w.quant(w.op("Relu", y), 2.0**-7, 12, signed=False), w.weights((6, 1, 3, 3), 8), kernel_shape=[3, 3], group=6)
+    y = w.op("Flatten", w.quant(w.op("Relu", y), 2.0**-7, 10, signed=False), axis=1)
+    y = w.quant(w.op("MatMul", y, w.weights((6 * 36, 4), 6)), 2.0**-5, 12)
+    return w.model(("x", TensorProto.FLOAT, [1, 3, 8, 8]), y, [1, 4])
+
+
 def small_mlp(seed: int = 4) -> onnx.ModelProto:
     """6-8-3, int8 in and out: fits the smallest parts."""
     w = Writer(seed)

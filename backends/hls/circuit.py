@@ -25,7 +25,9 @@ MOST_TABLE = 10  # bits of a table's index
 def rounded(b: Builder, r: Rounding, channel: int, total: int) -> int:
     """A sum through a rounding; the sum has the offset already where it could be `included`."""
     if b.gates[total].op == "const":
-        value = b.gates[total].low - (added(r, channel) if included(r) else 0)
+        value = b.gates[total].low
+        if r.factor is not None and included(r):
+            value = (value - added(r, channel)) // int(r.factor[0])
         return b.const(int(apply(r, np.full((1, channels(r)), value))[0, channel]))
     if r.levels is not None:
         reached = [b.gate("reach", (total,), (int(v),), 0, 1) for v in r.levels[channel] if v <= b.gates[total].high]
@@ -46,8 +48,10 @@ def channels(r: Rounding) -> int:
 
 
 def included(r: Rounding) -> bool:
-    """Whether a rounding's offset can be a term of the sum before it."""
-    return r.factor is not None and (r.factor == 1).all() and r.exceptions is None
+    """Whether a rounding's offset can be a term of the sum before it, whose weights take its factor."""
+    if r.factor is None or r.exceptions is not None:
+        return False
+    return all(f == r.factor[0] for f in r.factor) and len(adders.digits(int(r.factor[0]))) == 1
 
 
 def added(r: Rounding, channel: int) -> int:
@@ -66,8 +70,10 @@ def takes(network: Network) -> bool:
             weights += s.weights.size
         elif s.kind in ("table", "join") and all(network.streams[v].bits <= MOST_TABLE for v in s.inputs):
             weights += network.streams[s.output].elements << network.streams[s.inputs[0]].bits
-        elif s.kind == "trees":
+        elif s.kind in ("trees", "float"):
             weights += 1
+        elif s.kind == "fixed":
+            pass
         elif s.kind not in ("reorder", "concat", "trees") or s.kind == "concat" and s.window.positions > 1:
             return False
     return 0 < weights <= MOST_WEIGHTS
@@ -103,15 +109,19 @@ def build(network: Network, levels: int) -> Circuit:
         out = network.streams[s.output]
         match s.kind:
             case "product":
-                values[s.output] = _product(b, s, x[0])
+                assert s.rounding is not None
+                values[s.output] = _sums(b, s.rounding, weights(s, x[0]))
             case "table":
                 values[s.output] = [_table(b, network.streams[s.inputs[0]], s.tables[0], g) for g in x[0]]
+            case "fixed":
+                values[s.output] = [_fixed(b, s, g) for g in x[0]]
+            case "float":
+                values[s.output] = [b.gate("float", (g,), (s.exponent,), 0, (1 << 32) - 1) for g in x[0]]
             case "join":
                 assert s.rounding is not None
                 streams = [network.streams[v] for v in s.inputs]
                 tables = [[_table(b, stream, t, g) for g in group] for stream, t, group in zip(streams, s.tables, x)]
-                constants = [added(s.rounding, 0) if included(s.rounding) else 0]
-                values[s.output] = [rounded(b, s.rounding, 0, adders.sums(b, [Counter(pair)], constants)[0]) for pair in zip(*tables)]
+                values[s.output] = _sums(b, s.rounding, [dict(Counter(pair)) for pair in zip(*tables)])
             case "trees":
                 values[s.output] = _forest(b, s, x[0])
             case "concat":
@@ -137,12 +147,21 @@ def weights(s: Stage, x: list[int]) -> list[dict[int, int]]:
     return rows
 
 
-def _product(b: Builder, s: Stage, x: list[int]) -> list[int]:
-    r = s.rounding
-    assert r is not None
-    own = [c if channels(r) > 1 else 0 for c in range(s.outputs)]
-    totals = adders.sums(b, weights(s, x), [added(r, c) if included(r) else 0 for c in own])
+def _sums(b: Builder, r: Rounding, rows: list[dict[int, int]]) -> list[int]:
+    """Rows of gates and weights, each a sum that is rounded; a rounding has one channel or as many as there are rows."""
+    own = [c if channels(r) > 1 else 0 for c in range(len(rows))]
+    factor = int(r.factor[0]) if r.factor is not None and included(r) else 1
+    scaled = [{g: factor * w for g, w in row.items()} for row in rows]
+    totals = adders.sums(b, scaled, [added(r, c) if included(r) else 0 for c in own])
     return [rounded(b, r, c, total) for c, total in zip(own, totals)]
+
+
+def _fixed(b: Builder, s: Stage, g: int) -> int:
+    """Nearest integers to a float, held within limits, and another number where it is none."""
+    near = b.gate("fixed", (g,), (s.exponent,), -(1 << 17), 1 << 17)
+    held = b.round(near, 0, *s.total)
+    none = b.gate("none", (g,), (), 0, 1)
+    return b.gate("select", (none, b.const(s.fill), held), (), min(s.fill, s.total[0]), max(s.fill, s.total[1]))
 
 
 def _forest(b: Builder, s: Stage, x: list[int]) -> list[int]:
@@ -227,7 +246,7 @@ def luts(c: Circuit, g: Gate) -> int:
             return (first[0] + 1) // 2
         case "table":
             return g.bits * max(1, (len(g.numbers) - 1) // 64)
-        case "float":
+        case "float" | "fixed":
             return 160
     return 0
 

@@ -6,6 +6,9 @@ from mlcc_backends.hls.circuit import Circuit
 from mlcc_backends.hls.gates import Gate, halved
 from mlcc_backends.hls.network import Network
 from mlcc_backends.hls.verilog import literal
+from mlcc_backends.render import render
+
+FLOATS = render("floats.sv.j2").decode()
 
 
 def emit(network: Network, c: Circuit) -> dict[str, bytes]:
@@ -27,7 +30,7 @@ def emit(network: Network, c: Circuit) -> dict[str, bytes]:
             f"    assign m{k}_data[{j * bits}+:{bits}] = {bits}'({wires.signed(o, c.latency)});" for j, o in enumerate(c.outputs[p.stream])
         ]
     text = f"// {len(c.gates):,} gates in {c.latency + 1} cycles; one inference a cycle. A stall stops every stage.\nmodule {network.module} (\n"
-    text += ",\n".join(_ports(network)) + "\n);\n" + AS_FLOAT * any(g.op == "float" for g in c.gates)
+    text += ",\n".join(_ports(network)) + "\n);\n" + FLOATS * any(g.op in ("float", "fixed") for g in c.gates)
     text += "\n".join([*body, *_handshake(network, c.latency + 1), *clocked, "        end", "    end"])
     return wires.tables | {f"{network.module}.sv": (text + "\nendmodule\n").encode()}
 
@@ -123,6 +126,8 @@ class Wires:
                 return f"{raw[0]}[31] ? -$signed({{1'b0, {raw[0]}[30:0]}}) - {bits}'sd1 : $signed({{1'b0, {raw[0]}[30:0]}})"
             case "float":
                 return f"as_float(32'({x[0]}), 8'd{(127 + 31 - g.numbers[0]) & 255})"
+            case "fixed":
+                return f"as_fixed({raw[0]}, 9'd{150 - g.numbers[0]})"
             case "below":  # a ≤ constant; not where the float is none
                 return f"{x[0]} <= $signed({literal(g.numbers[0], operands[0].bits)}) && !{raw[1]}"
             case "none":
@@ -157,21 +162,3 @@ def rounded(g: Gate, operand: Gate, x: str) -> str:
             under = f"$signed({kept}) < $signed({literal(low, wide)})"
         value = f"({under}) ? {literal(low, g.bits)} : {value}"
     return value
-
-
-# The binary32 number nearest to x * 2^-n; exponent: 158 - n. Numbers of up to 24 bits are exact.
-AS_FLOAT = """    function automatic [31:0] as_float(input signed [31:0] x, input [7:0] exponent);
-        logic [31:0] m;
-        logic [7:0] e;
-        begin
-            m = x < 0 ? -x : x;
-            e = exponent;
-            if (m[31:16] == 0) begin m = m << 16; e = e - 8'd16; end
-            if (m[31:24] == 0) begin m = m << 8; e = e - 8'd8; end
-            if (m[31:28] == 0) begin m = m << 4; e = e - 8'd4; end
-            if (m[31:30] == 0) begin m = m << 2; e = e - 8'd2; end
-            if (m[31] == 0) begin m = m << 1; e = e - 8'd1; end
-            as_float = m == 0 ? 32'd0 : {x < 0, e, m[30:8]};
-        end
-    endfunction
-"""

@@ -28,7 +28,7 @@ def emit(
     name = identifier(network.name)
     values = _values(network)
     common = {
-        "name": name, "model": comment(network.name), "target": target, "catapult": catapult, "scalar": any(s.kind in ("scalar", "trees") for s in network.stages),
+        "name": name, "model": comment(network.name), "target": target, "catapult": catapult, "scalar": any(s.kind in ("scalar", "trees", "fixed", "float") for s in network.stages),
         "top_pragma": "#pragma hls_design top\n" if catapult else "", "frames": len(vectors),
         "longest": max(p["width"] for p in (*values["inputs"], *values["outputs"])) // 4 + 3,
     }  # fmt: skip
@@ -108,7 +108,7 @@ def _stage(network: Network, s: Stage, beats: dict[str, int], beat_type: Any, ed
         "name": s.name, "layer": comment(s.layer), "kind": s.kind, "shape_text": verilog.shape_text(s, network), "simd": s.simd, "pe": s.pe,
         "beat": s.beat, "steps": schedule.steps(s), "inputs": inputs, "outs": outs, "out_type": element(out), "out_beat": beat_type(s.output),
         "in_edges": [edge_name(v, s.name, i) for i, v in enumerate(s.inputs)], "out_edges": [edge_name(e.stream, e.reader, e.slot) for e in outs],
-        "windowed": s.kind in verilog.WINDOWED, "fill": s.fill, "r": {"kind": "none"},
+        "exponent": s.exponent, "low": s.total[0], "high": s.total[1], "windowed": s.kind in verilog.WINDOWED, "fill": s.fill, "r": {"kind": "none"},
     }  # fmt: skip
     if values["windowed"]:
         stream = network.streams[s.inputs[0]]

@@ -184,7 +184,7 @@ def unfolded(network: Network) -> Network:
         if s.kind == "product":
             assert s.weights is not None
             stages.append(replace(s, simd=s.weights.shape[-1], pe=s.outputs // s.groups, beat=s.outputs // s.groups))
-        elif s.kind in ("table", "join", "quantise"):
+        elif s.kind in ("table", "join", "quantise", "fixed", "float"):
             stages.append(replace(s, simd=elements, pe=elements, beat=elements))
         else:
             stages.append(s)
@@ -236,6 +236,8 @@ def stage_resources(network: Network, s: Stage, part: Part) -> Resources:
     if s.kind in ("join", "product_join", "table"):
         for t, stream in zip(s.tables, streams):
             total += memory(part, width(int(t.min()), int(t.max())), 1 << stream.bits) * s.simd
+    if s.kind in ("fixed", "float"):
+        total += Resources(luts=170, registers=100) * s.simd
     if s.kind == "scalar" and s.scalar is not None:
         total += Resources(luts=3400 if part.lut_inputs == 6 else 9000, registers=1000) + multiplier(part, 24, 24)
         total += memory(part, 44, len(s.scalar.instructions))

@@ -16,13 +16,14 @@ LEVELS = {
     "none": 1,
     "below": 1,
     "float": 3,
+    "fixed": 4,
 }  # of logic, an adder's carry chain for one
 
 
 @dataclass(frozen=True)
 class Gate:
     """op: in, const, shift (a << n), add (a << sa) ± (b << sb), round (a >> shift, halves to even or down, between two limits), bump (a, one or more off where b
-    is a value), reach (a ≥ value), table, select, and for floats key, none, below, float."""
+    is a value), reach (a ≥ value), table, select, and for floats key, none, below, float, fixed."""
 
     op: str
     operands: tuple[int, ...] = ()

@@ -23,8 +23,10 @@ from mlcc_backends.hls import trees
 from mlcc_backends.hls.network import Forest, Network, Port, Rounding, Stage, Stream, Window
 from mlcc_backends.hls.scalar import compile_scalar
 
-SMALL = ("int8", "uint8", "bool")
+SMALL = ("int8", "uint8", "bool", "int16", "uint16")
 MOST_PAIRS = 1 << 20
+MOST_TABLE = 1 << 8  # entries of a table where a conversion by logic does as well
+MOST_LEVELS = 1 << 10
 MOST_SUMS = 1 << 24  # values of a function that are all looked at where its operators do not say that it is monotone
 SUM_LIMIT = 2**31
 FLOAT_KEYS = (-0x7F800001, 0x7F800000)  # −∞ … +∞ in order; −0 is −1
@@ -77,7 +79,7 @@ class _Mapper:
         for v, name in zip(g.inputs, unique([f"in_{v}" for v in g.inputs])):
             t = g.types[v]
             if t.dtype not in (*SMALL, "float32"):
-                raise self.refuse(f"an input of {t.dtype}", v, "quantise inputs to 8 bits, or give float32 and quantise inside")
+                raise self.refuse(f"an input of {t.dtype}", v, "quantise inputs to 16 bits or fewer, or give float32 and quantise inside")
             wanted = self.preferred(v)
             order = np.arange(t.size) if wanted is None else wanted
             low, high = limits(t.dtype)
@@ -225,12 +227,23 @@ class _Mapper:
         g = self.graph
         if node.op in ("Conv", "MatMul"):
             known = node.inputs[1] in g.constants and all(v in g.constants for v in node.inputs[2:])
-            return known and self.small(node.inputs[0]) and g.types[node.inputs[1]].dtype in ("int8", "uint8", "int32")
+            return known and self.small(self.operand(node)) and g.types[node.inputs[1]].dtype in ("int8", "uint8", "int32")
         if node.op in ("PoolSum", "PoolMax"):
             return self.small(node.inputs[0])
         if node.op in ("ReduceSum", "ReduceMax"):
             return self.small(node.inputs[0]) and self.reduce_window(node) is not None
         return False
+
+    def operand(self, node: Node) -> str:
+        """What a product multiplies: the small integers behind a cast to int32."""
+        before = self.producers.get(node.inputs[0])
+        wide = (
+            before is not None
+            and before.op == "Cast"
+            and self.graph.types[node.inputs[0]].dtype == "int32"
+            and self.small(before.inputs[0])
+        )
+        return before.inputs[0] if before is not None and wide else node.inputs[0]
 
     def reduce_window(self, node: Node) -> Window | None:
         """A reduction over all positions of an image."""
@@ -301,11 +314,17 @@ class _Mapper:
         g = self.graph
         p = self.demand(source)
         low, high = self.range_of(source)
-        if not self.uniform(region) or g.types[source].size != g.types[value].size or high - low >= 1 << 12:
+        if not self.uniform(region) or g.types[source].size != g.types[value].size or high - low >= 1 << 16:
             return None
         x = np.arange(low, high + 1).astype(DTYPES[g.types[source].dtype])
         y = self.compute(region, {source: x}, value)
         raw = y.dtype.kind == "f"
+        if raw and y.size > MOST_TABLE and (exponent := float_exponent(x, y)) is not None:
+            stream = self.new_stream(value, g.types[value].size, 0, 2**32 - 1, True)
+            self.add("float", (p.stream,), stream, Window(1, 1, codes_of(p), (1, 1)), region.nodes[-1], exponent=exponent)
+            return Placed(stream, p.order)
+        if y.size > 1 << 12:
+            return None
         codes = y.view(np.uint32).astype(np.int64) if raw else y.astype(np.int64)
         stream = self.new_stream(value, g.types[value].size, 0 if raw else int(codes.min()), int(codes.max()), raw)
         self.add("table", (p.stream,), stream, Window(1, 1, codes_of(p), (1, 1)), region.nodes[-1], tables=(codes,))
@@ -328,10 +347,18 @@ class _Mapper:
             return None
         low, high = (np.array([k]) for k in FLOAT_KEYS)
         least, most = (int(function(np.array([[k]]))[0, 0]) for k in FLOAT_KEYS)
-        found = rounds.by_levels(rounds.steps_of(function, low, high, least, most), least, most)
+        steps = rounds.steps_of(function, low, high, least, most)
         nan = int(self.compute(region, {source: np.array([np.nan], np.float32)}, value)[0])
         stream = self.new_stream(value, g.types[value].size, min(least, nan), max(most, nan))
-        self.add("quantise", (p.stream,), stream, Window(1, 1, codes_of(p), (1, 1)), region.nodes[-1], rounding=found, fill=nan)
+        details: dict[str, object] = {"fill": nan}
+        if (exponent := fixed_exponent(steps[0], least)) is not None:
+            details |= {"exponent": exponent, "total": (least, most)}
+        elif most - least < MOST_LEVELS:
+            details["rounding"] = rounds.by_levels(steps, least, most)
+        else:
+            raise self.refuse(f"{most - least + 1:,} steps of a float by a scale that is no power of two", value)
+        kind = "quantise" if "rounding" in details else "fixed"
+        self.add(kind, (p.stream,), stream, Window(1, 1, codes_of(p), (1, 1)), region.nodes[-1], **details)
         return Placed(stream, p.order)
 
     def join(self, value: str, region: Region) -> Placed | None:
@@ -421,7 +448,7 @@ class _Mapper:
     def anchor(self, node: Node, value: str, region: Region | None) -> Placed:
         """A product or pool with what follows it."""
         g = self.graph
-        source, acc = node.inputs[0], node.outputs[0]
+        source, acc = self.operand(node), node.outputs[0]
         shape = g.types[source].shape
         if node.op == "MatMul":
             if len(g.types[node.inputs[1]].shape) != 2:
@@ -538,7 +565,12 @@ class _Mapper:
 
         low = np.where(flipped, -sums[1], sums[0])
         high = np.where(flipped, -sums[0], sums[1])
-        return rounds.solve(function, low, high), flipped
+        found = rounds.solve(function, low, high)
+        if found.levels is not None and found.levels.shape[1] > MOST_LEVELS:
+            raise self.refuse(
+                f"{found.high - found.low + 1:,} levels that no formula steps at", value, "quantise its bias with the product's scale"
+            )
+        return found, flipped
 
     def rounded(self, region: Region, acc: str, value: str, x: np.ndarray, axis: int, rank: int) -> np.ndarray:
         """[samples, channels] of sums through a region."""
@@ -644,7 +676,37 @@ class _Mapper:
         return Placed(stream, np.arange(g.types[value].size))
 
 
-CASTS = {(a, b) for a in ("int32", "int8", "uint8") for b in ("float32", "int32")} | {("float32", t) for t in ("int8", "uint8", "int32")}
+WHOLE = ("int8", "uint8", "int16", "uint16", "int32")
+CASTS = {(a, b) for a in WHOLE for b in ("float32", "int32")} | {("float32", t) for t in WHOLE}
+
+
+def key_of(x: np.ndarray) -> np.ndarray:
+    """The place of floats in their order, by their bits."""
+    bits = x.astype(np.float32).view(np.uint32).astype(np.int64)
+    return np.where(bits >> 31, -(bits & 0x7FFFFFFF) - 1, bits)
+
+
+def fixed_exponent(steps: np.ndarray, least: int) -> int | None:
+    """k, where the numbers least, least + 1, … are reached as the nearest integers to x · 2^k are, halves to even."""
+    values = least + 1 + np.arange(steps.size)
+    if not steps.size or np.abs(values).max() > 1 << 16 or not values[-1] > 0:
+        return None
+    first = np.array([steps[-1]]).astype(np.uint32).view(np.float32).astype(np.float64)
+    k = round(np.log2((values[-1] - 0.5) / float(first[0]))) if first[0] > 0 and np.isfinite(first[0]) else 200
+    if abs(k) > 100:
+        return None
+    wanted = key_of((values - 0.5) * 2.0**-k) + values % 2  # a half goes up only to an even number
+    return k if np.array_equal(wanted, steps) else None
+
+
+def float_exponent(x: np.ndarray, y: np.ndarray) -> int | None:
+    """k, where every y is x · 2^−k."""
+    at = int(np.argmax(np.abs(x.astype(np.int64))))
+    if not x[at] or not np.isfinite(y[at]) or not y[at]:
+        return None
+    k = round(np.log2(abs(float(x[at]) / float(y[at]))))
+    same = (x.astype(np.float64) * 2.0**-k).astype(np.float32)
+    return k if abs(k) < 100 and np.array_equal(same.view(np.uint32), y.view(np.uint32)) else None
 
 
 def codes_of(placed: Placed) -> int:

@@ -113,10 +113,12 @@ class Forest:
 
 @dataclass(frozen=True)
 class Stage:
-    """kind: product, depthwise, sum, max, table, quantise, join, product_join, concat, reorder, scalar, trees. Lanes: `simd` operands by `pe` outputs a step.
+    """kind: product, depthwise, sum, max, table, quantise, fixed, float, join, product_join, concat, reorder, scalar, trees. Lanes: `simd` operands by
+    `pe` outputs a step.
 
     weights: [outputs, kernel…, channels of a group] of product and depthwise ([outputs, kernel…]); `fill`: what borders read; tables: what an
-    input's element, less its stream's `low`, stands for; index: where reorder reads (−1: fill).
+    input's element, less its stream's `low`, stands for; index: where reorder reads (−1: fill). fixed: x · 2^exponent, halves to even, held within
+    `total`, `fill` where x is no number; float: x · 2^−exponent.
     """
 
     name: str
@@ -133,6 +135,7 @@ class Stage:
     index: np.ndarray | None = None
     scalar: Scalar | None = None
     forest: Forest | None = None
+    exponent: int = 0
     total: tuple[int, int] = (0, 0)  # what a sum can be
     simd: int = 1
     pe: int = 1

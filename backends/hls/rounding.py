@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -50,10 +52,24 @@ def formula(steps: np.ndarray, low: np.ndarray, high: np.ndarray, least: int, mo
     fitted = [_fit(c, MOVED) for c in asked]
     least_shift = max((_least_shift(f[1]) for f in fitted if f is not None), default=MOST_SHIFT - 8)
     for shift in range(least_shift, min(least_shift + 4, MOST_SHIFT)):
-        found_all = [_offset(*f, shift) if f is not None else _nearest(c, shift) for f, c in zip(fitted, asked)]
-        if all(f is not None for f in found_all):
-            return _with_exceptions(_rounding(found_all, least, most, shift, False), steps, low, high)
+        lines = [None if f is None else _offset(*f, shift) for f in fitted]
+        if any(line is None and f is not None for line, f in zip(lines, fitted)):
+            continue
+        ties = [_doubled(_even(c, shift)) if line is None else _without_ties(line, shift) for line, c in zip(lines, asked)]
+        if None in lines and all(t is not None for t in ties):
+            return _rounding(ties, least, most, shift + 1, True)
+        lines = [_nearest(c, shift) if line is None else line for line, c in zip(lines, asked)]
+        return _with_exceptions(_rounding(lines, least, most, shift, False), steps, low, high)
     return None
+
+
+def _doubled(line: tuple[int, int] | None) -> tuple[int, int] | None:
+    return None if line is None else (2 * line[0], 2 * line[1])
+
+
+def _without_ties(line: tuple[int, int], shift: int) -> tuple[int, int]:
+    """A formula that rounds down, as one twice as fine that rounds to the nearest and never meets a half."""
+    return 2 * line[0], 2 * line[1] + 1 - (1 << shift)
 
 
 def _nearest(c: Conditions, shift: int) -> tuple[int, int]:
@@ -113,7 +129,7 @@ def _with_exceptions(made: Rounding, steps: np.ndarray, low: np.ndarray, high: n
     at = np.clip(at, low[:, None], high[:, None])
     got = apply(made, at.T).T
     want = np.stack([made.low + np.searchsorted(steps[c], at[c], "right") for c in range(channels)])
-    wrong = [sorted({(int(x), int(w - g)) for x, w, g in zip(at[c], want[c], got[c]) if w != g}) for c in range(channels)]
+    wrong = [sorted({(int(at[c, i]), int(want[c, i] - got[c, i])) for i in np.flatnonzero(want[c] != got[c])}) for c in range(channels)]
     most = max(len(w) for w in wrong)
     if most > EXCEPTIONS or any(abs(d) != 1 for w in wrong for _, d in w):
         return None
@@ -133,6 +149,28 @@ class Conditions:
 
     reach: tuple[np.ndarray, np.ndarray]
     below: tuple[np.ndarray, np.ndarray]
+
+    @cached_property
+    def hulls(self) -> tuple[list[int], list[int]]:
+        """Which of them bind a line: above what it must reach, below what it must not."""
+        return _hull(*self.reach, 1), _hull(*self.below, -1)
+
+    def corners(self) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        (x, q), (y, p), (i, j) = self.reach, self.below, self.hulls
+        return (x[i], q[i]), (y[j], p[j])
+
+
+def _hull(x: np.ndarray, q: np.ndarray, side: int) -> list[int]:
+    """Indices of the upper (side 1) or lower (−1) convex hull of points in order of x (Andrew, "Another efficient algorithm for convex hulls", 1979)."""
+    kept: list[tuple[int, int, int]] = []
+    for i, (a, b) in enumerate(zip(x.tolist(), q.tolist())):
+        while len(kept) > 1:
+            (u, v, _), (m, n, _) = kept[-2:]
+            if side * ((m - u) * (b - v) - (n - v) * (a - u)) < 0:
+                break
+            kept.pop()
+        kept.append((a, b, i))
+    return [i for _, _, i in kept]
 
 
 def _conditions(steps: np.ndarray, low: int, high: int, least: int) -> Conditions:
@@ -154,8 +192,8 @@ def _slopes(c: Conditions) -> tuple[float, float]:
 
 
 def _pairs(c: Conditions) -> tuple[np.ndarray, np.ndarray]:
-    """What each pair of conditions says of the slope: at least, and at most."""
-    (x, q), (y, p) = c.reach, c.below
+    """What each pair of conditions on the hulls says of the slope: at least, and at most."""
+    (x, q), (y, p) = c.corners()
     run, rise = (y[None, :] - x[:, None]).astype(np.float64), (p[None, :] - q[:, None]).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = rise / run
@@ -166,16 +204,18 @@ def _binding(c: Conditions) -> list[tuple[str, int]]:
     """The conditions that contradict each other most."""
     lower, upper = _pairs(c)
     (i, j), (k, m) = (np.unravel_index(a, lower.shape) for a in (lower.argmax(), upper.argmin()))
-    return [("reach", int(i)), ("below", int(j)), ("reach", int(k)), ("below", int(m))]
+    reach, below = c.hulls
+    return [("reach", int(reach[i])), ("below", int(below[j])), ("reach", int(reach[k])), ("below", int(below[m]))]
 
 
 def _offset(c: Conditions, slopes: tuple[float, float], shift: int) -> tuple[int, int] | None:
     """(factor, offset) of one channel for a shift; checked in integers."""
+    reach, below = c.corners()
     first = int(np.floor(slopes[0] * 2.0**shift))
     last = int(min(np.ceil(slopes[1] * 2.0**shift), first + 4))
     for factor in range(max(0, first), max(last, first) + 1):
-        lower = max(((int(q) << shift) - factor * int(x) for x, q in zip(*c.reach)), default=None)
-        upper = min(((int(q) << shift) - factor * int(x) for x, q in zip(*c.below)), default=None)  # exclusive
+        lower = max(((int(q) << shift) - factor * int(x) for x, q in zip(*reach)), default=None)
+        upper = min(((int(q) << shift) - factor * int(x) for x, q in zip(*below)), default=None)  # exclusive
         if lower is None:
             lower = 0 if upper is None else upper - (1 << shift)
         if upper is None:
@@ -191,11 +231,12 @@ def _even(c: Conditions, shift: int) -> tuple[int, int] | None:
     if not len(x) or not len(y):
         return None
     slope = (int(q[-1] - q[0]) << shift) / max(1, int(x[-1] - x[0]))
+    if max(1, round(slope)) * (int(max(abs(x).max(), abs(y).max())) + 1) >= 1 << 61:
+        return None
     for factor in dict.fromkeys((round(slope), 1)):
-        centre = round(float(np.mean([(int(b) << shift) - (1 << shift - 1) - factor * int(a) for a, b in zip(x, q)])))
+        centre = round(float(np.mean((q << shift) - (1 << shift - 1) - factor * x)))
         for offset in dict.fromkeys((centre, centre + 1, centre - 1, centre >> shift << shift, (centre >> shift) + 1 << shift, 0)):
-            right = all(half_even(int(a) * factor + offset, shift) >= b for a, b in zip(x, q))
-            if right and all(half_even(int(a) * factor + offset, shift) < b for a, b in zip(y, p)):
+            if (half_even(x * factor + offset, shift) >= q).all() and (half_even(y * factor + offset, shift) < p).all():
                 return factor, offset
     return None
 
@@ -214,7 +255,10 @@ def _roundest(lower: int, upper: int) -> int:
     return lower
 
 
-def half_even(x: int, shift: int) -> int:
+Whole = TypeVar("Whole", int, np.ndarray)
+
+
+def half_even(x: Whole, shift: int) -> Whole:
     if not shift:
         return x
     return (x + (1 << (shift - 1)) - 1 + ((x >> shift) & 1)) >> shift

@@ -25,7 +25,7 @@ OPERATIONS = {
     "in": 0, "const": 0, "fma": 3, "div": 2, "to_float": 1, "to_int": 1, "round": 1, "lt": 2, "le": 2, "eq": 2,
     "iadd": 2, "isub": 2, "imul": 2, "and": 2, "or": 2, "xor": 2, "shl": 2, "shr": 2, "sar": 2, "ilt": 2, "ile": 2, "ieq": 2, "select": 3,
 }  # fmt: skip
-INTEGERS = ("int8", "uint8", "int32", "bool")
+INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "bool")
 
 
 def word(value: float | int, dtype: str) -> int:

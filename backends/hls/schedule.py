@@ -55,6 +55,10 @@ def latency(s: Stage) -> int:
             return 4 + depth_of(s.rounding)
         case "quantise":
             return 3 + depth_of(s.rounding)
+        case "fixed":
+            return 5
+        case "float":
+            return 4
         case "scalar":
             return 2
     return 3
@@ -148,7 +152,7 @@ def walk(s: Stage, network: Network) -> Walk:
         slot = np.tile(np.repeat(np.arange(len(sizes)), parts), s.window.positions)
         need = np.stack([np.cumsum(slot == i) * s.simd for i in range(len(sizes))])
         return Walk(need, need, np.ones(count, bool))
-    if s.kind in ("table", "join", "product_join", "quantise", "trees"):
+    if s.kind in ("table", "join", "product_join", "quantise", "fixed", "float", "trees"):
         need = np.tile(np.arange(1, count + 1) * s.simd, (len(sizes), 1))
         return Walk(need, need, np.ones(count, bool))
     inner, channels = turns(s) * folds(s), s.window.channels

@@ -304,6 +304,9 @@ def _flat(network: Network, s: Stage, keep: Keep) -> dict[str, Any]:
             stream = network.streams[v]
             tb = out.bits if s.kind == "table" else width(min(-1, int(t.min())), int(t.max()))
             inputs[i] |= {"tb": tb, "table_file": keep(f"{s.name}_table{i}", table_rows(stream, t), tb)}
+    elif s.kind in ("fixed", "float"):
+        low, high = (f"19'sh{n & 0x7FFFF:x}" for n in s.total)
+        values |= {"exponent": s.exponent, "low": s.total[0], "high": s.total[1], "low_literal": low, "high_literal": high}
     if s.kind in ("join", "product_join", "quantise"):
         values["sb"] = s.sum_bits(network.streams[s.inputs[0]])
         values["r"] = _rounding(network, s, values["sb"], keep)

@@ -25,13 +25,14 @@ SAME_SCALE = 2.0**-18  # relative difference up to which a bias counts as quanti
 @dataclass(frozen=True)
 class Quantised:
     """What a float value stands for: (q − zero) · scale; scale and zero as the model gives them, along `axis` where they are lists.
-    `whole`: the model means products of such values as products of integers (QONNX), whatever comes after them."""
+    `whole`: the model means products of such values as products of integers (QONNX), whatever comes after them; reach: the largest |q − zero|."""
 
     q: Value
     scale: Value
     zero: Value | None
     axis: int
     whole: bool = False
+    reach: int = 0
 
     def zero_array(self, b: Builder) -> np.ndarray | None:
         return np.zeros((), np.int64) if self.zero is None else _integers(b.array(self.zero))
@@ -173,15 +174,20 @@ def _product(b: Builder, node: Node, to: Rounding) -> Value | None:
 def whole_product(b: Builder, op: str, x: Value, w: Value, **attributes: object) -> Value | None:
     """Conv or MatMul of two values that stand for integers: their sum in int32, then both scales at once. None where that is not what is meant."""
     first, second = (b.quantised.get(v.name) for v in (x, w))
-    if first is None or second is None or not (first.whole and second.whole) or first.q.dtype not in ("int8", "uint8"):
+    if first is None or second is None or not (first.whole and second.whole):
         return None
-    place, weights, scales = first.per_tensor(b), centred(b, second), b.array(second.scale)
+    place, weights, scales = first.per_tensor(b), _centred(b, second), b.array(second.scale)
     if place is None or weights is None or scales is None or (op == "MatMul" and w.rank != 2):
         return None
     axis = 0 if op == "Conv" else w.rank - 1
     if scales.size > 1 and (scales.size != w.shape[axis] or second.axis % w.rank != axis):
         return None
-    acc = b.many(op, [first.q, b.constant(weights)], **attributes, zero=place[1])[0]
+    if first.q.dtype in ("int8", "uint8") and _bytes(weights):
+        acc = b.many(op, [first.q, b.constant(weights.astype(np.int8))], **attributes, zero=place[1])[0]
+    elif place[1] == 0 and first.reach * _most(weights, axis) < 2**31:
+        acc = b.many(op, [b.cast(first.q, "int32"), b.constant(weights.astype(np.int32))], **attributes)[0]
+    else:
+        return None
     combined = (np.float32(place[0]) * scales.astype(np.float32)).reshape(-1)
     b.record(WHOLE)
     return b("Mul", b.cast(acc, "float32"), _along(b, combined, acc, 1 if op == "Conv" else acc.rank - 1))
@@ -200,13 +206,26 @@ def requantised(b: Builder, acc: Value, ratio: np.ndarray, axis: int, to: Roundi
 
 def centred(b: Builder, w: Quantised) -> np.ndarray | None:
     """Known weights less their zero points, where that fits int8."""
+    q = _centred(b, w)
+    return q.astype(np.int8) if q is not None and _bytes(q) else None
+
+
+def _bytes(q: np.ndarray) -> bool:
+    return bool(q.size == 0 or (q.min() >= -128 and q.max() <= 127))
+
+
+def _most(weights: np.ndarray, axis: int) -> int:
+    """The largest sum of sizes of one output's weights."""
+    return int(np.abs(weights).sum(tuple(i for i in range(weights.ndim) if i != axis % weights.ndim)).max(initial=0))
+
+
+def _centred(b: Builder, w: Quantised) -> np.ndarray | None:
     q, zero = _integers(b.array(w.q)), w.zero_array(b)
     if q is None or zero is None:
         return None
     if zero.size > 1:
         zero = zero.reshape([zero.size if i == w.axis % q.ndim else 1 for i in range(q.ndim)])
-    q = q - zero
-    return q.astype(np.int8) if q.size == 0 or (q.min() >= -128 and q.max() <= 127) else None
+    return np.asarray(q - zero)
 
 
 def _bias(b: Builder, value: Value, combined: np.ndarray, channels: int) -> np.ndarray | None:

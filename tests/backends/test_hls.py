@@ -29,9 +29,11 @@ from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import optimise
 from mlcc.importers.onnx import load
 from mlcc.reference.elementwise import requantize
+from mlcc.reference.execute import execute
 from mlcc.target import Hardware
 from mlcc.target import load as target
 from mlcc_backends.hls import adders, csim, fold, rounding, schedule, simulate, synth, timing, verilog
+from mlcc_backends.hls import map as mapping
 from mlcc_backends.hls.gates import Builder
 from mlcc_backends.hls.map import network
 from mlcc_backends.hls.network import Network
@@ -288,6 +290,61 @@ def test_the_tail_in_float(tmp_path: Path) -> None:
     )  # fmt: skip
     graph = core(helper.make_model(graph_, opset_imports=[helper.make_opsetid("", 13)], ir_version=9), tmp_path)
     simulated(graph, fold.with_edges(network(graph)), tmp_path)
+
+
+# fixed point
+
+
+@given(st.integers(2, 16), st.integers(-8, 20), st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_fixed_point_is_found(bits: int, exponent: int, signed: bool) -> None:
+    """From the places where the reference steps; other scales are none."""
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    for factor, wanted in ((1.0, exponent), (1.25, None)):
+        scale = np.float32(factor * 2.0**-exponent)
+
+        def function(keys: np.ndarray) -> np.ndarray:
+            x = np.where(keys < 0, (-(keys + 1)) | 0x80000000, keys).astype(np.uint32).view(np.float32)
+            with np.errstate(over="ignore"):
+                return np.clip(np.rint(x / scale), low, high).astype(np.int64)
+
+        ends = (np.array([k]) for k in mapping.FLOAT_KEYS)
+        assert mapping.fixed_exponent(rounding.steps_of(function, *ends, low, high)[0], low) == wanted
+
+
+@needs_verilator
+@needs_headers
+@pytest.mark.parametrize("bits", [6, 13, 16])
+def test_floats_become_fixed_point_and_floats_again(bits: int, tmp_path: Path) -> None:
+    """Values near halves, tiny, huge, of all exponents, and those that are no numbers: RTL and C++ against the reference."""
+    w = hardware.Writer(0)
+    graph = core(w.model(("x", TensorProto.FLOAT, [1, 1, 8, 8]), w.quant("x", 2.0**-5, bits), [1, 1, 8, 8]), tmp_path)
+    r = np.random.default_rng(bits)
+    halves = (r.integers(-(2**bits), 2**bits, (6, 1, 1, 8, 8)) + 0.5) / 32
+    near = np.nextafter(halves, r.choice([-np.inf, np.inf], halves.shape), dtype=np.float32)
+    every = r.integers(0, 2**32, (6, 1, 1, 8, 8)).astype(np.uint32).view(np.float32)
+    feeds = [np.asarray(a, np.float32) for a in (*halves, *near, *every)]
+    n = fold.with_edges(network(graph))
+    assert [s.kind for s in n.stages][0] == "fixed" and [s.kind for s in n.stages][-1] == ("float" if bits > 8 else "table")
+    sized, cycles = timing.sized(n)
+    wanted = [list(execute(graph, {"x": x}).values())[0] for x in feeds]
+    found, counted = simulate.run(
+        sized, simulate.build(sized, verilog.emit(sized, cycles), tmp_path), [[x] for x in feeds], [graph.types[graph.outputs[0]].shape], 0
+    )
+    assert (counted.latency, counted.interval) == (cycles.latency, cycles.interval)
+    for (y,), z in zip(found, wanted):
+        assert canonical_bytes(y) == canonical_bytes(z)
+
+
+@needs_verilator
+@needs_headers
+@pytest.mark.parametrize(("bits", "architecture"), [(12, "circuit"), (16, "circuit"), (16, "dataflow"), (0, "dataflow")])
+def test_fixed_point_of_many_bits(bits: int, architecture: str, tmp_path: Path) -> None:
+    onnx.save(hardware.fixed_mlp(bits) if bits else hardware.fixed_cnv(), tmp_path / "m.onnx")
+    result = mlcc.build(tmp_path / "m.onnx", target=["native", "hls-zu3eg"], out=tmp_path / "dist", hardware=Hardware(architecture))
+    assert {(a["class"], a["conformance"]) for a in result["artifacts"]} == {("exact", "passed")}
+    assert len({json.loads((Path(a["path"]) / "manifest.json").read_text())["output_digest"] for a in result["artifacts"]}) == 1
+    assert report(result, "hls-zu3eg")["architecture"] == architecture
 
 
 # whole models

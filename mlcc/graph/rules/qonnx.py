@@ -38,10 +38,10 @@ def quant(s: Source) -> Value:
     rounded = b(mode, b("Add", b("Div", x, scale), zero))
     for limit, upper in ((low, False), (high, True)):
         rounded = clamp(s, rounded, b.constant(np.float32(limit)), upper)
-    dtype = "int8" if low >= -128 and high <= 127 else "uint8" if low >= 0 and high <= 255 else "int16" if high <= 32767 else "int32"
+    dtype = "int8" if low >= -128 and high <= 127 else "uint8" if low >= 0 and high <= 255 else "int16" if high <= 32767 else "uint16"
     q = b.cast(rounded, dtype)
     y = b("Mul", b("Sub", b.cast(q, "float32"), zero), scale)
-    keep(s, y, q, scale, zero, x)
+    keep(s, y, q, scale, zero, x, max(abs(low), abs(high)))
     return y
 
 
@@ -51,11 +51,11 @@ def bipolar(s: Source) -> Value:
     one = b.constant(np.float32(1))
     q = b.cast(b("Where", b("Less", x, b.constant(np.float32(0))), b.constant(np.float32(-1)), one), "int8")
     y = b("Mul", b.cast(q, "float32"), scale)
-    keep(s, y, q, scale, None, x)
+    keep(s, y, q, scale, None, x, 1)
     return y
 
 
-def keep(s: Source, y: Value, q: Value, scale: Value, zero: Value | None, x: Value) -> None:
+def keep(s: Source, y: Value, q: Value, scale: Value, zero: Value | None, x: Value, reach: int) -> None:
     """Note what the float stands for, where scale and zero point are known and, at most, the scale differs along one axis."""
     b = s.b
     values = b.array(scale)
@@ -69,7 +69,7 @@ def keep(s: Source, y: Value, q: Value, scale: Value, zero: Value | None, x: Val
         if known is None or (known != np.rint(known)).any() or known.size != 1:
             return
         zero = b.cast(b.reshape(zero, ()), "int32")
-    b.quantised[y.name] = Quantised(q, scale, zero, axis, whole=True)
+    b.quantised[y.name] = Quantised(q, scale, zero, axis, True, reach)
 
 
 TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {"Quant": quant, "IntQuant": quant, "BipolarQuant": bipolar}
