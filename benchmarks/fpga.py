@@ -1,9 +1,10 @@
-"""Models as hardware: cycles, and resources beside yosys's, and adders beside da4ml's → docs/fpga-models.md.
+"""Models as hardware: cycles and resources, beside yosys's counts, da4ml's circuits and what hls4ml and FINN measured → docs/fpga-models.md.
 
-    python -m benchmarks.fpga [FOLDER with MLPerf Tiny, default ../shared/models/mlperf-tiny]
+    python -m benchmarks.fpga [FOLDER with MLPerf Tiny, default ../shared/models/mlperf-tiny] [KWS-W3A3.onnx]
 
-Cycles are the cycle model's, which every build holds against Verilator. da4ml (hls4ml's distributed arithmetic) is compared on the jet tagger's
-matrices: bits of all adders, and levels of the deepest output. `pip install da4ml`, `apt install verilator yosys`.
+Cycles are the cycle model's, which every build holds against Verilator. da4ml is hls4ml's distributed arithmetic: its own circuit of the jet tagger,
+written by its own code, goes through the same yosys as ours. KWS-W3A3.onnx is FINN's keyword spotter, of github.com/mlcommons/tiny_results_v0.7:
+open/hls4ml-finn/code/kws/KWS-W3A3/training/training_checkpoint/QONNX_model.onnx. `pip install da4ml`, `apt install verilator yosys`.
 """
 
 from __future__ import annotations
@@ -22,25 +23,31 @@ from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import optimise
 from mlcc.importers.onnx import load
 from mlcc.names import module_name
+from mlcc.target import Part
 from mlcc.target import load as target
-from mlcc_backends.hls import circuit, synth
+from mlcc_backends.hls import circuit, circuit_verilog, fold, synth
 from mlcc_backends.hls.map import network
+from mlcc_backends.hls.network import Network
+from mlcc_backends.render import render
 from tests import hardware
 
-TARGET = "hls-zu3eg"
-HEAD = f"""# Models as hardware
+HEAD = """# Models as hardware
 
-Written by `python -m benchmarks.fpga`, not by hand. Each was built for `{TARGET}`; its C++ and its RTL gave the reference's bits, and Verilator counted the cycles
-that are printed. Resources are the build's estimates; where yosys took less than ten minutes, its counts (`synth_xilinx -family xcup`) stand behind the stroke.
+Written by `python -m benchmarks.fpga`, not by hand. The C++ and RTL of each gave the reference's bits, and Verilator counted the cycles that are printed.
 
-| model | architecture | latency, cycles | interval, cycles | latency, µs at 250 MHz | lookup tables | registers | multipliers | block memories |
+## On a Zynq UltraScale+ (`hls-zu3eg`, 250 MHz)
+
+Resources are the build's estimates; 70 % of the part may be used.
+
+| model | architecture | latency, cycles | interval, cycles | latency, µs | lookup tables | registers | multipliers | block memories |
 |---|---|---|---|---|---|---|---|---|
 """
 MADE = {
-    "jet tagger 16-64-32-32-5, 6 bits": ("jet", hardware.jet_mlp, True),
-    "100 trees of depth 4": ("forest", hardware.forest, True),
-    "CNV, binary, 64 channels": ("cnv_w1a1", lambda: hardware.cnv(1, 64), False),
-    "CNV, 2 bits, 8 channels": ("cnv_w2a2", lambda: hardware.cnv(2, 8), False),
+    "jet tagger 16-64-32-32-5, 6 bits": hardware.jet_mlp,
+    "100 trees of depth 4": hardware.forest,
+    "CNV, binary, 64 channels": lambda: hardware.cnv(1, 64),
+    "CNV, 2 bits, 8 channels": lambda: hardware.cnv(2, 8),
+    "MLP 16-24-5, 16-bit fixed point": lambda: hardware.fixed_mlp(16),
 }
 TINY = {
     "keyword spotting, int8": "kws_ref_model",
@@ -48,56 +55,105 @@ TINY = {
     "image classification, int8": "pretrainedResnet_quant",
     "visual wake words, int8": "vww_96_int8",
 }
+COUNTED = [
+    ("6-8-3 MLP", hardware.small_mlp, "ice40-up5k"),
+    ("6-8-3 MLP", hardware.small_mlp, "ecp5-85k"),
+    ("6-8-3 MLP", hardware.small_mlp, "hls-z7020"),
+    ("jet tagger, 4 bits", lambda: hardware.jet_mlp(bits=4), "hls-zu3eg"),
+    ("jet tagger, 6 bits", hardware.jet_mlp, "hls-zu3eg"),
+    ("100 trees of depth 4", hardware.forest, "hls-zu3eg"),
+    ("CNV, 2 bits, 8 channels", lambda: hardware.cnv(2, 8), "hls-z7020"),
+    ("keyword spotting, int8", "kws_ref_model", "hls-z7020"),
+    ("keyword spotting, int8", "kws_ref_model", "ecp5-85k"),
+]
+PUBLISHED = [  # inferences a second on a Pynq-Z2 at 100 MHz, one at a time, with the processor that feeds it: MLPerf Tiny v0.7, open division
+    ("keyword spotting", "FINN, KWS-W3A3", 57_268.1, "kws_w3a3", "the same model"),
+    ("image classification", "FINN, CNV-W1A1", 661.473, "cnv", "the same layers, drawn weights"),
+    ("image classification", "hls4ml, RN07", 36.596, "pretrainedResnet_quant", "MLPerf Tiny's int8 model"),
+    ("anomaly detection", "hls4ml, AD08", 53_365.4, "ad01_int8", "MLPerf Tiny's int8 model"),
+]
 
 
-def row(title: str, path: Path, out: Path, counted: bool) -> str:
-    built = mlcc.build(path, target=[TARGET], out=out)
-    place = Path(built["artifacts"][0]["path"])
-    assert built["artifacts"][0]["conformance"] == "passed"
-    about: dict[str, Any] = json.loads((place / "report" / "report.json").read_text())
-    estimate, found = about["estimate"], {}
-    if counted:
-        part = target(TARGET).part
-        assert part is not None
-        with tempfile.TemporaryDirectory() as d:
-            files = {p.name: p.read_bytes() for p in (place / "rtl").iterdir() if p.suffix in (".sv", ".hex")}
-            found = synth.synthesise(files, module_name(str(built["model"])), part, Path(d))
-    cells = [f"{estimate[k]:,}" + (f" / {found[k]:,}" if found else "") for k in ("luts", "registers", "dsps", "rams")]
-    figures = [
-        about["architecture"],
-        f"{about['latency_cycles']:,}",
-        f"{about['interval_cycles']:,}",
-        f"{about['latency_cycles'] / 250:,.3g}",
-    ]
-    return f"| {title} | " + " | ".join([*figures, *cells]) + " |\n"
+def built(model: Path, which: str, out: Path) -> tuple[Path, dict[str, Any]]:
+    result = mlcc.build(model, target=[which], out=out)
+    assert result["artifacts"][0]["conformance"] == "passed"
+    place = Path(result["artifacts"][0]["path"])
+    return place, json.loads((place / "report" / "report.json").read_text())
+
+
+def cells(about: dict[str, Any]) -> list[str]:
+    return [f"{about['estimate'][k]:,}" for k in ("luts", "registers", "dsps", "rams")]
+
+
+def row(title: str, about: dict[str, Any]) -> str:
+    cycles = (about["latency_cycles"], about["interval_cycles"])
+    figures = [about["architecture"], *(f"{c:,}" for c in cycles), f"{cycles[0] / about['clock_mhz']:,.3g}"]
+    return f"| {title} | " + " | ".join([*figures, *cells(about)]) + " |\n"
+
+
+def counted(title: str, model: Path, which: str, out: Path) -> str:
+    """Estimates beside yosys's counts."""
+    place, about = built(model, which, out)
+    part, files = part_of(which), {p.name: p.read_bytes() for p in (place / "rtl").iterdir()}
+    with tempfile.TemporaryDirectory() as d:
+        found = synth.synthesise(files, module_name(model.stem), part, Path(d))
+    pairs = (f"{mine} / {found[k]:,}" for mine, k in zip(cells(about), ("luts", "registers", "dsps", "rams")))
+    return f"| {title} | `{which}` | " + " | ".join(pairs) + " |\n"
+
+
+def part_of(which: str) -> Part:
+    part = target(which).part
+    assert part is not None
+    return part
+
+
+def mapped(model: onnx.ModelProto) -> Network:
+    with tempfile.TemporaryDirectory() as d:
+        onnx.save(model, f"{d}/jet.onnx")
+        return network(optimise(normalise(load(Path(f"{d}/jet.onnx")), "jet", {}, "jet"), "float32"))
 
 
 def beside_da4ml() -> str:
-    """The jet tagger's constant matrices by both."""
-    import numpy as np
-    from da4ml import cmvm
-    from da4ml.cmvm import QInterval
-
-    with tempfile.TemporaryDirectory() as d:
-        onnx.save(hardware.jet_mlp(), f"{d}/jet.onnx")
-        graph = optimise(normalise(load(Path(f"{d}/jet.onnx")), "jet", {}, "jet"), "float32")
-    n = network(graph)
-    text = "\n## Beside da4ml\n\n| matrix | adder bits: mlcc | da4ml | levels: mlcc | da4ml |\n|---|---|---|---|---|\n"
-    for s in n.stages:
-        if s.weights is None:
-            continue
-        stream = n.streams[s.inputs[0]]
-        weights = s.weights.reshape(s.outputs, -1)
-        b = circuit.Builder()
-        x = [b.gate("in", (), (i, 0), stream.low, stream.high) for i in range(weights.shape[1])]
-        rows = circuit.share(b, circuit.terms(s, x))
-        ends = [circuit.tree(b, r) for r in rows]
-        theirs = cmvm.solve(
-            weights.T.astype(np.float32), qintervals=[QInterval(float(stream.low), float(stream.high), 1.0)] * len(x), adder_size=1
-        )
-        ours = sum(g.bits for g in b.gates if g.op == "add")
-        text += f"| {weights.shape[1]}x{weights.shape[0]} | {ours:,} | {theirs.cost:,.0f} | {max(b.depths(e) for e in ends)} | {max(theirs.latency):.0f} |\n"
+    """The jet tagger as a circuit, ours and da4ml's, through the same synthesis."""
+    n, part = mapped(hardware.jet_mlp()), part_of("hls-zu3eg")
+    text = "| levels of adders a stage | stages: mlcc | da4ml | lookup tables: mlcc | da4ml | registers: mlcc | da4ml |\n|---|---|---|---|---|---|---|\n"
+    for levels in (3, 4):
+        c = circuit.build(n, levels)
+        files = circuit_verilog.emit(fold.unfolded(n), c) | {synth.ADDERS: render(synth.ADDERS)}
+        stages, theirs = da4ml_circuit(n, levels)
+        figures = []
+        for source, top in ((files, "jet"), (theirs | {synth.ADDERS: render(synth.ADDERS)}, "jet_da")):
+            with tempfile.TemporaryDirectory() as d:
+                figures.append(synth.synthesise(source, top, part, Path(d)))
+        pairs = " | ".join(f"{figures[0][k]:,} | {figures[1][k]:,}" for k in ("luts", "registers"))
+        text += f"| {levels} | {c.latency} | {stages} | {pairs} |\n"
     return text
+
+
+def da4ml_circuit(n: Network, levels: int) -> tuple[int, dict[str, bytes]]:
+    """Stages and Verilog. Its roundings send halves up, since it has none to even."""
+    from da4ml.codegen import RTLModel
+    from da4ml.trace import FixedVariableArrayInput, HWConfig, comb_trace, to_pipeline
+    from da4ml.trace.ops import quantize, relu
+
+    first = n.streams[n.stages[0].inputs[0]]
+    given = FixedVariableArrayInput((first.elements,), hwconf=HWConfig(1, -1, -1))
+    x = quantize(given, 1, first.bits - 1, 0)
+    for s in n.stages:
+        assert s.weights is not None and s.rounding is not None and s.rounding.offset is not None
+        y = (x @ s.weights.reshape(s.outputs, -1).T.astype(float) + s.rounding.offset.astype(float)) * 2.0**-s.rounding.shift
+        high = n.streams[s.output].high
+        x = (
+            quantize(relu(quantize(y, 1, 20, 0, "WRAP", "RND")), 0, high.bit_length(), 0, "SAT")
+            if s.rounding.low == 0
+            else quantize(y, 1, 7, 0, "SAT", "RND")
+        )
+    logic = comb_trace(given, x)
+    with tempfile.TemporaryDirectory() as d:
+        RTLModel(logic, "jet_da", d, latency_cutoff=levels).write()
+        found = [p for p in Path(d, "src").rglob("*.v") if p.stem not in ("lookup_table", "jet_da_wrapper")]
+        files = {f"{p.stem}.sv": p.read_bytes() for p in found}
+    return len(to_pipeline(logic, levels, verbose=False).solutions), files
 
 
 def main() -> None:
@@ -105,15 +161,36 @@ def main() -> None:
     tiny = Path(sys.argv[1]) if len(sys.argv) > 1 else root.parent / "shared" / "models" / "mlperf-tiny"
     text = HEAD
     with tempfile.TemporaryDirectory() as d:
-        for title, (name, make, counted) in MADE.items():
-            onnx.save(make(), f"{d}/{name}.onnx")
-            text += row(title, Path(f"{d}/{name}.onnx"), Path(d), counted)
-            print(text.splitlines()[-1], flush=True)
-        for title, name in TINY.items():
-            text += row(title, tiny / f"{name}.onnx", Path(d), False)
-            print(text.splitlines()[-1], flush=True)
-    if find_spec("da4ml"):
-        text += beside_da4ml()
+
+        def model(what: Any, name: str = "m") -> Path:
+            if isinstance(what, str):
+                return tiny / f"{what}.onnx"
+            onnx.save(what(), f"{d}/{name}.onnx")
+            return Path(f"{d}/{name}.onnx")
+
+        def said(line: str) -> str:
+            print(line, end="", flush=True)
+            return line
+
+        for title, make in (MADE | TINY).items():
+            text += said(row(title, built(model(make), "hls-zu3eg", Path(d))[1]))
+        text += "\n## Estimates and yosys's counts\n\n| model | target | lookup tables | registers | multipliers | block memories |\n|---|---|---|---|---|---|\n"
+        for title, make, which in COUNTED:
+            text += said(counted(title, model(make), which, Path(d)))
+        if find_spec("da4ml"):
+            text += "\n## Beside da4ml (hls4ml's distributed arithmetic)\n\n" + said(beside_da4ml())
+        text += (
+            "\n## Beside what was measured on a Pynq-Z2\n\nMLPerf Tiny v0.7, open division: a Zynq 7020 at 100 MHz, one inference at a time, and its processor's part of it. Ours: `hls-z7020`,"
+            " cycles of the hardware alone.\n\n| task | theirs | their cycles an inference | ours | latency, cycles | interval, cycles |\n|---|---|---|---|---|---|\n"
+        )
+        for task, theirs, rate, name, what in PUBLISHED:
+            if name == "kws_w3a3" and len(sys.argv) < 3:
+                continue
+            path = Path(sys.argv[2]) if name == "kws_w3a3" else model(MADE["CNV, binary, 64 channels"] if name == "cnv" else name)
+            about = built(path, "hls-z7020", Path(d))[1]
+            text += said(
+                f"| {task} | {theirs} | {1e8 / rate:,.0f} | {what} | {about['latency_cycles']:,} | {about['interval_cycles']:,} |\n"
+            )
     (root / "docs" / "fpga-models.md").write_text(text)
 
 

@@ -79,7 +79,10 @@ def _dataflow(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> So
     files = {f"rtl/{n}": body for n, body in rtl.items()}
     if part.flavour != "rtl":
         pairs = [([g.inputs[v] for v in graph.inputs], [g.outputs[v] for v in graph.outputs]) for g in vectors]
-        hls = {**cpp.emit(design, target.name, catapult, pairs), **project.scripts(name, graph.name, target, len(vectors), False)}
+        hls = {
+            **cpp.emit(design, target.name, catapult, pairs),
+            **project.scripts(name, graph.name, target, len(vectors), cpp.channels(design)),
+        }
         files |= {f"hls/{n}": body for n, body in hls.items()}
     files |= {f"driver/{n}": body for n, body in project.drivers(design, graph, cycles).items()}
     files |= {
@@ -111,8 +114,9 @@ def _circuit(whole: Network, target: Target) -> tuple[Network, Cycles, dict[str,
 def _engine(graph: CoreGraph, target: Target, vectors: Sequence[Golden], why: str) -> Sources:
     program = lower(graph, compact=True)
     name = identifier(graph.name)
-    made = engine.emit(program, target.name, vectors)
-    made |= project.scripts(name, graph.name, target, len(vectors), True)
+    catapult = target.part is not None and target.part.flavour == "catapult"
+    made = engine.emit(program, target.name, catapult, vectors)
+    made |= project.scripts(name, graph.name, target, len(vectors), None)
     total = sum(work(program.kernels[c.kernel]) for c in program.calls)
     about: dict[str, Any] = {
         "architecture": "engine",
@@ -124,7 +128,6 @@ def _engine(graph: CoreGraph, target: Target, vectors: Sequence[Golden], why: st
     }
     files = {f"hls/{n}": body for n, body in made.items()}
     files["report/report.json"] = json.dumps(about, indent=2).encode() + b"\n"
-    catapult = target.part is not None and target.part.flavour == "catapult"
     files["design.pickle"] = pickle.dumps(Design(name, None, None, catapult, len(vectors) if total <= SLOW else 1))
     return Sources(name, files, ())
 

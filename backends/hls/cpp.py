@@ -9,6 +9,7 @@ import numpy as np
 
 from mlcc.names import comment, identifier
 from mlcc_backends.hls import schedule, verilog
+from mlcc_backends.hls.catapult import translated
 from mlcc_backends.hls.network import Network, Port, Stage, Stream, width
 from mlcc_backends.hls.simulate import Lane, beat_values, lane
 from mlcc_backends.render import render
@@ -43,10 +44,19 @@ def emit(
         files["mlcc_real.h"] = render("mlcc_real.h.j2")
     if catapult:
         files["mlcc_hls.h"] = b"#define MLCC_CATAPULT\n" + files["mlcc_hls.h"]
+        for n in ("mlcc_hls.h", f"{name}.cpp"):
+            files[n] = translated(files[n])
     for kind, k in (("in", 0), ("out", 1)):
         for i, port in enumerate(network.inputs if kind == "in" else network.outputs):
             files[f"vectors/{kind}{i}.txt"] = b"".join(lines(lane(network, port), v[k][i]) for v in vectors)
     return files
+
+
+def channels(network: Network) -> list[tuple[str, int]]:
+    """Where streams are in the design, and how many beats each must hold."""
+    values = _values(network)
+    inner = [(f"{s['name']}/operands", max(2, s["folds"] * s["groups"])) for s in values["stages"] if s["windowed"]]
+    return [(e["name"], e["depth"]) for e in values["edges"]] + inner
 
 
 def lines(stream: Lane, array: np.ndarray) -> bytes:

@@ -24,6 +24,7 @@ from mlcc.program.program import Argument, Program
 from mlcc_backends.c import helpers
 from mlcc_backends.c.kernels import _gather, _nest, arguments, close, defined, function, symbols
 from mlcc_backends.c.text import Lines, address, element, memory_type, typed, value_type
+from mlcc_backends.hls.catapult import translated
 from mlcc_backends.render import render
 
 TILE = 1 << 15  # elements of weights on the chip
@@ -31,7 +32,7 @@ OURS = ("bits_of", "float_of", "FMA", "fma_by_integers")  # in mlcc_real.h
 PORTS = {"float": "real", **{f"{u}int{n}_t": f"{u}int{n}_t" for u in ("", "u") for n in (8, 16, 32, 64)}}
 
 
-def emit(program: Program, target: str, vectors: Sequence[Golden]) -> dict[str, bytes]:
+def emit(program: Program, target: str, catapult: bool, vectors: Sequence[Golden]) -> dict[str, bytes]:
     """Files by path: the design, its memory, its test. Raises Error(unsupported) for binary64."""
     if any(b.dtype == "float64" for b in program.buffers.values()):
         raise Error("unsupported", "no hardware for binary64", program.name, "give a float32 or a quantised model")
@@ -62,12 +63,13 @@ def emit(program: Program, target: str, vectors: Sequence[Golden]) -> dict[str, 
     values = {
         "name": name, "model": comment(program.name), "target": target, "bytes": total, "arena": arena, "ports": ports, "calls": calls,
         "helpers": with_reals(used), "kernels": with_reals(text), "inputs": tensors("input", program.inputs), "outputs": tensors("output", program.outputs),
-        "frames": len(vectors),
+        "frames": len(vectors), "top_pragma": "#pragma hls_design top\n" if catapult else "",
     }  # fmt: skip
+    design = render("engine.cpp.j2", **values)
     files = {
         "mlcc_real.h": render("mlcc_real.h.j2"),
         f"{name}.h": render("engine.h.j2", **values),
-        f"{name}.cpp": render("engine.cpp.j2", **values),
+        f"{name}.cpp": translated(design) if catapult else design,
         f"{name}_test.cpp": render("engine_test.cpp.j2", **values),
         f"{name}_weights.bin": _weights(program, places, arena),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,12 +18,12 @@ from mlcc_backends.render import render
 from mlcc_backends.values import C_TYPES
 
 
-def scripts(name: str, model: str, target: Target, frames: int, engine: bool) -> dict[str, bytes]:
-    """Build scripts beside the HLS C++."""
+def scripts(name: str, model: str, target: Target, frames: int, channels: Sequence[tuple[str, int]] | None) -> dict[str, bytes]:
+    """Build scripts beside the HLS C++; channels: of a dataflow, and their depths; None for an engine."""
     assert target.part is not None
     values = {
         "name": name, "model": comment(model), "device": target.part.device, "period": round(1000 / target.part.mhz, 3), "frames": frames,
-        "engine": engine,
+        "engine": channels is None, "channels": channels or (),
     }  # fmt: skip
     if target.part.flavour == "catapult":
         return {"build.tcl": render("build_catapult.tcl.j2", **values)}
