@@ -20,6 +20,7 @@ from mlcc.names import unique
 from mlcc.reference.execute import evaluate
 from mlcc_backends.hls import rounding as rounds
 from mlcc_backends.hls import trees
+from mlcc_backends.hls.fixed import FLOAT_KEYS, fixed_exponent, float_exponent, float_of
 from mlcc_backends.hls.network import Forest, Network, Port, Rounding, Stage, Stream, Window
 from mlcc_backends.hls.scalar import compile_scalar
 
@@ -29,7 +30,6 @@ MOST_TABLE = 1 << 8  # entries of a table where a conversion by logic does as we
 MOST_LEVELS = 1 << 10
 MOST_SUMS = 1 << 24  # values of a function that are all looked at where its operators do not say that it is monotone
 SUM_LIMIT = 2**31
-FLOAT_KEYS = (-0x7F800001, 0x7F800000)  # −∞ … +∞ in order; −0 is −1
 
 
 @dataclass(frozen=True)
@@ -338,8 +338,7 @@ class _Mapper:
             return None
 
         def function(keys: np.ndarray) -> np.ndarray:
-            bits = np.where(keys < 0, (-(keys + 1)) | 0x80000000, keys).astype(np.uint32)
-            return self.compute(region, {source: bits.view(np.float32)}, value).astype(np.int64)
+            return self.compute(region, {source: float_of(keys)}, value).astype(np.int64)
 
         direction = self.monotone(region, source)
         assert direction is not None
@@ -678,35 +677,6 @@ class _Mapper:
 
 WHOLE = ("int8", "uint8", "int16", "uint16", "int32")
 CASTS = {(a, b) for a in WHOLE for b in ("float32", "int32")} | {("float32", t) for t in WHOLE}
-
-
-def key_of(x: np.ndarray) -> np.ndarray:
-    """The place of floats in their order, by their bits."""
-    bits = x.astype(np.float32).view(np.uint32).astype(np.int64)
-    return np.where(bits >> 31, -(bits & 0x7FFFFFFF) - 1, bits)
-
-
-def fixed_exponent(steps: np.ndarray, least: int) -> int | None:
-    """k, where the numbers least, least + 1, … are reached as the nearest integers to x · 2^k are, halves to even."""
-    values = least + 1 + np.arange(steps.size)
-    if not steps.size or np.abs(values).max() > 1 << 16 or not values[-1] > 0:
-        return None
-    first = np.array([steps[-1]]).astype(np.uint32).view(np.float32).astype(np.float64)
-    k = round(np.log2((values[-1] - 0.5) / float(first[0]))) if first[0] > 0 and np.isfinite(first[0]) else 200
-    if abs(k) > 100:
-        return None
-    wanted = key_of((values - 0.5) * 2.0**-k) + values % 2  # a half goes up only to an even number
-    return k if np.array_equal(wanted, steps) else None
-
-
-def float_exponent(x: np.ndarray, y: np.ndarray) -> int | None:
-    """k, where every y is x · 2^−k."""
-    at = int(np.argmax(np.abs(x.astype(np.int64))))
-    if not x[at] or not np.isfinite(y[at]) or not y[at]:
-        return None
-    k = round(np.log2(abs(float(x[at]) / float(y[at]))))
-    same = (x.astype(np.float64) * 2.0**-k).astype(np.float32)
-    return k if abs(k) < 100 and np.array_equal(same.view(np.uint32), y.view(np.uint32)) else None
 
 
 def codes_of(placed: Placed) -> int:

@@ -32,8 +32,7 @@ from mlcc.reference.elementwise import requantize
 from mlcc.reference.execute import execute
 from mlcc.target import Hardware
 from mlcc.target import load as target
-from mlcc_backends.hls import adders, csim, fold, rounding, schedule, simulate, synth, timing, verilog
-from mlcc_backends.hls import map as mapping
+from mlcc_backends.hls import adders, csim, fixed, fold, rounding, schedule, simulate, synth, timing, verilog
 from mlcc_backends.hls.gates import Builder
 from mlcc_backends.hls.map import network
 from mlcc_backends.hls.network import Network
@@ -304,12 +303,11 @@ def test_fixed_point_is_found(bits: int, exponent: int, signed: bool) -> None:
         scale = np.float32(factor * 2.0**-exponent)
 
         def function(keys: np.ndarray) -> np.ndarray:
-            x = np.where(keys < 0, (-(keys + 1)) | 0x80000000, keys).astype(np.uint32).view(np.float32)
             with np.errstate(over="ignore"):
-                return np.clip(np.rint(x / scale), low, high).astype(np.int64)
+                return np.clip(np.rint(fixed.float_of(keys) / scale), low, high).astype(np.int64)
 
-        ends = (np.array([k]) for k in mapping.FLOAT_KEYS)
-        assert mapping.fixed_exponent(rounding.steps_of(function, *ends, low, high)[0], low) == wanted
+        ends = (np.array([k]) for k in fixed.FLOAT_KEYS)
+        assert fixed.fixed_exponent(rounding.steps_of(function, *ends, low, high)[0], low) == wanted
 
 
 @needs_verilator
