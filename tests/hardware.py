@@ -101,6 +101,17 @@ def fixed_cnv() -> onnx.ModelProto:
     return w.model(("x", TensorProto.FLOAT, [1, 3, 8, 8]), y, [1, 4])
 
 
+def pooled_cnv() -> onnx.ModelProto:
+    """A convolution, an average that keeps 8 bits of its sum and a dense layer (QONNX, as Brevitas writes TruncAvgPool2d)."""
+    w = Writer(3)
+    y = w.op("Conv", w.quant("x", 0.5, 8), w.weights((4, 3, 3, 3), 4), kernel_shape=[3, 3])
+    y = w.op("AveragePool", w.quant(w.op("Relu", y), 0.25, 8, signed=False), kernel_shape=[2, 2], strides=[2, 2])
+    numbers = [w.const(np.float32(v)) for v in (0.25 / 4, 0, 10, 0.25, 8)]
+    y = w.op("Trunc", y, *numbers, domain=QONNX, rounding_mode="FLOOR", signed=0)
+    y = w.quant(w.op("MatMul", w.op("Flatten", y, axis=1), w.weights((4 * 9, 5), 4)), 0.5, 8)
+    return w.model(("x", TensorProto.FLOAT, [1, 3, 8, 8]), y, [1, 5])
+
+
 def small_mlp(seed: int = 4) -> onnx.ModelProto:
     """6-8-3, int8 in and out: fits the smallest parts."""
     w = Writer(seed)

@@ -336,9 +336,15 @@ def test_floats_become_fixed_point_and_floats_again(bits: int, tmp_path: Path) -
 
 @needs_verilator
 @needs_headers
-@pytest.mark.parametrize(("bits", "architecture"), [(12, "circuit"), (16, "circuit"), (16, "dataflow"), (0, "dataflow")])
-def test_fixed_point_of_many_bits(bits: int, architecture: str, tmp_path: Path) -> None:
-    onnx.save(hardware.fixed_mlp(bits) if bits else hardware.fixed_cnv(), tmp_path / "m.onnx")
+@pytest.mark.parametrize(
+    ("model", "architecture"),
+    [("mlp12", "circuit"), ("mlp16", "circuit"), ("mlp16", "dataflow"), ("cnv", "dataflow"), ("pooled", "dataflow")],
+)
+def test_fixed_point_of_many_bits(model: str, architecture: str, tmp_path: Path) -> None:
+    make = {
+        "mlp12": lambda: hardware.fixed_mlp(12), "mlp16": lambda: hardware.fixed_mlp(16), "cnv": hardware.fixed_cnv, "pooled": hardware.pooled_cnv,
+    }[model]  # fmt: skip
+    onnx.save(make(), tmp_path / "m.onnx")
     result = mlcc.build(tmp_path / "m.onnx", target=["native", "hls-zu3eg"], out=tmp_path / "dist", hardware=Hardware(architecture))
     assert {(a["class"], a["conformance"]) for a in result["artifacts"]} == {("exact", "passed")}
     assert len({json.loads((Path(a["path"]) / "manifest.json").read_text())["output_digest"] for a in result["artifacts"]}) == 1
@@ -424,6 +430,36 @@ def test_reading_qonnx_agrees_with_its_meaning(tmp_path: Path) -> None:
         given = g.inputs["x"].astype(np.float64)
         q = np.clip(np.rint(np.nan_to_num(given / 0.5, nan=0)), -8, 7)
         assert np.array_equal(g.outputs[graph.outputs[0]], (q * 0.5) @ np.clip(np.rint(weights / 0.25), -4, 3) * 0.25)
+
+
+@given(st.integers(2, 8), st.integers(1, 6), st.sampled_from(["FLOOR", "CEIL", "ROUND"]), st.booleans(), st.sampled_from([0.5, 0.3]))
+@settings(max_examples=20, deadline=None)
+def test_truncated_numbers(bits: int, fewer: int, mode: str, scaled: bool, scale: float) -> None:
+    """Trunc in both its versions, after a sum of quantised numbers, against NumPy."""
+    w, f = hardware.Writer(0), np.float32
+    x = w.quant("x", scale, bits)
+    out = max(1, bits - fewer)
+    outwards = [w.const(f(scale * 2.0**fewer))] if scaled else []
+    y = w.op(
+        "Trunc",
+        x,
+        *(w.const(f(v)) for v in (scale, 0, bits)),
+        *outwards,
+        w.const(f(out)),
+        domain=hardware.QONNX,
+        rounding_mode=mode,
+        signed=1,
+    )
+    with tempfile.TemporaryDirectory() as d:
+        graph = core(w.model(("x", TensorProto.FLOAT, [1, 40]), y, [1, 40]), Path(d))
+    given = (np.linspace(-(2**bits), 2**bits, 40) * scale).astype(f)[None]
+    n = np.clip(np.rint(given / f(scale)), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    round_ = {"FLOOR": np.floor, "CEIL": np.ceil, "ROUND": np.rint}[mode]
+    if scaled:
+        wanted = round_(np.clip(n / f(2.0**fewer), -(2 ** (out - 1)), 2 ** (out - 1) - 1)) * f(scale * 2.0**fewer)
+    else:
+        wanted = round_(n / f(2.0 ** (bits - out))) * f(scale)
+    assert np.array_equal(next(iter(execute(graph, {"x": given}).values())), wanted.astype(f))
 
 
 @given(st.integers(1, 12), st.integers(1, 4), st.integers(1, 3), st.integers(0, 1000))

@@ -25,19 +25,52 @@ def limits(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
     return 0, (1 << bits) - 1 - narrow
 
 
+def bits_of(s: Source, index: int, most: int = 16) -> int:
+    bits = float(np.ravel(s.b.known(s[index], "the bit width"))[0])
+    if bits != int(bits) or not 1 <= bits <= most:
+        raise s.unsupported(f"quantisation to {bits:g} bits", f"1 to {most}")
+    return int(bits)
+
+
+def mode_of(s: Source, default: str) -> str:
+    mode = ROUNDINGS.get(str(s.attr("rounding_mode", default)).upper(), "")
+    if not mode:
+        raise s.unsupported(f"rounding_mode {s.attr('rounding_mode')}", f"one of {', '.join(ROUNDINGS)}")
+    return mode
+
+
+def clipped(s: Source, x: Value, low: int, high: int) -> Value:
+    for limit, upper in ((low, False), (high, True)):
+        x = clamp(s, x, s.b.constant(np.float32(limit)), upper)
+    return x
+
+
 def quant(s: Source) -> Value:
     """((clip(round(x / scale + zero)) − zero) · scale."""
     b, x, scale, zero = s.b, s[0], s[1], s[2]
-    bits = float(np.ravel(b.known(s[3], "the bit width"))[0])
-    mode = ROUNDINGS.get(str(s.attr("rounding_mode", "ROUND")).upper(), "")
-    if not mode:
-        raise s.unsupported(f"rounding_mode {s.attr('rounding_mode')}", f"one of {', '.join(ROUNDINGS)}")
-    if bits != int(bits) or not 1 <= bits <= 16:
-        raise s.unsupported(f"quantisation to {bits:g} bits", "1 to 16")
-    low, high = limits(int(bits), bool(s.attr("signed", 1)), bool(s.attr("narrow", 0)))
-    rounded = b(mode, b("Add", b("Div", x, scale), zero))
-    for limit, upper in ((low, False), (high, True)):
-        rounded = clamp(s, rounded, b.constant(np.float32(limit)), upper)
+    low, high = limits(bits_of(s, 3), bool(s.attr("signed", 1)), bool(s.attr("narrow", 0)))
+    rounded = clipped(s, b(mode_of(s, "ROUND"), b("Add", b("Div", x, scale), zero)), low, high)
+    return stands_for(s, rounded, low, high, scale, zero)
+
+
+def trunc(s: Source) -> Value:
+    """Fewer bits: round(x / scale + zero) less its last ones. With an output scale (version 2 of the operator) they go where that says, within the
+    output's range; without, the output has the input's scale and zero point."""
+    b, x, scale, zero = s.b, s[0], s[1], s[2]
+    whole, mode = b("Round", b("Add", b("Div", x, scale), zero)), mode_of(s, "FLOOR")
+    if s.optional(5) is None:
+        factor = np.float32(2.0 ** (bits_of(s, 3, 32) - bits_of(s, 4, 32)))
+        return b("Mul", b("Sub", b(mode, b("Div", whole, b.constant(factor))), zero), scale)
+    ratio = b.known(s[4], "the output scale").astype(np.float64) / b.known(scale, "the scale").astype(np.float64)
+    shift = b.constant(np.exp2(np.round(np.log2(ratio))).astype(np.float32))
+    low, high = limits(bits_of(s, 5), bool(s.attr("signed", 1)), bool(s.attr("narrow", 0)))
+    kept = b(mode, clipped(s, b("Div", whole, shift), low, high))
+    return stands_for(s, kept, low, high, s[4], b("Div", zero, shift))
+
+
+def stands_for(s: Source, rounded: Value, low: int, high: int, scale: Value, zero: Value) -> Value:
+    """The float that a whole number in a range stands for."""
+    b, x = s.b, s[0]
     dtype = "int8" if low >= -128 and high <= 127 else "uint8" if low >= 0 and high <= 255 else "int16" if high <= 32767 else "uint16"
     q = b.cast(rounded, dtype)
     y = b("Mul", b("Sub", b.cast(q, "float32"), zero), scale)
@@ -72,4 +105,9 @@ def keep(s: Source, y: Value, q: Value, scale: Value, zero: Value | None, x: Val
     b.quantised[y.name] = Quantised(q, scale, zero, axis, True, reach)
 
 
-TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {"Quant": quant, "IntQuant": quant, "BipolarQuant": bipolar}
+TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
+    "Quant": quant,
+    "IntQuant": quant,
+    "BipolarQuant": bipolar,
+    "Trunc": trunc,
+}
