@@ -231,8 +231,8 @@ def levels_of(part: Part) -> int:
 
 
 def luts(c: Circuit, g: Gate) -> int:
-    """An adder takes a lookup table a bit, save the highest and those of one operand alone below the other; a comparison half of one; a table one
-    for each 64 entries and bit. Within a tenth of yosys's counts."""
+    """An adder takes a lookup table a bit, save the highest and those of one operand alone below the other; a comparison of sums half of
+    one, of floats a sixth; a table one for each 64 entries and bit. docs/fpga-models.md has yosys's counts beside."""
     first = [c.gates[o].bits for o in g.operands[:1]]
     match g.op:
         case "add":
@@ -240,10 +240,14 @@ def luts(c: Circuit, g: Gate) -> int:
             return max(1, g.bits - 1 - (sb if sa == 0 else 0 if minus else sa))
         case "round":
             return g.bits + 2
-        case "bump" | "select":
+        case "bump":
             return g.bits + c.gates[g.operands[-1]].bits // 2
-        case "reach" | "below" | "none":
+        case "select":
+            return (g.bits + 1) // 2
+        case "reach":
             return (first[0] + 1) // 2
+        case "below" | "none":
+            return (first[0] + 5) // 6
         case "table":
             return g.bits * max(1, (len(g.numbers) - 1) // 64)
         case "float" | "fixed":

@@ -53,8 +53,13 @@ def synthesise(files: Mapping[str, bytes], top: str, part: Part, folder: Path) -
     sources = " ".join(sorted(n for n in files if n.endswith(".sv") and not n.endswith(tuple(others))))
     script = f"read_verilog -sv {sources}; {before(top, ADDERS in files)}{part.synthesis} -top {top}; tee -o stat.txt stat; write_json {top}.json"
     _run([tool("yosys"), "-q", "-p", script], folder, "yosys")
+    return totals((folder / "stat.txt").read_text())
+
+
+def totals(stat: str) -> dict[str, int]:
+    """Resources of yosys's `stat`: of the whole hierarchy where there is more than one module."""
     counted = {k: 0 for k in KINDS}
-    for row in (folder / "stat.txt").read_text().splitlines():
+    for row in stat.split("=== design hierarchy ===")[-1].splitlines():
         match = re.fullmatch(r"\s+(\w+)\s+(\d+)", row) or re.fullmatch(r"\s+(\d+)\s+(\w+)", row)
         if match is None:
             continue
