@@ -229,7 +229,7 @@ def stage_resources(network: Network, s: Stage, part: Part) -> Resources:
         x = operand_bits(streams[0], s)
         total += multiplier(part, x, bits) * lanes
         total += Resources(luts=lanes * (x + bits) // 2, registers=lanes * (x + bits))
-        total += memory(part, lanes * bits, s.weights.size // lanes)
+        total += memory(part, lanes * (1 if s.bipolar else bits), s.weights.size // lanes)
         total += adder(width(*s.total)) * s.pe
     if s.kind in ("sum", "max"):
         total += Resources(luts=2 * s.pe * width(*s.total), registers=s.pe * width(*s.total))

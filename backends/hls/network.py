@@ -159,6 +159,11 @@ class Stage:
         assert self.weights is not None
         return width(min(-1, int(self.weights.min())), int(self.weights.max()))
 
+    @property
+    def bipolar(self) -> bool:
+        """Whether every weight is 1 or −1: a bit in memory."""
+        return self.weights is not None and bool((np.abs(self.weights) == 1).all())
+
     def sum_bits(self, stream: Stream) -> int:
         """Of what its rounding takes; stream: its first input."""
         if self.kind == "quantise":

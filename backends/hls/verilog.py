@@ -210,11 +210,11 @@ def _window(network: Network, s: Stage, keep: Keep) -> dict[str, Any]:
     values |= {"mxb": mxb, "lanes": lanes, "extend": extension("operands", "i", xb, signed)}
     if s.kind in ("product", "depthwise"):
         assert s.weights is not None
-        wb = s.weight_bits
-        rows = weight_rows(s)
+        wb, stored = s.weight_bits, 1 if s.bipolar else s.weight_bits
+        rows = [[int(w > 0) for w in r] if s.bipolar else r for r in weight_rows(s)]
         values |= {
-            "wb": wb, "pb": mxb + wb, "weight_rows": len(rows),
-            "weight_file": keep(f"{s.name}_weights", [pack(r, wb) for r in rows], wb * lanes),
+            "wb": wb, "stored": stored, "bipolar": s.bipolar, "pb": mxb + wb, "weight_rows": len(rows),
+            "weight_file": keep(f"{s.name}_weights", [pack(r, stored) for r in rows], stored * lanes),
         }  # fmt: skip
     else:
         values["pb"] = mxb
