@@ -81,7 +81,7 @@ def _dataflow(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> So
         pairs = [([g.inputs[v] for v in graph.inputs], [g.outputs[v] for v in graph.outputs]) for g in vectors]
         hls = {
             **cpp.emit(design, target.name, catapult, pairs),
-            **project.scripts(name, graph.name, target, len(vectors), cpp.channels(design)),
+            **project.scripts(name, graph.name, target, len(vectors), cpp.channels(design) if catapult else ()),
         }
         files |= {f"hls/{n}": body for n, body in hls.items()}
     files |= {f"driver/{n}": body for n, body in project.drivers(design, graph, cycles).items()}

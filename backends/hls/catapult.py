@@ -7,7 +7,8 @@ import re
 
 PRAGMA = re.compile(r"\s*#pragma HLS (\w+)")
 LOOP = re.compile(r"\s*(?:\w+:\s*)?for \(")
-PROCESS = re.compile(r"static void \w+\((?:stream<|$)")
+PROCESS = re.compile(r"static void \w+\(stream<")
+TOP = re.compile(r"(?:extern \"C\" )?void \w+\(")
 PIPELINED, UNROLLED, BLOCK = "#pragma hls_pipeline_init_interval 1", "#pragma hls_unroll yes", "#pragma hls_design"
 
 
@@ -21,6 +22,8 @@ def translated(source: bytes) -> bytes:
         if pragma is None:
             if PROCESS.match(line):
                 lines.append(BLOCK)
+            elif TOP.match(line):
+                lines.append(f"{BLOCK} top")
             if within is not None and LOOP.match(line):
                 lines.append(UNROLLED)
             lines.append(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -22,18 +23,18 @@ MOST_WEIGHTS = 1 << 14
 MOST_TABLE = 10  # bits of a table's index
 
 
-def rounded(b: Builder, r: Rounding, channel: int, total: int) -> int:
-    """A sum through a rounding; the sum has the offset already where it could be `included`."""
+def rounded(b: Builder, r: Rounding, channel: int, total: int, inside: bool) -> int:
+    """A sum through a rounding; inside: it has the factor and the offset already."""
     if b.gates[total].op == "const":
         value = b.gates[total].low
-        if r.factor is not None and included(r):
+        if r.factor is not None and inside:
             value = (value - added(r, channel)) // int(r.factor[0])
         return b.const(int(apply(r, np.full((1, channels(r)), value))[0, channel]))
     if r.levels is not None:
         reached = [b.gate("reach", (total,), (int(v),), 0, 1) for v in r.levels[channel] if v <= b.gates[total].high]
         return adders.sums(b, [Counter(reached)], [r.low])[0]
     assert r.factor is not None
-    y = total if included(r) else adders.sums(b, [{total: int(r.factor[channel])}], [added(r, channel)])[0]
+    y = total if inside else adders.sums(b, [{total: int(r.factor[channel])}], [added(r, channel)])[0]
     y = b.round(y, r.shift, r.low, r.high, r.even and r.shift > 0)
     if r.exceptions is not None:
         for at, more in r.exceptions[channel]:
@@ -72,38 +73,45 @@ def takes(network: Network) -> bool:
             weights += network.streams[s.output].elements << network.streams[s.inputs[0]].bits
         elif s.kind in ("trees", "float"):
             weights += 1
-        elif s.kind == "fixed":
-            pass
-        elif s.kind not in ("reorder", "concat", "trees") or s.kind == "concat" and s.window.positions > 1:
+        elif s.kind not in ("reorder", "concat", "fixed") or s.kind == "concat" and s.window.positions > 1:
             return False
     return 0 < weights <= MOST_WEIGHTS
 
 
 @dataclass(frozen=True)
 class Circuit:
-    """gates, which of them each output element is, and the cycle in which each is there."""
+    """gates, which of them each output element is, and the cycle in which each is made."""
 
     gates: tuple[Gate, ...]
-    inputs: dict[str, tuple[int, ...]]
     outputs: dict[str, tuple[int, ...]]
     at: tuple[int, ...]
-    registers: int
 
     @property
     def latency(self) -> int:
         return max(self.at[g] for o in self.outputs.values() for g in o) + 1
+
+    @cached_property
+    def until(self) -> dict[int, int]:
+        """The last cycle in which a gate is read, for those that are."""
+        found: dict[int, int] = {}
+        for i, g in enumerate(self.gates):
+            for o in g.operands:
+                found[o] = max(found.get(o, 0), self.at[i])
+        return found | dict.fromkeys((g for o in self.outputs.values() for g in o), self.latency)
+
+    @property
+    def registers(self) -> int:
+        return sum((end - self.at[i]) * self.gates[i].bits for i, end in self.until.items() if self.gates[i].op != "const")
 
 
 def build(network: Network, levels: int) -> Circuit:
     """The gates of a network that `takes` accepts; a register after every `levels` of logic."""
     b = Builder()
     values: dict[str, list[int]] = {}
-    inputs = {}
     for p in network.inputs:
         s = network.streams[p.stream]
         low, high = (0, 2**32 - 1) if s.raw else (s.low, s.high)
         values[p.stream] = [b.gate("in", (), (i, list(network.streams).index(p.stream)), low, high) for i in range(s.elements)]
-        inputs[p.stream] = tuple(values[p.stream])
     for s in network.stages:
         x = [values[v] for v in s.inputs]
         out = network.streams[s.output]
@@ -121,7 +129,7 @@ def build(network: Network, levels: int) -> Circuit:
                 assert s.rounding is not None
                 streams = [network.streams[v] for v in s.inputs]
                 tables = [[_table(b, stream, t, g) for g in group] for stream, t, group in zip(streams, s.tables, x)]
-                values[s.output] = _sums(b, s.rounding, [dict(Counter(pair)) for pair in zip(*tables)])
+                values[s.output] = _sums(b, s.rounding, [Counter(pair) for pair in zip(*tables)])
             case "trees":
                 values[s.output] = _forest(b, s, x[0])
             case "concat":
@@ -130,8 +138,7 @@ def build(network: Network, levels: int) -> Circuit:
                 assert s.index is not None
                 values[s.output] = [b.const(s.fill) if i < 0 else x[0][int(i)] for i in s.index]
         assert len(values[s.output]) == out.elements
-    outputs = {p.stream: tuple(values[p.stream]) for p in network.outputs}
-    return _placed(b, inputs, outputs, levels)
+    return Circuit(tuple(b.gates), {p.stream: tuple(values[p.stream]) for p in network.outputs}, _placed(b, levels))
 
 
 def weights(s: Stage, x: list[int]) -> list[dict[int, int]]:
@@ -143,17 +150,18 @@ def weights(s: Stage, x: list[int]) -> list[dict[int, int]]:
         first, found = c // (s.outputs // s.groups) * per, Counter[int]()
         for i, w in enumerate(row):
             found[x[first + i]] += int(w)
-        rows.append(dict(found))
+        rows.append(found)
     return rows
 
 
 def _sums(b: Builder, r: Rounding, rows: list[dict[int, int]]) -> list[int]:
     """Rows of gates and weights, each a sum that is rounded; a rounding has one channel or as many as there are rows."""
     own = [c if channels(r) > 1 else 0 for c in range(len(rows))]
-    factor = int(r.factor[0]) if r.factor is not None and included(r) else 1
+    inside = included(r)
+    factor = int(r.factor[0]) if r.factor is not None and inside else 1
     scaled = [{g: factor * w for g, w in row.items()} for row in rows]
-    totals = adders.sums(b, scaled, [added(r, c) if included(r) else 0 for c in own])
-    return [rounded(b, r, c, total) for c, total in zip(own, totals)]
+    totals = adders.sums(b, scaled, [added(r, c) if inside else 0 for c in own])
+    return [rounded(b, r, c, total, inside) for c, total in zip(own, totals)]
 
 
 def _fixed(b: Builder, s: Stage, g: int) -> int:
@@ -182,8 +190,8 @@ def _forest(b: Builder, s: Stage, x: list[int]) -> list[int]:
         low, high = (min(b.gates[yes].low, b.gates[no].low), max(b.gates[yes].high, b.gates[no].high))
         return b.gate("select", (test, yes, no), (), low, high)
 
-    rows = [Counter(value(int(r), o) for r in f.roots) for o in range(f.values.shape[1])]
-    return [b.gate("float", (t,), (f.exponent,), 0, (1 << 32) - 1) for t in adders.sums(b, [dict(r) for r in rows], [0] * len(rows))]
+    totals = adders.sums(b, [Counter(value(int(r), o) for r in f.roots) for o in range(f.values.shape[1])], [0] * f.values.shape[1])
+    return [b.gate("float", (t,), (f.exponent,), 0, (1 << 32) - 1) for t in totals]
 
 
 def _table(b: Builder, stream: Stream, table: np.ndarray, g: int) -> int:
@@ -196,7 +204,7 @@ def _table(b: Builder, stream: Stream, table: np.ndarray, g: int) -> int:
     return b.gate("table", (g,), (stream.bits, *table_rows(stream, table)), int(table.min()), int(table.max()))
 
 
-def _placed(b: Builder, inputs: dict[str, tuple[int, ...]], outputs: dict[str, tuple[int, ...]], levels: int) -> Circuit:
+def _placed(b: Builder, levels: int) -> tuple[int, ...]:
     """The cycle of every gate: as soon as its operands are there and the cycle has time for it."""
     at: list[int] = []
     level: list[int] = []
@@ -210,18 +218,7 @@ def _placed(b: Builder, inputs: dict[str, tuple[int, ...]], outputs: dict[str, t
             ready, used = ready + 1, 0
         at.append(ready)
         level.append(used + cost)
-    for i, g in enumerate(b.gates):
-        if g.op == "const":
-            at[i] = -1  # always there
-    last: dict[int, int] = {}
-    for i, g in enumerate(b.gates):
-        for o in g.operands:
-            last[o] = max(last.get(o, 0), at[i])
-    results = [o for group in outputs.values() for o in group]
-    end = max(at[o] for o in results)
-    last |= dict.fromkeys(results, end + 1)
-    registers = sum((last[i] - at[i]) * g.bits for i, g in enumerate(b.gates) if i in last and g.op != "const")
-    return Circuit(tuple(b.gates), inputs, outputs, tuple(at), registers)
+    return tuple(-1 if g.op == "const" else cycle for g, cycle in zip(b.gates, at))  # constants are always there
 
 
 def levels_of(part: Part) -> int:

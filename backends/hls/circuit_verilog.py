@@ -8,20 +8,18 @@ from mlcc_backends.hls.network import Network
 from mlcc_backends.hls.verilog import literal
 from mlcc_backends.render import render
 
-FLOATS = render("floats.sv.j2").decode()
-
 
 def emit(network: Network, c: Circuit) -> dict[str, bytes]:
     wires = Wires(network, c)
     body, clocked = _inputs(network)
     for i, g in enumerate(c.gates):
-        if g.op == "const" or i not in wires.until:
+        if g.op == "const" or i not in c.until:
             continue
         if g.op == "table":
             body.append(wires.table(i))
         kind = f"{'signed ' if g.low < 0 else ''}[{g.bits - 1}:0]"
         body.append(f"    wire {kind} g{i} = {wires.value(i)};")
-        for cycle in range(c.at[i] + 1, wires.until[i] + 1):
+        for cycle in range(c.at[i] + 1, c.until[i] + 1):
             body.append(f"    logic {kind} {wires.raw(i, cycle)};")
             clocked.append(f"            {wires.raw(i, cycle)} <= {wires.raw(i, cycle - 1)};")
     for k, p in enumerate(network.outputs):
@@ -30,7 +28,11 @@ def emit(network: Network, c: Circuit) -> dict[str, bytes]:
             f"    assign m{k}_data[{j * bits}+:{bits}] = {bits}'({wires.signed(o, c.latency)});" for j, o in enumerate(c.outputs[p.stream])
         ]
     text = f"// {len(c.gates):,} gates in {c.latency + 1} cycles; one inference a cycle. A stall stops every stage.\nmodule {network.module} (\n"
-    text += ",\n".join(_ports(network)) + "\n);\n" + FLOATS * any(g.op in ("float", "fixed") for g in c.gates)
+    text += (
+        ",\n".join(_ports(network))
+        + "\n);\n"
+        + (render("floats.sv.j2").decode() if any(g.op in ("float", "fixed") for g in c.gates) else "")
+    )
     text += "\n".join([*body, *_handshake(network, c.latency + 1), *clocked, "        end", "    end"])
     return wires.tables | {f"{network.module}.sv": (text + "\nendmodule\n").encode()}
 
@@ -75,11 +77,6 @@ class Wires:
     def __init__(self, network: Network, c: Circuit) -> None:
         self.network, self.c = network, c
         self.tables: dict[str, bytes] = {}
-        self.until: dict[int, int] = {}  # the last cycle in which a gate is read
-        for i, g in enumerate(c.gates):
-            for o in g.operands:
-                self.until[o] = max(self.until.get(o, 0), c.at[i])
-        self.until |= dict.fromkeys((o for group in c.outputs.values() for o in group), c.latency)
 
     def raw(self, gate: int, cycle: int) -> str:
         return f"g{gate}" if cycle == self.c.at[gate] else f"g{gate}_{cycle}"

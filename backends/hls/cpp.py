@@ -30,7 +30,7 @@ def emit(
     values = _values(network)
     common = {
         "name": name, "model": comment(network.name), "target": target, "catapult": catapult, "scalar": any(s.kind in ("scalar", "trees", "fixed", "float") for s in network.stages),
-        "top_pragma": "#pragma hls_design top\n" if catapult else "", "frames": len(vectors),
+        "frames": len(vectors),
         "longest": max(p["width"] for p in (*values["inputs"], *values["outputs"])) // 4 + 3,
     }  # fmt: skip
     files = {

@@ -63,7 +63,7 @@ def emit(program: Program, target: str, catapult: bool, vectors: Sequence[Golden
     values = {
         "name": name, "model": comment(program.name), "target": target, "bytes": total, "arena": arena, "ports": ports, "calls": calls,
         "helpers": with_reals(used), "kernels": with_reals(text), "inputs": tensors("input", program.inputs), "outputs": tensors("output", program.outputs),
-        "frames": len(vectors), "top_pragma": "#pragma hls_design top\n" if catapult else "",
+        "frames": len(vectors),
     }  # fmt: skip
     design = render("engine.cpp.j2", **values)
     files = {

@@ -349,15 +349,14 @@ class _Mapper:
         steps = rounds.steps_of(function, low, high, least, most)
         nan = int(self.compute(region, {source: np.array([np.nan], np.float32)}, value)[0])
         stream = self.new_stream(value, g.types[value].size, min(least, nan), max(most, nan))
-        details: dict[str, object] = {"fill": nan}
+        kind, details = "fixed", dict[str, object]()
         if (exponent := fixed_exponent(steps[0], least)) is not None:
-            details |= {"exponent": exponent, "total": (least, most)}
+            details = {"exponent": exponent, "total": (least, most)}
         elif most - least < MOST_LEVELS:
-            details["rounding"] = rounds.by_levels(steps, least, most)
+            kind, details = "quantise", {"rounding": rounds.by_levels(steps, least, most)}
         else:
             raise self.refuse(f"{most - least + 1:,} steps of a float by a scale that is no power of two", value)
-        kind = "quantise" if "rounding" in details else "fixed"
-        self.add(kind, (p.stream,), stream, Window(1, 1, codes_of(p), (1, 1)), region.nodes[-1], **details)
+        self.add(kind, (p.stream,), stream, Window(1, 1, codes_of(p), (1, 1)), region.nodes[-1], fill=nan, **details)
         return Placed(stream, p.order)
 
     def join(self, value: str, region: Region) -> Placed | None:

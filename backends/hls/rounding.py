@@ -270,10 +270,7 @@ def apply(rounding: Rounding, sums: np.ndarray) -> np.ndarray:
         return np.minimum(rounding.low + (sums[:, :, None] >= rounding.levels[None]).sum(2), rounding.high)
     assert rounding.factor is not None and rounding.offset is not None
     x = sums.astype(object) * rounding.factor + rounding.offset
-    if rounding.even and rounding.shift:
-        x = (x + ((1 << (rounding.shift - 1)) - 1) + ((x >> rounding.shift) & 1)) >> rounding.shift
-    else:
-        x = x >> rounding.shift
+    x = half_even(x, rounding.shift) if rounding.even else x >> rounding.shift
     rounded = np.clip(x.astype(np.int64), rounding.low, rounding.high)
     if rounding.exceptions is not None:
         for k in range(rounding.exceptions.shape[1]):

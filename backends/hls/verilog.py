@@ -210,10 +210,12 @@ def _window(network: Network, s: Stage, keep: Keep) -> dict[str, Any]:
     values |= {"mxb": mxb, "lanes": lanes, "extend": extension("operands", "i", xb, signed)}
     if s.kind in ("product", "depthwise"):
         assert s.weights is not None
-        wb, stored = s.weight_bits, 1 if s.bipolar else s.weight_bits
-        rows = [[int(w > 0) for w in r] if s.bipolar else r for r in weight_rows(s)]
+        bipolar, rows, wb = s.bipolar, weight_rows(s), s.weight_bits
+        stored = 1 if bipolar else wb
+        if bipolar:
+            rows = [[int(w > 0) for w in r] for r in rows]
         values |= {
-            "wb": wb, "stored": stored, "bipolar": s.bipolar, "pb": mxb + wb, "weight_rows": len(rows),
+            "wb": wb, "stored": stored, "bipolar": bipolar, "pb": mxb + wb, "weight_rows": len(rows),
             "weight_file": keep(f"{s.name}_weights", [pack(r, stored) for r in rows], stored * lanes),
         }  # fmt: skip
     else:

@@ -193,12 +193,12 @@ def whole_product(b: Builder, op: str, x: Value, w: Value, **attributes: object)
     return b("Mul", b.cast(acc, "float32"), _along(b, combined, acc, 1 if op == "Conv" else acc.rank - 1))
 
 
-def whole_sum(b: Builder, op: str, x: Value, **attributes: object) -> Value | None:
-    """PoolSum or ReduceSum of a value that stands for bytes: their sum in int32, then the scale. None where that is not what is meant."""
+def summed(b: Builder, op: str, x: Value, **attributes: object) -> Value:
+    """PoolSum or ReduceSum; of a value that stands for bytes, where that is what is meant, their sum in int32 and then the scale."""
     known = b.quantised.get(x.name)
     place = known.per_tensor(b) if known is not None and known.whole and known.q.dtype in ("int8", "uint8") else None
     if known is None or place is None or place[1] != 0:
-        return None
+        return b(op, x, **attributes)
     b.record(WHOLE)
     return b("Mul", b.cast(b.many(op, [known.q], **attributes, to="int32")[0], "float32"), b.constant(np.float32(place[0])))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 
 import numpy as np
 
 from mlcc.graph.builder import Value
 from mlcc.graph.core import DTYPES
-from mlcc.graph.integers import whole_sum
+from mlcc.graph.integers import summed
 from mlcc.graph.rules.conv import window
 from mlcc.graph.source import Source
 
@@ -64,7 +65,7 @@ def average_pool(s: Source) -> Value:
     """Window sums divided by the number of elements that count."""
     b, x = s.b, s[0]
     kernel, attributes = pool_window(s)
-    total = whole_sum(b, "PoolSum", x, kernel=kernel, **attributes) or b("PoolSum", x, kernel=kernel, **attributes)
+    total = summed(b, "PoolSum", x, kernel=kernel, **attributes)
     explicit = [int(v) for v in s.attr("pads", [0] * 2 * len(kernel))]
     counts = np.ones((), np.int64)
     for i, k in enumerate(kernel):
@@ -91,7 +92,8 @@ def global_pool(core: str, mean: bool) -> Callable[[Source], Value]:
         axes = tuple(range(2, s[0].rank))
         half = s[0].dtype if s[0].dtype in ("float16", "bfloat16") else None
         x = s.b.cast(s[0], "float32") if half else s[0]
-        y = ((whole_sum(s.b, core, x, axes=axes) if mean else None) or s.b(core, x, axes=axes)) if axes else x
+        total = partial(summed, s.b) if mean else s.b
+        y = total(core, x, axes=axes) if axes else x
         y = s.b("Div", y, s.b.like(prod(s[0].shape[2:]), y)) if mean else y
         return s.b.cast(y, half) if half else y
 

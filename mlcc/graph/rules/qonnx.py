@@ -19,7 +19,9 @@ DOMAINS = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
 ROUNDINGS = {"ROUND": "Round", "HALF_EVEN": "Round", "CEIL": "Ceil", "FLOOR": "Floor"}
 
 
-def limits(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
+def limits(s: Source, bits: int) -> tuple[int, int]:
+    """The least and the greatest number of so many bits, by the node's attributes."""
+    signed, narrow = bool(s.attr("signed", 1)), bool(s.attr("narrow", 0))
     if signed:
         return -(1 << (bits - 1)) + narrow, (1 << (bits - 1)) - 1
     return 0, (1 << bits) - 1 - narrow
@@ -48,7 +50,7 @@ def clipped(s: Source, x: Value, low: int, high: int) -> Value:
 def quant(s: Source) -> Value:
     """((clip(round(x / scale + zero)) − zero) · scale."""
     b, x, scale, zero = s.b, s[0], s[1], s[2]
-    low, high = limits(bits_of(s, 3), bool(s.attr("signed", 1)), bool(s.attr("narrow", 0)))
+    low, high = limits(s, bits_of(s, 3))
     rounded = clipped(s, b(mode_of(s, "ROUND"), b("Add", b("Div", x, scale), zero)), low, high)
     return stands_for(s, rounded, low, high, scale, zero)
 
@@ -63,7 +65,7 @@ def trunc(s: Source) -> Value:
         return b("Mul", b("Sub", b(mode, b("Div", whole, b.constant(factor))), zero), scale)
     ratio = b.known(s[4], "the output scale").astype(np.float64) / b.known(scale, "the scale").astype(np.float64)
     shift = b.constant(np.exp2(np.round(np.log2(ratio))).astype(np.float32))
-    low, high = limits(bits_of(s, 5), bool(s.attr("signed", 1)), bool(s.attr("narrow", 0)))
+    low, high = limits(s, bits_of(s, 5))
     kept = b(mode, clipped(s, b("Div", whole, shift), low, high))
     return stands_for(s, kept, low, high, s[4], b("Div", zero, shift))
 
@@ -102,7 +104,7 @@ def keep(s: Source, y: Value, q: Value, scale: Value, zero: Value | None, x: Val
         if known is None or (known != np.rint(known)).any() or known.size != 1:
             return
         zero = b.cast(b.reshape(zero, ()), "int32")
-    b.quantised[y.name] = Quantised(q, scale, zero, axis, True, reach)
+    b.quantised[y.name] = Quantised(q, scale, zero, axis, whole=True, reach=reach)
 
 
 TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
