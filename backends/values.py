@@ -7,7 +7,7 @@ from typing import Any
 
 from mlcc.graph.core import DTYPES, TensorType
 from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden
-from mlcc.names import identifier, unique
+from mlcc.names import comment, identifier, unique
 from mlcc.program.memory import aligned
 from mlcc.program.program import Program
 from mlcc.target import Target
@@ -25,7 +25,7 @@ KINDS = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 3, "bool": 4}  # 
 
 def tensor(t: TensorType, public: str, name: str) -> dict[str, Any]:
     return {
-        "public": public,
+        "public": comment(public),
         "name": name,
         "type": C_TYPES[t.dtype],
         "dtype": t.dtype,
@@ -47,7 +47,7 @@ def interface_values(program: Program, target: Target, vectors: Sequence[Golden]
     return {
         "name": name,
         "NAME": name.upper(),
-        "model": program.name,
+        "model": comment(program.name),
         "target": target.name,
         "inputs": inputs,
         "outputs": outputs,

@@ -20,7 +20,7 @@ from mlcc.artifact.keys import SigningKey, signing_key
 from mlcc.cache.code import code_digest
 from mlcc.cache.store import Store, cache_folder, key_of
 from mlcc.error import Error
-from mlcc.names import identifier
+from mlcc.names import library_name
 from mlcc.program import budget
 from mlcc.target import Hardware, Serving, Target, fitted, runs_here
 from mlcc.target import load as load_target
@@ -109,7 +109,7 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
     key = signing_key(request.key)
     if key.fresh:
         progress(f"made a signing key: {key.path} (give others {key.path.with_suffix('.pub') if key.path else ''} to verify with)")
-    name = request.name or model_name(request.model)
+    name = _named(request)
     store = Store(cache_folder() / "actions") if request.cache else None
     built = {t.name: None if request.tune else _cached(store, request, model_digest, t, key, name) for t in targets}
     missing = [t for t in targets if built[t.name] is None]
@@ -143,7 +143,16 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
 
 def model_name(path: Path) -> str:
     """A C identifier from the file's name: what the library and its functions are called."""
-    return identifier(path.name.split(".onnx")[0] if path.name.endswith(".onnx") else path.stem)
+    return library_name(path.name.split(".onnx")[0] if path.name.endswith(".onnx") else path.stem)
+
+
+def _named(request: Request) -> str:
+    """The library's name: as asked, else from the model's file."""
+    if not request.name:
+        return model_name(request.model)
+    if request.name != library_name(request.name):
+        raise Error("usage", f"--name {request.name} is no name for a C library", hint=f"such as {library_name(request.name)}")
+    return request.name
 
 
 def digest_model(path: Path) -> str:

@@ -26,5 +26,5 @@ class Error(Exception):
 
 
 def _one_line(text: str, limit: int = 600) -> str:
-    flat = " ".join(str(text).split())
+    flat = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"

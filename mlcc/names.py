@@ -1,8 +1,13 @@
-"""Names in C for a model and its tensors."""
+"""Text of a model in other languages: the one place where names become identifiers, comments, strings and paths.
+
+A model is a stranger's file: its names are data and nothing else (design.md, "What makes exact true", 7).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
+import unicodedata
 from collections.abc import Sequence
 
 # of C23 and C++23, since headers serve both
@@ -40,6 +45,27 @@ HARDWARE_KEYWORDS = frozenset(
 )
 
 
+# what C's and POSIX's headers, compilers and common builds define as macros, or as types that a member may not hide in C++
+MACROS = re.compile(
+    r"NULL|EOF|I|NAN|INFINITY|BUFSIZ|FILENAME_MAX|FOPEN_MAX|TMP_MAX|L_tmpnam|P_tmpdir|RAND_MAX|SIZE_MAX|MB_\w+|SEEK_\w+|EXIT_\w+|HUGE\w*|FP_\w+|M_\w+|MATH_\w+"
+    r"|(FLT|DBL|LDBL|DECIMAL|CHAR|SCHAR|UCHAR|SHRT|USHRT|INT|UINT|LONG|ULONG|LLONG|ULLONG|PTRDIFF|WCHAR|WINT|SIG_ATOMIC|SSIZE|PATH|NAME|ARG|OPEN)_\w+"
+    r"|U?INT(\d+|PTR|MAX|_LEAST\d+|_FAST\d+)_\w+|(PRI|SCN)\w+|E[A-Z0-9]+|SIG[A-Z0-9_]+|CLOCKS_PER_SEC|N?DEBUG|TRUE|FALSE|BOOL|MIN|MAX|ERROR|IN|OUT|PI|CONST|VOID"
+    r"|ARDUINO|PROGMEM|F|B[01]+|HIGH|LOW|INPUT|OUTPUT|linux|unix|i386|arm|mips|sparc|sun|vax|errno|std(in|out|err)|assert|offsetof|alloca|true|false|complex|imaginary|min|max|abs"
+    r"|major|minor|makedev|near|far|small|hyper|interface|environ|u?int(_least|_fast)?\d+_t|u?int(ptr|max)_t|s?size_t|ptrdiff_t|wchar_t|max_align_t|nullptr_t|byte|pascal|cdecl|stdcall"
+)
+# names of headers and libraries that others look for: a model called so would take their place on a search path
+TAKEN = frozenset(
+    re.findall(
+        r"\w+",
+        """assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic stdbit stdbool stdckdint stddef
+    stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype unistd pthread fcntl poll sched semaphore dlfcn endian memory new
+    internal weights gcc gcc_s util dl rt atomic Arduino arm_acle arm_neon immintrin""",
+    )
+)
+LONGEST = 64  # characters of an identifier: prefixes and file names come on top
+PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
 def module_name(name: str) -> str:
     """A name for a module of SystemVerilog, close to a model's."""
     text = identifier(name)
@@ -47,14 +73,44 @@ def module_name(name: str) -> str:
 
 
 def identifier(name: str) -> str:
-    """An identifier in C and C++ close to a model's or tensor's name."""
-    text = re.sub(r"\W", "_", name)
-    return text if text and not text[0].isdigit() and text not in KEYWORDS else f"m_{text}"
+    """An identifier in C and C++ close to a model's or tensor's name: ASCII, no keyword, no macro, of bounded length."""
+    text = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST - 9]}_{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:8]}"
+    plain = PLAIN.fullmatch(text) and text not in KEYWORDS and not MACROS.fullmatch(text)
+    return text if plain else f"m_{text}"
+
+
+def library_name(name: str) -> str:
+    """An identifier that may also name a header and a library."""
+    text = identifier(name)
+    return f"m_{text}" if text in TAKEN else text
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """A text on one line without control and direction characters, cut where it is long."""
+    flat = "".join(" " if c.isspace() else c if unicodedata.category(c)[0] != "C" else "?" for c in text[: limit + 1])
+    return flat if len(text) <= limit else f"{flat[:limit]}…"
 
 
 def comment(text: str) -> str:
-    """A text that may stand in a C comment."""
-    return text.replace("*/", "").replace("\\", "/")
+    """A text that may stand in a comment of C, C++, CUDA, OpenCL, SystemVerilog, Tcl, Make and Python: it neither ends nor continues one."""
+    flat = printable(text).replace("\\", "/").replace("?" * 2, "? ?").replace('"' * 3, "'")
+    return re.sub(r"\*(?=/)|/(?=\*)", r"\g<0> ", flat)
+
+
+def label(text: str) -> str:
+    """A text that may stand between the quotes of any description: Kconfig, YAML, properties, JSON, TOML, shell."""
+    return re.sub(r"[^A-Za-z0-9 ._-]", "_", text)[:100]
+
+
+def quoted(text: str) -> str:
+    """A basic string of TOML, with its quotes (TOML 1.0, "String")."""
+    escaped = "".join(
+        f"\\u{ord(c):04X}" if ord(c) < 0x20 or ord(c) == 0x7F else f"\\{c}" if c in '"\\' else c
+        for c in text.encode("utf-8", "replace").decode()
+    )
+    return f'"{escaped}"'
 
 
 def unique(names: Sequence[str]) -> list[str]:

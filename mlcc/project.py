@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcc.error import Error
+from mlcc.names import printable, quoted
 from mlcc.target import Hardware, Serving
 
 FILE = "mlcc.toml"
@@ -133,7 +134,7 @@ def render(model: str, inputs: list[tuple[str, str, list[int | str]]]) -> str:
     lines = [
         "# What `mlcc build` builds here. Every key is listed; those behind # have the value shown.",
         "",
-        f'model = "{model}"',
+        f"model = {quoted(model)}",
         "",
         '# Targets: `mlcc targets` lists them. "native" is this machine.',
         'targets = ["native"]',
@@ -146,9 +147,9 @@ def render(model: str, inputs: list[tuple[str, str, list[int | str]]]) -> str:
         "[shapes]",
     ]
     for name, dtype, shape in inputs:
-        open_dims = [str(d) for d in shape if not isinstance(d, int)]
+        open_dims = [printable(str(d)) for d in shape if not isinstance(d, int)]
         note = f"  # {dtype}; the model leaves {', '.join(open_dims)} open: set what you need" if open_dims else f"  # {dtype}"
-        lines.append(f'{"" if open_dims else "# "}"{name}" = [{dims(shape)}]{note}')
+        lines.append(f"{'' if open_dims else '# '}{quoted(name)} = [{dims(shape)}]{note}")
     lines += [
         "",
         "# For XLA's targets: programs for batches, dealt to several chips.",

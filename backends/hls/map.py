@@ -16,7 +16,7 @@ import numpy as np
 from mlcc.error import Error
 from mlcc.graph.core import DTYPES, CoreGraph, Node
 from mlcc.graph.operators import family
-from mlcc.names import unique
+from mlcc.names import comment, unique
 from mlcc.reference.execute import evaluate
 from mlcc_backends.hls import rounding as rounds
 from mlcc_backends.hls import trees
@@ -152,7 +152,7 @@ class _Mapper:
 
     def add(self, kind: str, inputs: tuple[str, ...], output: str, window: Window, node: Node, **details: object) -> None:
         name = f"s{len(self.stages)}_{kind}"
-        self.stages.append(Stage(name, kind, inputs, output, window, layer=node.origin or node.outputs[0], **details))
+        self.stages.append(Stage(name, kind, inputs, output, window, layer=comment(node.origin or node.outputs[0]), **details))
 
     def conform(self, value: str, wanted: np.ndarray) -> str:
         """The stream of a value in a wanted order."""

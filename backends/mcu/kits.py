@@ -8,6 +8,8 @@ import zipfile
 from collections.abc import Callable, Mapping
 from xml.sax.saxutils import escape, quoteattr
 
+from mlcc.names import label
+
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that ZIP knows: the same bytes whenever it is made
 
 
@@ -15,7 +17,7 @@ def files(wanted: tuple[str, ...], name: str, model: str, version: str, built: M
     """Files by path within the artifact. built: the artifact's own, by path."""
     found: dict[str, bytes] = {}
     for kind in wanted:
-        found |= {p: text.encode() for p, text in TABLE[kind](name, f"{model}, built by mlcc", version).items()}
+        found |= {p: text.encode() for p, text in TABLE[kind](name, f"{label(model)}, built by mlcc", version).items()}
     if "arduino" in wanted:
         found[f"src/{name}.h"] = built[f"include/{name}.h"]  # Arduino looks for headers nowhere else
     if "cmsis-pack" in wanted:

@@ -16,9 +16,26 @@ def write_error(e: OSError, where: Path) -> Error:
     return Error("usage", f"cannot write: {e.strerror or e}", str(where), hint)
 
 
+def replaceable(place: Path) -> bool:
+    """Whether nothing but an artifact, its layout or an empty folder would be lost."""
+    try:
+        if place.is_symlink() or place.exists() and not place.is_dir():
+            return False
+        return not place.exists() or any((place / f).is_file() for f in ("manifest.json", "oci-layout")) or not any(place.iterdir())
+    except OSError as e:
+        raise write_error(e, place) from None
+
+
 def folder(files: Mapping[str, bytes | memoryview], place: Path) -> None:
     """Replace `place` by a folder of these files. Raises Error(usage) where that is impossible; leaves nothing half-written."""
     temporary: Path | None = None
+    if not replaceable(place):
+        raise Error(
+            "usage",
+            "something that mlcc did not write lies where the artifact goes",
+            str(place),
+            "move it, or choose another folder with -o",
+        )
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))

@@ -52,13 +52,15 @@ def dtype_name(dtype: np.dtype) -> str:
 
 
 class Builder:
-    def __init__(self) -> None:
+    def __init__(self, public: Iterable[str] = ()) -> None:
+        self.public = frozenset(public)  # names of the model's inputs and outputs, which no inner value may take
         self.nodes: list[Node] = []
         self.types: dict[str, TensorType] = {}
         self.constants: dict[str, np.ndarray] = {}
         self.rewrites: list[Rewrite] = []
         self.inputs: list[str] = []
         self.origin = ""
+        self._made = 0
         self.quantised: dict[str, Quantised] = {}  # float values that DequantizeLinear made, or that were moved since
         self._producers: dict[str, Node] = {}
         self._known: dict[Any, tuple[Value, ...]] = {}
@@ -83,7 +85,9 @@ class Builder:
         return self._by_content[key]
 
     def _name(self, prefix: str) -> str:
-        return f"{prefix}{len(self.types)}"
+        self._made += 1
+        name = f"{prefix}{self._made}"
+        return name if name not in self.public else self._name(prefix)
 
     def _define(self, value: Value) -> None:
         self.types[value.name] = value.type
@@ -178,14 +182,19 @@ class Builder:
         return self("Cast", x, to=to)
 
     def finish(self, name: str, outputs: list[tuple[str, Value]]) -> CoreGraph:
-        """The graph, with outputs under their public names (an Identity where a value has another one)."""
+        """The graph, with outputs under their public names (an Identity where a value has another one).
+
+        An input may itself be an output; an output that is listed twice gets a second name the second time.
+        """
         self.origin = ""
+        given: list[str] = []
         for public, value in outputs:
-            if public in self.types:
-                raise Error("model", f"the name {public} is both an input and an output, or an output twice", hint="rename one of them")
+            if public in given:
+                public = next(n for i in range(2, len(outputs) + 2) if (n := f"{public}_{i}") not in self.public and n not in given)
+            given.append(public)
+            if public in self.inputs and public == value.name:
+                continue
             self.types[public] = value.type
             self.nodes.append(Node("Identity", (value.name,), (public,), (), public))
-        graph = CoreGraph(
-            name, tuple(self.inputs), tuple(p for p, _ in outputs), tuple(self.nodes), self.types, self.constants, tuple(self.rewrites)
-        )
+        graph = CoreGraph(name, tuple(self.inputs), tuple(given), tuple(self.nodes), self.types, self.constants, tuple(self.rewrites))
         return graph.with_nodes(graph.nodes)

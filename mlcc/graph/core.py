@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Literal
@@ -92,6 +92,13 @@ class CoreGraph:
     @property
     def parameters(self) -> int:
         return sum(c.size for c in self.constants.values())
+
+
+def fresh(name: str, taken: Container[str]) -> str:
+    """A value's name that nothing has yet: a model's own may look like any that we make."""
+    while name in taken:
+        name += "'"
+    return name
 
 
 def consumers(graph: CoreGraph) -> dict[str, list[Node]]:

@@ -81,9 +81,15 @@ def moved(b: Builder, node: Node, source: Quantised) -> Quantised | None:
             zero = source.zero_array(b)
             if zero is not None:
                 return replace(source, q=b("Pad", source.q, **{**dict(node.attributes), "value": int(zero.reshape(()))}))
-        case "PoolMax" if single and not any((*node["before"], *node["after"])):
+        case "PoolMax" if single and not any((*node["before"], *node["after"])) and _increases(b, source):
             return replace(source, q=b("PoolMax", source.q, **dict(node.attributes)))
     return None
+
+
+def _increases(b: Builder, source: Quantised) -> bool:
+    """Whether larger integers stand for larger numbers."""
+    place = source.per_tensor(b)
+    return place is not None and place[0] > 0
 
 
 def quantised(b: Builder, value: Value, to: Rounding) -> Value | None:

@@ -15,9 +15,9 @@ import onnx
 import onnx_ir as ir
 
 from mlcc.error import Error
-from mlcc.graph.builder import Builder, Value
+from mlcc.graph.builder import HALF, Builder, Value
 from mlcc.graph.core import DTYPES, CoreGraph, TensorType
-from mlcc.graph.rules import RULES, Rule, onnxruntime, qonnx, trees
+from mlcc.graph.rules import RULES, Rule, move, onnxruntime, qonnx, quant, trees
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.source import Source
 
@@ -34,13 +34,36 @@ DOMAINS: dict[str, dict[str, Rule]] = {
 }
 
 
+# operators that move, select or quantise: their half-width operands stay as they are
+AS_THEY_LIE = frozenset(
+    (
+        *move.TABLE,
+        *quant.TABLE,
+        "Cast",
+        "CastLike",
+        "Identity",
+        "Where",
+        "Dropout",
+        "IsNaN",
+        "If",
+        "Loop",
+        "MaxPool",
+        "Clip",
+        "Max",
+        "Min",
+        "TopK",
+    )
+)
+STATISTICS = {"LayerNormalization": (1, 2)}  # outputs that are binary32 whatever the operands are
+
+
 class Unsupported(Exception):
     """A value of an operator that is not supported; its consumers are skipped quietly."""
 
 
 def normalise(model: ir.Model, name: str, shapes: Shapes, where: str) -> CoreGraph:
     """The core graph of `model` with input shapes completed by `shapes`."""
-    opset = model.opset_imports.get("", 1)
+    opset = standard_opset(model.opset_imports, 1)
     if opset < OLDEST_OPSET:
         raise Error("unsupported", f"opset {opset}; the oldest read is {OLDEST_OPSET}", where, "convert it with onnx.version_converter")
     graph = model.graph
@@ -48,7 +71,8 @@ def normalise(model: ir.Model, name: str, shapes: Shapes, where: str) -> CoreGra
         graph.sort()
     except ValueError:
         raise Error("model", "the graph has a cycle", where, "an ONNX graph must be acyclic; export the model again") from None
-    walk = Walk(model, opset)
+    public = [str(v.name) for v in (*graph.inputs, *graph.outputs)]
+    walk = Walk(model, opset, public)
     scope: Scope = {}
     initial = {v.name for v in graph.initializers.values()}
     inputs = [v for v in graph.inputs if v.name not in initial]
@@ -132,8 +156,9 @@ def tensor_array(tensor: Any, where: str) -> np.ndarray:
 class Walk:
     """One pass over a model's nodes, subgraphs included."""
 
-    def __init__(self, model: ir.Model, opset: int) -> None:
-        self.b = Builder()
+    def __init__(self, model: ir.Model, opset: int, public: Iterable[str] = ()) -> None:
+        self.b = Builder(public)
+        self.bound: Mapping[str, ir.Attr] = {}  # attributes of the function whose body is walked
         self.functions = model.functions
         self.opset = opset
         self.versions: dict[str, int] = dict(model.opset_imports)
@@ -183,6 +208,7 @@ class Walk:
         self.b.origin = origin
         domain = "" if node.domain in ("", "ai.onnx") else node.domain
         key = (node.domain, node.op_type, node.overload)
+        given = self.attributes(node)
         if (
             key not in self.functions
             and not (node.op_type in DOMAINS.get(domain, ()) or domain == "" and node.op_type in ("If", "Loop"))
@@ -192,27 +218,48 @@ class Walk:
             raise Unsupported
         inputs = tuple(self.lookup(v, scope, node) for v in node.inputs)
         if key in self.functions:
-            return self.call(self.functions[key], inputs, {k: a for k, a in node.attributes.items()}, scope)
+            return self.call(self.functions[key], inputs, given)
         if domain == "" and node.op_type in ("If", "Loop"):
-            return self.branch(node, inputs, scope) if node.op_type == "If" else self.loop(node, inputs, scope)
+            return self.branch(given, inputs, scope) if node.op_type == "If" else self.loop(given, inputs, scope)
+        half = half_of(node.op_type, inputs)
+        if half:
+            inputs = tuple(self.b.cast(v, "float32") if v is not None and v.dtype in HALF else v for v in inputs)
         rule = DOMAINS.get(domain, {}).get(node.op_type)
         if rule is None:
-            expanded = self.expand(node, inputs)
+            expanded = self.expand(node, inputs, given)
             if expanded is None:
                 self.refuse(node, domain)
                 raise Unsupported
-            return expanded
-        attributes = {k: plain(a, origin) for k, a in node.attributes.items()}
+            return self.narrowed(node.op_type, half, expanded)
+        attributes = {k: plain(a, origin) for k, a in given.items()}
         while len(inputs) and inputs[-1] is None:
             inputs = inputs[:-1]
-        source = Source(node.op_type, inputs, attributes, self.opset, max(1, sum(1 for _ in trimmed(node))), self.b)
+        source = Source(node.op_type, inputs, attributes, self.opset, len(trimmed(node)), self.b, len(node.outputs))
         try:
             result = rule(source)
         except (KeyError, IndexError, TypeError, ValueError, AssertionError, ZeroDivisionError, OverflowError, AttributeError) as e:
             raise Error(
                 "model", f"attributes or operands do not fit the operator: {type(e).__name__}: {e}", f"{node.op_type} ({origin})"
             ) from e
-        return result if isinstance(result, tuple) else (result,)
+        return self.narrowed(node.op_type, half, result if isinstance(result, tuple) else (result,))
+
+    def attributes(self, node: ir.Node) -> dict[str, ir.Attr]:
+        """A node's attributes, references to the enclosing function's filled in; one that the caller left out is absent."""
+        found = {}
+        for name, a in node.attributes.items():
+            if not a.is_ref():
+                found[name] = a
+            elif a.ref_attr_name in self.bound:
+                value = self.bound[a.ref_attr_name]
+                found[name] = ir.Attr(name, value.type, value.value)
+        return found
+
+    def narrowed(self, op: str, half: str | None, results: tuple[Value | None, ...]) -> tuple[Value | None, ...]:
+        """The results of an operator computed in binary32, each rounded once to the operands' half-width type."""
+        if half is None:
+            return results
+        wide = STATISTICS.get(op, ())
+        return tuple(self.b.cast(v, half) if v is not None and v.dtype == "float32" and i not in wide else v for i, v in enumerate(results))
 
     def refuse(self, node: ir.Node, domain: str) -> None:
         full = f"{domain}::{node.op_type}" if domain else node.op_type
@@ -220,19 +267,17 @@ class Walk:
         reason = f"at {self.b.origin}" + (f", the nearest supported is {near[0]}" if near else "")
         self.unsupported.setdefault(full, reason)
 
-    def call(
-        self, function: ir.Function, inputs: tuple[Value | None, ...], attributes: Mapping[str, Any], outer: Scope
-    ) -> tuple[Value | None, ...]:
-        """Inline a function body."""
+    def call(self, function: ir.Function, inputs: tuple[Value | None, ...], attributes: Mapping[str, ir.Attr]) -> tuple[Value | None, ...]:
+        """Inline a function body: its own scope, attributes and operator sets."""
         scope: Scope = {str(v.name): (inputs[i] if i < len(inputs) else None) for i, v in enumerate(function.inputs)}
-        bound = {**{k: a for k, a in function.attributes.items() if a.value is not None}, **attributes}
-        before = self.opset
-        self.opset = function.opset_imports.get("", before)
+        before = self.opset, self.versions, self.bound
+        self.opset = standard_opset(function.opset_imports, self.opset)
+        self.versions = {**self.versions, **function.opset_imports}
+        self.bound = {**{k: a for k, a in function.attributes.items() if a.value is not None}, **attributes}
         try:
-            for node in function:
-                self.run([bind(node, bound)], scope)
+            self.run(function, scope)
         finally:
-            self.opset = before
+            self.opset, self.versions, self.bound = before
         results = []
         for v in function.outputs:
             found = scope.get(str(v.name))
@@ -252,7 +297,7 @@ class Walk:
         except (onnx.defs.SchemaError, TypeError, UnicodeError):
             return None
 
-    def expand(self, node: ir.Node, inputs: tuple[Value | None, ...]) -> tuple[Value | None, ...] | None:
+    def expand(self, node: ir.Node, inputs: tuple[Value | None, ...], given: Mapping[str, ir.Attr]) -> tuple[Value | None, ...] | None:
         """ONNX defines some operators by others: use that definition."""
         domain = "" if node.domain == "ai.onnx" else node.domain
         version = self.opset if domain == "" else self.versions.get(domain, 1)
@@ -267,7 +312,10 @@ class Walk:
                 if v is not None:
                     t = onnx.helper.make_tensor_type_proto(next(k for k, n in ONNX_DTYPES.items() if n == v.dtype), v.shape)
                 types.append(t.SerializeToString())
-            raw = ir.to_proto(node).SerializeToString()
+            plain_node = ir.Node(
+                node.domain, node.op_type, node.inputs, list(given.values()), outputs=[ir.Value(name=v.name) for v in node.outputs]
+            )
+            raw = ir.to_proto(plain_node).SerializeToString()
             try:
                 proto = onnx.FunctionProto.FromString(schema.get_context_dependent_function(raw, types))
             except Exception:
@@ -284,7 +332,7 @@ class Walk:
         del proto.output[:]
         proto.output.extend(kept)
         defaults = {k: ir.from_proto(a.default_value) for k, a in schema.attributes.items() if a.default_value.name}
-        results = dict(zip(kept, self.call(ir.from_proto(proto), inputs, {**defaults, **node.attributes}, {})))
+        results = dict(zip(kept, self.call(ir.from_proto(proto), inputs, {**defaults, **given})))
         return tuple(results.get(o) for o in declared)
 
     def subgraph(self, graph: ir.Graph, scope: Scope) -> list[Value]:
@@ -302,12 +350,12 @@ class Walk:
             results.append(found)
         return results
 
-    def branch(self, node: ir.Node, inputs: tuple[Value | None, ...], scope: Scope) -> tuple[Value, ...]:
+    def branch(self, given: Mapping[str, ir.Attr], inputs: tuple[Value | None, ...], scope: Scope) -> tuple[Value, ...]:
         """If: the branch taken where the condition is known, else both and a selection."""
         condition = inputs[0]
         assert condition is not None
         known = self.b.array(condition)
-        branches = {k: node.attributes[k].as_graph() for k in ("then_branch", "else_branch")}
+        branches = {k: given[k].as_graph() for k in ("then_branch", "else_branch")}
         if known is not None:
             return tuple(self.subgraph(branches["then_branch" if bool(known.reshape(-1)[0]) else "else_branch"], scope))
         origin = self.b.origin
@@ -338,10 +386,10 @@ class Walk:
         flag = self.b.reshape(condition, ())
         return tuple(self.b("Where", flag, a, c) for a, c in zip(yes, no))
 
-    def loop(self, node: ir.Node, inputs: tuple[Value | None, ...], scope: Scope) -> tuple[Value, ...]:
+    def loop(self, given: Mapping[str, ir.Attr], inputs: tuple[Value | None, ...], scope: Scope) -> tuple[Value, ...]:
         """Loop with a trip count known at build time, unrolled."""
         b = self.b
-        body = node.attributes["body"].as_graph()
+        body = given["body"].as_graph()
         trips = int(b.known(inputs[0], "the trip count").reshape(-1)[0]) if inputs[0] is not None else UNROLL_LIMIT
         carried = [v for v in inputs[2:]]
         condition = inputs[1]
@@ -378,20 +426,14 @@ def trimmed(node: ir.Node) -> list[ir.Value]:
     return outputs
 
 
-def bind(node: ir.Node, bound: Mapping[str, Any]) -> ir.Node:
-    """The node with references to the function's attributes filled in."""
-    if not any(a.is_ref() for a in node.attributes.values()):
-        return node
-    attributes = []
-    for a in node.attributes.values():
-        if not a.is_ref():
-            attributes.append(a)
-        elif a.ref_attr_name in bound:
-            value = bound[a.ref_attr_name]
-            attributes.append(ir.Attr(a.name, value.type, value.value))
-    return ir.Node(
-        node.domain, node.op_type, node.inputs, attributes, outputs=[ir.Value(name=v.name) for v in node.outputs], name=node.name
-    )
+def standard_opset(imports: Mapping[str, int], otherwise: int) -> int:
+    """The version of ONNX's own operators, whose domain has two spellings."""
+    return imports.get("", imports.get("ai.onnx", otherwise))
+
+
+def half_of(op: str, inputs: Iterable[Value | None]) -> str | None:
+    """The half-width type of an operator's operands where it computes: then it does so in binary32 and rounds once, at its end."""
+    return None if op in AS_THEY_LIE else next((v.dtype for v in inputs if v is not None and v.dtype in HALF), None)
 
 
 def plain(attribute: ir.Attr, where: str) -> Any:

@@ -13,7 +13,7 @@ from mlcc.graph.builder import Builder, Value
 
 @dataclass(frozen=True)
 class Source:
-    """Operator, operands (None where an optional one is missing), plain attributes, opset and output count."""
+    """Operator, operands (None where an optional one is missing), plain attributes, opset, outputs up to the last that is used, outputs declared."""
 
     op: str
     inputs: tuple[Value | None, ...]
@@ -21,6 +21,7 @@ class Source:
     opset: int
     output_count: int
     b: Builder
+    declared: int = 1
 
     def attr(self, name: str, default: Any = None) -> Any:
         return self.attributes.get(name, default)

@@ -32,12 +32,15 @@ def nested(calls: Sequence[KernelCall], kernels: dict[str, Kernel], buffers: Map
     """The calls with each attention as one; its kernels are added to `kernels`."""
     found: list[KernelCall] = []
     last = {a.buffer: i for i, c in enumerate(calls) for a in c.arguments}
+    begun: set[str] = set()  # buffers that hold something already
     at = 0
     while at < len(calls):
         run = _run(calls, kernels, buffers, last, at)
-        fused = _fuse([calls[i] for i in run.inside], kernels, run.private, buffers) if run else None
+        own = _owned([calls[i] for i in run.inside], kernels, run.private, buffers, begun) if run else None
+        fused = _fuse(*own) if own else None
         if run and fused:
             found += [calls[i] for i in run.outside]
+            begun |= {a.buffer for i in (*run.inside, *run.outside) for a in calls[i].arguments}
             for spec, call in fused:
                 name = f"nest_{hashlib.sha256(repr(spec).encode()).hexdigest()[:16]}"
                 kernels[name] = spec
@@ -45,8 +48,69 @@ def nested(calls: Sequence[KernelCall], kernels: dict[str, Kernel], buffers: Map
             at = max(run.inside) + 1
         else:
             found.append(calls[at])
+            begun |= {a.buffer for a in calls[at].arguments}
             at += 1
     return found
+
+
+Specs = list[tuple[KernelCall, Kernel]]
+
+
+def _owned(
+    run: Sequence[KernelCall],
+    kernels: Mapping[str, Kernel],
+    private: frozenset[str],
+    buffers: Mapping[str, Buffer],
+    begun: set[str],
+) -> tuple[Specs, frozenset[str], Mapping[str, Buffer]] | None:
+    """The run with its private buffers apart from what lay in their memory before: a result may be written over an operand (a residual that
+    ends there), which the run still reads. Such a buffer is another one from its first write on. None where a run must not be one kernel."""
+    known = dict(buffers)
+    renamed: dict[str, str] = {}
+    own: set[str] = set()  # buffers that the run has written
+    found: Specs = []
+    for call in run:
+        spec = kernels[call.kernel]
+        written, read = _written(call), {call.arguments[i].buffer for i in _reads(spec)}
+        arguments = tuple(replace(a, buffer=renamed.get(a.buffer, a.buffer)) for a in call.arguments)
+        for b in written & private:
+            if b in own or b not in begun and b not in read:
+                continue
+            if not isinstance(spec, Map | Reduce | Dot) or prod(_points(spec)) != buffers[b].elements:
+                return None  # part of what it held before would have to stay
+            name = f"{b} anew"
+            known[name], renamed[b] = replace(buffers[b], name=name), name
+            at = spec.output.arg
+            spec = replace(spec, arguments=(*spec.arguments, spec.arguments[at]), output=replace(spec.output, arg=len(spec.arguments)))
+            arguments = (*arguments, replace(call.arguments[at], buffer=name))
+            call = replace(call, writes=(len(arguments) - 1,))
+        own |= written
+        found.append((replace(call, arguments=arguments), spec))
+    end, last = found[-1]
+    target = {end.arguments[i].buffer for i in end.writes}
+    if any(call.arguments[i].buffer in target for call, spec in found[:-1] for i in _reads(spec)):
+        return None  # a later row's operand may have been overwritten by an earlier row's result
+    assert isinstance(last, Dot)
+    if any(a.arg == last.output.arg and a != last.output for a in _loads(last)):
+        return None
+    return found, frozenset(renamed.get(b, b) for b in private), known
+
+
+def _loads(spec: Kernel) -> list[Access]:
+    """What a kernel reads, but a Dot's packed operand and scales."""
+    assert isinstance(spec, Map | Reduce | Dot)
+    own = [spec.source] if isinstance(spec, Reduce) else [spec.a, *([spec.init] if spec.init else [])] if isinstance(spec, Dot) else []
+    return [*own, *(s.access for s in spec.body if s.access is not None)]
+
+
+def _reads(spec: Kernel) -> set[int]:
+    """The arguments that a kernel reads."""
+    packed = {spec.b.arg, *([spec.scale.arg] if spec.scale else [])} if isinstance(spec, Dot) else set()
+    return {a.arg for a in _loads(spec)} | packed
+
+
+def _points(spec: Map | Reduce | Dot) -> tuple[int, ...]:
+    return (*spec.batch, *spec.rows, spec.columns) if isinstance(spec, Dot) else spec.dims
 
 
 def _run(
@@ -81,11 +145,9 @@ def _written(call: KernelCall) -> set[str]:
     return {call.arguments[i].buffer for i in call.writes}
 
 
-def _fuse(
-    run: Sequence[KernelCall], kernels: Mapping[str, Kernel], private: frozenset[str], buffers: Mapping[str, Buffer]
-) -> list[tuple[Nest, KernelCall]] | None:
+def _fuse(run: Specs, private: frozenset[str], buffers: Mapping[str, Buffer]) -> list[tuple[Nest, KernelCall]] | None:
     """One nest for the rows that divide evenly, one for the rest."""
-    first = kernels[run[0].kernel]
+    first = run[0][1]
     assert isinstance(first, Dot)
     if len(first.rows) != 1:
         return None
@@ -99,9 +161,9 @@ def _fuse(
     found = []
     for tiles, height, start in pieces:
         nest = _Nest(batch, count, tiles, height, start, private, buffers)
-        if not all(nest.stage(call, kernels[call.kernel]) for call in run):
+        if not all(nest.stage(call, spec) for call, spec in run):
             return None
-        end = run[-1]
+        end = run[-1][0]
         writes = tuple(i for i, a in enumerate(nest.items) if a.buffer in _written(end))
         spec = Nest(tuple(nest.types), tuple(nest.locals.values()), (*batch, tiles), tuple(nest.stages))
         found.append((spec, KernelCall("", tuple(nest.items), writes, end.value, end.origin)))

@@ -73,6 +73,9 @@ def patched(graph: CoreGraph, patch: Patch) -> CoreGraph:
     end = nodes[-1].outputs[0]
     types, constants = dict(graph.types), dict(graph.constants)
     computed = {v for n in nodes for v in n.outputs}
+    mark = "strip"
+    while any(f".{mark}" in v for v in graph.types):  # a model's own names may look like ours
+        mark += "'"
     made: list[Node] = []
     parts = []
 
@@ -104,13 +107,13 @@ def patched(graph: CoreGraph, patch: Patch) -> CoreGraph:
                     continue
                 axis = AXIS - (len(graph.types[node.outputs[0]].shape) - len(graph.types[v].shape))
                 within = needs[v] if v in computed else (0, graph.types[v].shape[axis])
-                source = f"{v}.strip{number}" if v in computed else v
-                operands.append(slice_of(f"{v}.rows{rows[0]}to{rows[1]}.strip{number}", source, rows, within, axis, node.origin))
-            name = f"{node.outputs[0]}.strip{number}"
+                source = f"{v}.{mark}{number}" if v in computed else v
+                operands.append(slice_of(f"{v}.rows{rows[0]}to{rows[1]}.{mark}{number}", source, rows, within, axis, node.origin))
+            name = f"{node.outputs[0]}.{mark}{number}"
             new = replace(_cut(graph, node, out), inputs=tuple(operands), outputs=(name,))
             types[name] = infer(new, [types[v] for v in operands])[0]
             made.append(new)
-        parts.append(f"{end}.strip{number}")
+        parts.append(f"{end}.{mark}{number}")
     made.append(Node("Concat", tuple(parts), (end,), (("axis", AXIS),), nodes[-1].origin))
     return graph.with_nodes((*graph.nodes[: patch.first], *made, *graph.nodes[patch.last + 1 :]), types=types, constants=constants)
 

@@ -54,17 +54,19 @@ def centred(node: Node, x: Array, w: Array) -> tuple[Array, Array]:
 def matmul(node: Node, a: Array, b: Array, init: Array | None = None) -> Array:
     a, b = centred(node, a, b)
     if node.get("bf16"):
-        return block_dot(a.reshape(-1, a.shape[-1]), b.reshape(b.shape[-2:])).reshape(
-            *np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], -1
+        rows = int(np.prod(a.shape[:-1]))
+        return block_dot(a.reshape(rows, a.shape[-1]), b.reshape(b.shape[-2:])).reshape(
+            *np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]
         )
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     shape = (*batch, a.shape[-2], b.shape[-1])
-    left = np.broadcast_to(a, (*batch, *a.shape[-2:])).reshape(-1, *a.shape[-2:])
-    right = np.broadcast_to(b, (*batch, *b.shape[-2:])).reshape(-1, *b.shape[-2:])
-    start = None if init is None else np.broadcast_to(init, shape).reshape(-1, *shape[-2:])
-    if b.ndim == 2 and left.shape[0] > 1:
-        rows = chain(left.reshape(-1, a.shape[-1]), b, None if start is None else start.reshape(-1, shape[-1]))
-        return rows.reshape(shape)
+    count = int(np.prod(batch))
+    left = np.broadcast_to(a, (*batch, *a.shape[-2:])).reshape(count, *a.shape[-2:])
+    right = np.broadcast_to(b, (*batch, *b.shape[-2:])).reshape(count, *b.shape[-2:])
+    start = None if init is None else np.broadcast_to(init, shape).reshape(count, *shape[-2:])
+    if b.ndim == 2 and count > 1:
+        every = chain(left.reshape(count * a.shape[-2], a.shape[-1]), b, None if start is None else start.reshape(-1, shape[-1]))
+        return every.reshape(shape)
     out = np.empty((left.shape[0], *shape[-2:]), a.dtype)
     for i in range(left.shape[0]):
         out[i] = chain(left[i], right[i], None if start is None else start[i])
@@ -102,9 +104,10 @@ def conv(node: Node, x: Array, w: Array, bias: Array | None = None) -> Array:
     for g in range(group):
         part = view[:, g * per_in : (g + 1) * per_in]
         order = (0, *range(2, 2 + 2 * spatial_rank), 1)
-        rows = np.transpose(part, order).reshape(n * int(np.prod(out_spatial)), -1)
+        depth = per_in * int(np.prod(kernel))
+        rows = np.transpose(part, order).reshape(n * int(np.prod(out_spatial)), depth)
         weights = w[g * per_out : (g + 1) * per_out]
-        matrix = np.transpose(weights, (*range(2, 2 + spatial_rank), 1, 0)).reshape(-1, per_out)
+        matrix = np.transpose(weights, (*range(2, 2 + spatial_rank), 1, 0)).reshape(depth, per_out)
         start = None if bias is None else bias[g * per_out : (g + 1) * per_out]
         result = (block_dot(rows, matrix) if node.get("bf16") else chain(rows, matrix, start)).reshape(n, *out_spatial, per_out)
         out[:, g * per_out : (g + 1) * per_out] = np.moveaxis(result, -1, 1)

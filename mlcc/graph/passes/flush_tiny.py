@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlcc.graph.core import CoreGraph, Node, Rewrite, TensorType
+from mlcc.graph.core import CoreGraph, Node, Rewrite, TensorType, fresh
 
 ABSOLUTE, RELATIVE = 2.0**-100, 2.0**-60
 
@@ -20,6 +20,7 @@ def run(graph: CoreGraph) -> CoreGraph:
     constants: dict[str, np.ndarray] = {}
     types: dict[str, TensorType] = {}
     rewrites: list[Rewrite] = []
+    flushed_names: dict[str, str] = {}
 
     def flushed(v: str) -> str:
         array = graph.constants.get(v)
@@ -29,7 +30,7 @@ def run(graph: CoreGraph) -> CoreGraph:
         tiny = (magnitude < min(ABSOLUTE, RELATIVE * float(magnitude.max()))) & (magnitude > 0)  # false for NaN, and where the largest is
         if not tiny.any():
             return v
-        name = f"{v}.flushed"
+        name = flushed_names.setdefault(v, fresh(f"{v}.flushed", graph.types))
         constants[name], types[name] = np.where(tiny, np.float32(0), array), graph.types[v]
         return name
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlcc.graph.core import CoreGraph, Node, Rewrite, TensorType, consumers
+from mlcc.graph.core import CoreGraph, Node, Rewrite, TensorType, consumers, fresh
 
 
 def run(graph: CoreGraph) -> CoreGraph:
@@ -27,6 +27,7 @@ def run(graph: CoreGraph) -> CoreGraph:
         return constants.get(v, graph.constants.get(v))
 
     def store(v: str, array: np.ndarray) -> str:
+        v = fresh(v, {**graph.types, **types})
         constants[v], types[v] = array, TensorType(str(array.dtype), array.shape)
         return v
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlcc.graph.core import CoreGraph, Node, Rewrite, TensorType
+from mlcc.graph.core import CoreGraph, Node, Rewrite, TensorType, fresh
 
 
 def run(graph: CoreGraph) -> CoreGraph:
@@ -29,12 +29,12 @@ def run(graph: CoreGraph) -> CoreGraph:
         if len(node.inputs) == 2:
             nodes.append(replace(node, attributes=attributes))
             continue
-        product, bias = f"{result}.product", node.inputs[2]
+        product, bias = fresh(f"{result}.product", graph.types), node.inputs[2]
         types[product] = graph.types[result]
         nodes.append(replace(node, inputs=node.inputs[:2], outputs=(product,), attributes=attributes))
         if node.op == "Conv":
             shape = (-1, *(1,) * (len(graph.types[result].shape) - 2))
-            aligned = f"{result}.bias"
+            aligned = fresh(f"{result}.bias", graph.types)
             if bias in graph.constants:
                 constants[aligned] = graph.constants[bias].reshape(shape)
             else:

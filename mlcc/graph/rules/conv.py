@@ -60,7 +60,7 @@ def conv_transpose(s: Source) -> Value:
         target = [int(v) for v in wanted][-rank:] if wanted is not None else [n * st for n, st in zip(x.shape[2:], strides)]
         for i in range(rank):
             total = max(0, full[i] - target[i])
-            before[i] = total - total // 2 if auto == "SAME_LOWER" else total // 2
+            before[i] = total // 2 if auto == "SAME_UPPER" else total - total // 2
         shape = tuple(target)
     else:
         shape = tuple(f - p - q for f, p, q in zip(full, before, after))

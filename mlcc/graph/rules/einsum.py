@@ -27,12 +27,26 @@ def parse(s: Source) -> tuple[list[list[str]], list[str]]:
     for found, i in zip(operands, range(len(terms))):
         if len(found) != s[i].rank:
             raise s.bad(f"{terms[i]} for an operand of rank {s[i].rank}")
-        if len(set(found)) != len(found):
-            raise s.unsupported("a repeated label within one operand (a diagonal)")
     if arrow:
         return operands, labels(right, None)
     counts = [c for o in operands for c in o]
     return operands, [*dots, *sorted(c for c in set(counts) if counts.count(c) == 1 and not c.startswith("."))]
+
+
+def diagonals(s: Source, v: Value, have: list[str]) -> tuple[Value, list[str]]:
+    """The operand with each label once: a label that stands twice walks along the diagonal."""
+    b = s.b
+    while (twice := next((x for x in have if have.count(x) > 1), None)) is not None:
+        first, second = (i for i, x in enumerate(have) if x == twice and (i == have.index(x) or have[:i].count(x) == 1))
+        n = v.shape[first]
+        if v.shape[second] != n:
+            raise s.bad(f"label {twice} is {n} and {v.shape[second]}")
+        rest = [i for i in range(v.rank) if i not in (first, second)]
+        moved = b.transpose(v, [*rest, first, second])
+        shape = [v.shape[i] for i in rest]
+        v = b.slice(b.reshape(moved, [*shape, n * n]), len(rest), 0, n, n + 1)
+        have = [*(have[i] for i in rest), twice]
+    return v, have
 
 
 def contract(s: Source, a: Value, left: list[str], c: Value, right: list[str], keep: set[str]) -> tuple[Value, list[str]]:
@@ -60,10 +74,11 @@ def contract(s: Source, a: Value, left: list[str], c: Value, right: list[str], k
 
 def einsum(s: Source) -> Value:
     operands, result = parse(s)
-    b, value, have = s.b, s[0], operands[0]
+    b = s.b
+    value, have = diagonals(s, s[0], operands[0])
     for i in range(1, len(operands)):
         later = set(result) | {x for o in operands[i + 1 :] for x in o}
-        value, have = contract(s, value, have, s[i], operands[i], later)
+        value, have = contract(s, value, have, *diagonals(s, s[i], operands[i]), later)
     gone = [x for x in have if x not in result]
     if gone:
         value = b("ReduceSum", value, axes=tuple(have.index(x) for x in gone))

@@ -137,10 +137,41 @@ def bit_shift(s: Source) -> Value:
     return b("Where", outside, b("Where", negative, b.like(-1, x), zero), filled)
 
 
+def integer_power(s: Source, x: Value, y: Value) -> Value:
+    """x^y of integers, wrapping as products do, by squaring; a negative exponent gives what is left of 1 / x^|y| when its fraction is cut off
+    (0 as divisor: the largest number, as a cast of infinity gives)."""
+    b = s.b
+    one, exponent, signed = b.like(1, x), b.array(y), not y.dtype.startswith("u")
+    bits = DTYPES[y.dtype].itemsize * 8 - signed if exponent is None else int(np.abs(exponent.astype(object)).max(initial=0)).bit_length()
+    negative = b("Less", y, b.like(0, y)) if signed and (exponent is None or (exponent < 0).any()) else None
+    size = b.cast(y if negative is None else b("Where", negative, b("Neg", y), y), "u" + y.dtype.removeprefix("u"))
+    odd = [b("Equal", b("BitwiseAnd", b("ShiftRight", size, b.like(i, size)), b.like(1, size)), b.like(1, size)) for i in range(bits)]
+    result, square = one, x
+    for i, bit in enumerate(odd):
+        result = b("Where", bit, b("Mul", result, square), result)
+        square = b("Mul", square, square) if i + 1 < bits else square
+    if negative is not None:
+        zero, most = b.like(0, x), b.like(np.iinfo(DTYPES[x.dtype]).max, x)
+        inverse = b("Where", b("Equal", x, one), one, b("Where", b("Equal", x, zero), most, zero))
+        if not x.dtype.startswith("u"):
+            minus = b.like(-1, x)
+            inverse = b("Where", b("Equal", x, minus), b("Where", odd[0], minus, one), inverse)
+        result = b("Where", negative, inverse, result)
+    return b.expand(result, np.broadcast_shapes(x.shape, y.shape))
+
+
 def power(s: Source) -> Value:
-    """x^2 and x^½ with a known exponent become x·x and √x (recorded: correctly rounded, so at least as close)."""
+    """x^2 and x^½ with a known exponent become x·x and √x (recorded: correctly rounded, so at least as close); integers stay integers."""
     b, x, y = s.b, s[0], s[1]
     exponent = b.array(y)
+    if x.dtype not in FLOATS:
+        if y.dtype not in FLOATS:
+            return integer_power(s, x, y)
+        if exponent is not None and np.all(exponent == np.rint(exponent)) and np.all(np.abs(exponent) < 2**31):
+            return integer_power(s, x, b.constant(exponent.astype(np.int64)))
+        if exponent is not None and np.all(exponent == 0.5):
+            return b.expand(b.cast(b("Sqrt", b.cast(x, "float64")), x.dtype), np.broadcast_shapes(x.shape, y.shape))
+        raise s.unsupported(f"a power of {x.dtype} with a fraction as exponent", "cast the base to float32")
     if exponent is not None and exponent.size == 1 and x.dtype in FLOATS and y.rank <= x.rank:
         e = float(exponent.reshape(()))
         if e == 1.0:
@@ -151,11 +182,7 @@ def power(s: Source) -> Value:
         if e == 0.5:
             b.record("power-of-half-as-root")
             return b("Sqrt", x)
-    result = x.dtype
-    if result not in FLOATS:
-        x = b.cast(x, "float32")
-        b.record("integer-power-in-float32")
-    return b.cast(b("Pow", b.cast(x, "float32") if x.dtype != "float64" else x, b.cast(y, "float32")), result)
+    return b("Pow", x, b.cast(y, x.dtype))
 
 
 def clip(s: Source) -> Value:
@@ -209,7 +236,22 @@ def prelu(s: Source) -> Value:
 
 
 def _exp_minus_one(s: Source, x: Value) -> Value:
-    return s.b("Sub", s.b("Exp", x), s.b.like(1, x))
+    """e^x − 1 without its cancellation near 0: with u = e^x rounded, (u − 1)·x / log u (Kahan; Higham, "Accuracy and Stability", 2002, §1.14)."""
+    b = s.b
+    u = b("Exp", x)
+    less, log = b("Sub", u, b.like(1, x)), b("Log", u)
+    inside = b("And", b("Less", b("Abs", less), b.like(0.5, x)), b("Not", b("Equal", log, b.like(0, x))))
+    exact = b("Mul", less, b("Div", x, b("Where", inside, log, b.like(1, x))))
+    return b("Where", inside, exact, b("Where", b("Equal", log, b.like(0, x)), x, less))
+
+
+def _log_one_plus(s: Source, y: Value) -> Value:
+    """log(1 + y) for y in [0, 1] without losing a small y: with u = 1 + y rounded, log u · y / (u − 1) (Kahan, as above)."""
+    b = s.b
+    u = b("Add", y, b.like(1, y))
+    gained = b("Sub", u, b.like(1, y))
+    lost = b("Equal", gained, b.like(0, y))
+    return b("Where", lost, y, b("Mul", b("Log", u), b("Div", y, b("Where", lost, b.like(1, y), gained))))
 
 
 def elu(s: Source, x: Value) -> Value:
@@ -230,7 +272,7 @@ def selu(s: Source, x: Value) -> Value:
 def softplus(s: Source, x: Value) -> Value:
     """max(x, 0) + log(1 + e^−|x|)."""
     b = s.b
-    return b("Add", b("Relu", x), b("Log", b("Add", b("Exp", b("Neg", b("Abs", x))), b.like(1, x))))
+    return b("Add", b("Relu", x), _log_one_plus(s, b("Exp", b("Neg", b("Abs", x)))))
 
 
 def softsign(s: Source, x: Value) -> Value:

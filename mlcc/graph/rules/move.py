@@ -98,7 +98,7 @@ def slice_(s: Source) -> Value:
 
 def split(s: Source) -> tuple[Value, ...]:
     axis = s.axis()
-    extent, count = s[0].shape[axis], s.output_count
+    extent, count = s[0].shape[axis], s.declared
     sizes = s.ints("split", 1)
     if sizes is None:
         chunk = -(-extent // int(s.attr("num_outputs", count)))

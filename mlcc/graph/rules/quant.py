@@ -58,7 +58,7 @@ def dequantize_linear(s: Source) -> Value:
     zero = s.optional(2)
     y = dequantize(s, x, along(s, s[1], x, axis), along(s, zero, x, axis) if zero is not None else None)
     if y.dtype == "float32" and not s.attr("block_size", 0):
-        s.b.quantised[y.name] = Quantised(x, s[1], zero, axis)
+        s.b.quantised[y.name] = Quantised(x, s[1], zero, normal_axis(axis, x.rank, s.where) if s[1].type.size > 1 else 0)
     return s.b.cast(y, ONNX_DTYPES[int(s.attr("output_dtype"))]) if s.attr("output_dtype", 0) else y
 
 
@@ -113,7 +113,21 @@ def product(
 
 
 def matmul_integer(s: Source) -> Value:
-    return product(s, "MatMul", s[0], s.optional(2), s[1], s.optional(3), None)
+    return vectors_too(s, s[0], s[1], lambda a, c: product(s, "MatMul", a, s.optional(2), c, s.optional(3), None))
+
+
+def vectors_too(s: Source, a: Value, c: Value, run: Callable[[Value, Value], Value]) -> Value:
+    """A product of matrices, vectors promoted as NumPy's matmul does."""
+    b, left, right = s.b, a.rank == 1, c.rank == 1
+    y = run(b.reshape(a, (1, *a.shape)) if left else a, b.reshape(c, (*c.shape, 1)) if right else c)
+    dropped = {y.rank - 2} if left else set()
+    dropped |= {y.rank - 1} if right else set()
+    return b.reshape(y, [n for i, n in enumerate(y.shape) if i not in dropped]) if dropped else y
+
+
+def by_row(s: Source, v: Value, rank: int) -> Value:
+    """A parameter of a product's left operand, one number or one a row, so that it broadcasts over the result."""
+    return s.b.reshape(v, (*v.shape, 1)) if v.rank == 1 and v.type.size > 1 else v if v.rank > 1 else s.b.reshape(v, ())
 
 
 def conv_integer(s: Source) -> Value:
@@ -124,29 +138,36 @@ def conv_integer(s: Source) -> Value:
 def requantize(s: Source, acc: Value, a_scale: Value, w_scale: Value, y_scale: Value, y_zero: Value, axis: int) -> Value:
     """int32 → binary32, times the combined scale, rounded half to even, saturated."""
     b = s.b
-    a_scale, w_scale, y_scale = (b.cast(v, "float32") for v in (a_scale, w_scale, y_scale))
-    scale = along(s, b("Div", b("Mul", a_scale, w_scale), y_scale), acc, axis)
+    a_scale, w_scale, y_scale = (b.cast(v, "float32") for v in (a_scale, along(s, w_scale, acc, axis), y_scale))
+    scale = b("Div", b("Mul", a_scale, w_scale), y_scale)
+    scale = b.reshape(scale, ()) if scale.type.size == 1 else scale
     limits = np.iinfo(DTYPES[y_zero.dtype])
     known, zero = b.array(scale), b.array(y_zero)
     if known is not None and np.isfinite(known).all() and zero is not None and zero.size == 1:
         low, high = int(limits.min), int(limits.max)
         return b("Requantize", acc, scale, to=y_zero.dtype, zero=int(zero.reshape(())), low=low, high=high)
     value = b("Round", b("Mul", b.cast(acc, "float32"), scale))
-    value = b("Add", value, along(s, b.cast(y_zero, "float32"), acc, axis))
+    value = b("Add", value, b.cast(y_zero, "float32"))
     low_value, high_value = (b.constant(np.float32(v)) for v in (limits.min, limits.max))
     return b.cast(clamp(s, clamp(s, value, low_value, False), high_value, True), y_zero.dtype)
 
 
 def qlinear_matmul(s: Source) -> Value:
     a, a_scale, a_zero, c, c_scale, c_zero, y_scale, y_zero = (s[i] for i in range(8))
-    acc = product(s, "MatMul", a, a_zero, c, c_zero, None)
-    return requantize(s, acc, a_scale, c_scale, y_scale, y_zero, acc.rank - 1)
+
+    def rows(a: Value, c: Value) -> Value:
+        acc = product(s, "MatMul", a, a_zero, c, c_zero, None)
+        left, result, zero = (by_row(s, v, acc.rank) for v in (a_scale, y_scale, y_zero))
+        return requantize(s, acc, left, c_scale, result, zero, acc.rank - 1)
+
+    return vectors_too(s, a, c, rows)
 
 
 def qlinear_conv(s: Source) -> Value:
     x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = (s[i] for i in range(8))
     attributes = window(s, x.shape[2:], w.shape[2:])
     acc = product(s, "Conv", x, x_zero, w, w_zero, s.optional(8), group=int(s.attr("group", 1)), **attributes)
+    x_scale, y_scale, y_zero = (along(s, v, acc, 1) for v in (x_scale, y_scale, y_zero))
     return requantize(s, acc, x_scale, w_scale, y_scale, y_zero, 1)
 
 

@@ -11,14 +11,40 @@ from mlcc.graph.rules.elementwise import TABLE as ELEMENTWISE
 from mlcc.graph.rules.elementwise import clamp
 from mlcc.graph.source import Source
 
+PARAMETERS = {  # of each activation, with their defaults
+    "Relu": (),
+    "Tanh": (),
+    "Sigmoid": (),
+    "Softsign": (),
+    "Softplus": (),
+    "LeakyRelu": (("alpha", 0.01),),
+    "ThresholdedRelu": (("alpha", 1.0),),
+    "Elu": (("alpha", 1.0),),
+    "HardSigmoid": (("alpha", 0.2), ("beta", 0.5)),
+    "Affine": (("alpha", 1.0), ("beta", 0.0)),
+    "ScaledTanh": (("alpha", 1.0), ("beta", 1.0)),
+}
 
-def activation(s: Source, name: str, x: Value, alpha: float | None, beta: float | None) -> Value:
-    key = {
-        n.lower(): n for n in ("Relu", "Tanh", "Sigmoid", "LeakyRelu", "ThresholdedRelu", "HardSigmoid", "Elu", "Softsign", "Softplus")
-    }.get(name.lower())
-    if key is None:
-        raise s.unsupported(f"activation {name}")
-    attributes = {k: v for k, v in (("alpha", alpha), ("beta", beta)) if v is not None}
+
+def activations(s: Source, names: list[str]) -> list[tuple[str, dict[str, float]]]:
+    """Each activation with its parameters: activation_alpha and activation_beta list those of the activations that have them, in order."""
+    known = {n.lower(): n for n in PARAMETERS}
+    given = {p: iter(s.attr(f"activation_{p}", [])) for p in ("alpha", "beta")}
+    found = []
+    for name in names:
+        key = known.get(name.lower())
+        if key is None:
+            raise s.unsupported(f"activation {name}", f"one of {', '.join(PARAMETERS)}")
+        found.append((key, {p: float(next(given[p], default)) for p, default in PARAMETERS[key]}))
+    return found
+
+
+def activation(s: Source, key: str, x: Value, attributes: dict[str, float]) -> Value:
+    b = s.b
+    if key == "Affine":
+        return b("Add", b("Mul", x, b.like(attributes["alpha"], x)), b.like(attributes["beta"], x))
+    if key == "ScaledTanh":
+        return b("Mul", b("Tanh", b("Mul", x, b.like(attributes["beta"], x))), b.like(attributes["alpha"], x))
     result = ELEMENTWISE[key](Source(key, (x,), attributes, s.opset, 1, s.b))
     assert isinstance(result, Value)
     return result
@@ -46,18 +72,16 @@ class Cell:
         if lengths is not None and not np.all(s.b.known(lengths, "sequence_lens") == self.steps):
             raise s.unsupported("sequences of different lengths in one batch", "pad the batch and drop sequence_lens")
         names = s.attr("activations", list(defaults) * self.count)
-        self.names = [n.decode() if isinstance(n, bytes) else n for n in names]
-        self.alphas, self.betas = list(s.attr("activation_alpha", [])), list(s.attr("activation_beta", []))
+        if len(names) != len(defaults) * self.count:
+            raise s.bad(f"{len(names)} activations, {len(defaults) * self.count} wanted")
+        self.activations = activations(s, [n.decode() if isinstance(n, bytes) else n for n in names])
 
     def activate(self, direction: int, which: int, x: Value) -> Value:
-        per = len(self.names) // self.count
-        i = direction * per + which
+        key, parameters = self.activations[direction * (len(self.activations) // self.count) + which]
         limit = self.s.attr("clip")
         if limit:
             x = clamp(self.s, clamp(self.s, x, self.b.like(-limit, x), False), self.b.like(limit, x), True)
-        return activation(
-            self.s, self.names[i], x, self.alphas[i] if i < len(self.alphas) else None, self.betas[i] if i < len(self.betas) else None
-        )
+        return activation(self.s, key, x, parameters)
 
     def part(self, v: Value | None, direction: int) -> Value | None:
         """The slice of an operand that belongs to a direction, its first axis dropped."""

@@ -60,7 +60,7 @@ def unary_after(op: str) -> Callable[[Source, Value, int], Value]:
 
 def root_after(s: Source, x: Value, _: int) -> Value:
     if x.dtype not in ("float32", "float64"):
-        return s.b.cast(s.b("Sqrt", s.b.cast(x, "float32")), x.dtype)
+        return s.b.cast(s.b("Sqrt", s.b.cast(x, "float64")), x.dtype)
     return s.b("Sqrt", x)
 
 
@@ -201,6 +201,8 @@ def batch_normalization(s: Source) -> Value:
     factor = b("Div", scale, b("Sqrt", b("Add", variance, b.like(s.attr("epsilon", 1e-5), variance))))
     offset = b("Sub", bias, b("Mul", mean, factor))
     b.record("batch-normalization-as-multiply-add")
+    if s.opset < 9 and not s.attr("spatial", 1):  # statistics of each activation, not of each channel
+        return b("Add", b("Mul", x, b.reshape(factor, (1, *x.shape[1:]))), b.reshape(offset, (1, *x.shape[1:])))
     return b("Add", b("Mul", x, per_channel(s, factor, max(x.rank, 2))), per_channel(s, offset, max(x.rank, 2)))
 
 
@@ -214,7 +216,7 @@ def lp_normalization(s: Source) -> Value:
 
 
 def mean_variance(s: Source) -> Value:
-    axes = tuple(s.ints("axes") or (0, 2, 3))
+    axes = tuple(sorted({normal_axis(a, s[0].rank, s.where) for a in s.ints("axes") or (0, 2, 3)}))
     centred, variance = moments(s, s[0], axes)
     return s.b("Div", centred, s.b("Add", s.b("Sqrt", variance), s.b.like(1e-9, s[0])))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from functools import reduce
+from math import ceil, floor
 
 import numpy as np
 
@@ -11,42 +13,44 @@ from mlcc.graph.builder import Value
 from mlcc.graph.source import Source, normal_axis
 
 
-def coordinates(s: Source, mode: str, n_in: int, n_out: int, scale: float, roi: tuple[float, float]) -> np.ndarray:
-    """Source coordinate of each output index (ONNX Resize, coordinate_transformation_mode)."""
-    x = np.arange(n_out, dtype=np.float64)
+def coordinates(s: Source, mode: str, n_in: int, n_out: int, scale: Fraction, roi: tuple[Fraction, Fraction]) -> list[Fraction]:
+    """Source coordinate of each output index (ONNX Resize, coordinate_transformation_mode), as exact fractions: a coordinate that lies on
+    an element or half-way between two must not be moved by a rounding."""
+    half, every = Fraction(1, 2), [Fraction(i) for i in range(n_out)]
     if mode == "half_pixel":
-        return (x + 0.5) / scale - 0.5
+        return [(x + half) / scale - half for x in every]
     if mode == "half_pixel_symmetric":
-        adjustment = n_out / (scale * n_in)
-        centre = n_in / 2
-        return centre * (1 - adjustment) + (x + 0.5) / scale - 0.5
+        centre = Fraction(n_in, 2) * (1 - n_out / (scale * n_in))
+        return [centre + (x + half) / scale - half for x in every]
     if mode == "pytorch_half_pixel":
-        return (x + 0.5) / scale - 0.5 if n_out > 1 else np.zeros(1)
+        return [(x + half) / scale - half for x in every] if n_out > 1 else [Fraction(0)] * n_out
     if mode == "align_corners":
-        return x * (n_in - 1) / (scale * n_in - 1) if n_out > 1 else np.zeros(n_out)
+        return [x * (n_in - 1) / (scale * n_in - 1) for x in every] if n_out > 1 else [Fraction(0)] * n_out
     if mode == "asymmetric":
-        return x / scale
+        return [x / scale for x in every]
     if mode == "tf_half_pixel_for_nn":
-        return (x + 0.5) / scale
+        return [(x + half) / scale for x in every]
     if mode == "tf_crop_and_resize":
         start, end = roi
-        return (
-            start * (n_in - 1) + x * (end - start) * (n_in - 1) / (n_out - 1) if n_out > 1 else np.array([0.5 * (start + end) * (n_in - 1)])
-        )
+        if n_out == 1:
+            return [(start + end) * (n_in - 1) / 2]
+        return [start * (n_in - 1) + x * (end - start) * (n_in - 1) / (n_out - 1) for x in every]
     raise s.unsupported(f"coordinate_transformation_mode {mode}")
 
 
-def nearest(s: Source, at: np.ndarray, n_in: int) -> np.ndarray:
+def nearest(s: Source, at: list[Fraction], n_in: int) -> np.ndarray:
     kind = s.attr("nearest_mode", "round_prefer_floor") if s.op == "Resize" else "floor"
     if s.op == "Resize" and s.opset < 11:
         kind = "floor"
-    table: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "round_prefer_floor": lambda v: np.ceil(v - 0.5),
-        "round_prefer_ceil": lambda v: np.floor(v + 0.5),
-        "floor": np.floor,
-        "ceil": np.ceil,
+    table: dict[str, Callable[[Fraction], int]] = {
+        "round_prefer_floor": lambda v: ceil(v - Fraction(1, 2)),
+        "round_prefer_ceil": lambda v: floor(v + Fraction(1, 2)),
+        "floor": floor,
+        "ceil": ceil,
     }
-    return np.clip(table[kind](at), 0, n_in - 1).astype(np.int64)
+    if kind not in table:
+        raise s.bad(f"nearest_mode {kind}")
+    return np.array([min(max(table[kind](v), 0), n_in - 1) for v in at], np.int64)
 
 
 def weights(s: Source, mode: str, at: np.ndarray, n_in: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
@@ -71,14 +75,17 @@ def weights(s: Source, mode: str, at: np.ndarray, n_in: int, scale: float) -> tu
     return np.clip(index, 0, n_in - 1), w
 
 
-def interpolate(s: Source, x: Value, axis: int, mode: str, n_out: int, scale: float, transform: str, roi: tuple[float, float]) -> Value:
+def interpolate(
+    s: Source, x: Value, axis: int, mode: str, n_out: int, scale: Fraction, transform: str, roi: tuple[Fraction, Fraction]
+) -> Value:
     b, n_in = s.b, x.shape[axis]
-    at = coordinates(s, transform, n_in, n_out, scale, roi)
+    exact = coordinates(s, transform, n_in, n_out, scale, roi)
+    at = np.array([float(v) for v in exact])
     shape = [-1 if i == axis else 1 for i in range(x.rank)]
     if mode == "nearest":
-        y = b("Gather", x, b.constant(nearest(s, at, n_in)), axis=axis)
+        y = b("Gather", x, b.constant(nearest(s, exact, n_in)), axis=axis)
     else:
-        index, w = weights(s, mode, at, n_in, scale)
+        index, w = weights(s, mode, at, n_in, float(scale))
         terms: list[Value] = []
         for i in range(len(index)):
             if not np.any(w[i]):
@@ -108,7 +115,7 @@ def resize(s: Source) -> Value:
         if roi_value is not None and roi_value.type.size
         else np.array([0.0] * len(axes) + [1.0] * len(axes))
     )
-    scales = [1.0] * x.rank
+    scales = [Fraction(1)] * x.rank
     sizes = list(x.shape)
     given = (
         np.asarray(s.attr("scales"))
@@ -119,19 +126,20 @@ def resize(s: Source) -> Value:
         if len(given) != len(axes) or not np.all(given > 0):
             raise s.bad(f"scales {given.tolist()}")
         for a, v in zip(axes, given):
-            scales[a] = float(v)
+            scales[a] = Fraction(float(v))
             i = axes.index(a)
-            span = roi[len(axes) + i] - roi[i] if transform == "tf_crop_and_resize" else 1.0
-            sizes[a] = int(np.floor(x.shape[a] * span * float(v)))
+            span = Fraction(roi[len(axes) + i]) - Fraction(roi[i]) if transform == "tf_crop_and_resize" else 1
+            size = np.float32(x.shape[a]) * np.float32(v)  # in binary32, as ONNX's shape inference has it
+            sizes[a] = floor(span * scales[a] * x.shape[a]) if span != 1 else floor(size)
     elif sizes_value is not None:
         wanted = [int(n) for n in b.known(sizes_value, "sizes")]
         if len(wanted) != len(axes) or any(n < 1 for n in wanted):
             raise s.bad(f"sizes {wanted}")
         policy = s.attr("keep_aspect_ratio_policy", "stretch")
-        ratios = [n / x.shape[a] for n, a in zip(wanted, axes)]
+        ratios = [Fraction(n, max(1, x.shape[a])) for n, a in zip(wanted, axes)]
         if policy != "stretch":
             ratio = min(ratios) if policy == "not_larger" else max(ratios)
-            wanted, ratios = [int(np.floor(ratio * x.shape[a] + 0.5)) for a in axes], [ratio] * len(axes)
+            wanted, ratios = [floor(ratio * x.shape[a] + Fraction(1, 2)) for a in axes], [ratio] * len(axes)
         for a, n, r in zip(axes, wanted, ratios):
             sizes[a], scales[a] = n, r
     else:
@@ -139,9 +147,9 @@ def resize(s: Source) -> Value:
     half = x.dtype if x.dtype != "float32" and mode != "nearest" else None
     y = b.cast(x, "float32") if half else x
     for a in axes:
-        if sizes[a] != x.shape[a] or scales[a] != 1.0 or transform == "tf_crop_and_resize":
+        if sizes[a] != x.shape[a] or scales[a] != 1 or transform == "tf_crop_and_resize":
             i = axes.index(a)
-            y = interpolate(s, y, a, mode, sizes[a], scales[a], transform, (float(roi[i]), float(roi[len(axes) + i])))
+            y = interpolate(s, y, a, mode, sizes[a], scales[a], transform, (Fraction(roi[i]), Fraction(roi[len(axes) + i])))
     return b.cast(y, half) if half else y
 
 
