@@ -218,6 +218,7 @@ class Frozen:
     outputs: str
     graph: Any
     program: Any
+    meaning: Any  # the outputs in terms (mlcc.translation): what every program of the graph must compute
     vectors: Any
     notes: list[str]
 
@@ -226,6 +227,7 @@ def _versions(request: Request, frozen: Frozen, targets: Sequence[Target]) -> di
     """By target: with the program that suits it. Compact targets share theirs, one for each kind of packing and, where it must be smaller, size of RAM."""
     from mlcc.program import program as loop
     from mlcc.program.lower import lower
+    from mlcc.translation.check import prove
 
     made: dict[tuple[bool, int | None], Frozen] = {}
     found = {}
@@ -237,6 +239,7 @@ def _versions(request: Request, frozen: Frozen, targets: Sequence[Target]) -> di
         if (vectors, None) not in made:
             program = lower(frozen.graph, compact=True, vectors=vectors)
             loop.validate(program)
+            prove(program, frozen.graph, frozen.meaning)
             made[vectors, None] = replace(frozen, program=program)
         if t.board is None or ram is None or budget.ram_bytes(made[vectors, None].program) <= ram:
             found[t.name] = made[vectors, None]
@@ -251,12 +254,14 @@ def _in_strips(whole: Frozen, ram: int, vectors: bool) -> Frozen:
     """With the early layers in strips of rows, as RAM demands."""
     from mlcc.program import patch
     from mlcc.program import program as loop
+    from mlcc.translation.check import prove
 
     smaller = patch.within(whole.graph, ram, vectors)
     if smaller is None or budget.ram_bytes(smaller[0]) >= budget.ram_bytes(whole.program):
         return whole
     program, cut = smaller
     loop.validate(program)
+    prove(program, whole.graph, whole.meaning)
     end = whole.graph.nodes[cut.last]
     note = f"to fit {ram:,} bytes of RAM, the layers up to {(end.origin or end.outputs[0])[-60:]} run in {cut.strips} strips of rows: {cut.work - 1:.0%} more work there"
     return replace(whole, program=program, notes=[*whole.notes, note])
@@ -350,6 +355,7 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
     from mlcc.graph.passes import optimise
     from mlcc.program import program as loop
     from mlcc.program.lower import lower
+    from mlcc.translation.check import means, prove
 
     progress("importing")
     source = importers.load(request.model)
@@ -372,7 +378,10 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
     progress("lowering")
     program = lower(graph)
     loop.validate(program)
-    return Frozen(name, model_digest, identity, outputs, graph, program, vectors, batch_notes(source, graph, request.shapes))
+    progress("proving the translation")
+    meaning = means(graph)
+    prove(program, graph, meaning)
+    return Frozen(name, model_digest, identity, outputs, graph, program, meaning, vectors, batch_notes(source, graph, request.shapes))
 
 
 def _subject(backend: Any, frozen: Frozen) -> Any:

@@ -22,6 +22,7 @@ from mlcc.reference.execute import execute
 from mlcc.schedule.tiles import tasks
 from mlcc.target import KernelTarget, load
 from mlcc.tir.parallel import compile_one
+from mlcc.translation.check import prove
 
 GUARD = 64  # bytes around the arena that must stay untouched
 
@@ -103,9 +104,10 @@ def assert_same_bits(found: np.ndarray, want: np.ndarray, what: str, graph: Core
 def assert_exact(
     graph: CoreGraph, feed: Mapping[str, np.ndarray], target: KernelTarget | None = None, split: int = 3
 ) -> dict[str, np.ndarray]:
-    """Kernels and reference agree bit for bit, whole and split; returns the outputs."""
+    """The translation is proven, and kernels and reference agree bit for bit, whole and split; returns the outputs."""
     program = lower(graph)
     loop.validate(program)
+    prove(program, graph)
     expected = execute(graph, feed)
     if os.environ.get("MLCC_TEST_CUDA"):  # the same test of the CUDA kernels, on the host
         from tests.backends.on_host import assert_exact_on_host

@@ -13,6 +13,7 @@ from mlcc.program.program import Argument, Program
 from mlcc.schedule.sweep import Sweep, sweeps
 from mlcc.schedule.tiles import tasks, work
 from mlcc.target import Target
+from mlcc.translation.check import prove_turns
 from mlcc_backends.interface import KernelJob, Sources
 from mlcc_backends.render import render
 from mlcc_backends.values import interface_values
@@ -51,6 +52,7 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
         symbols = {k: f"{name}_{k}_{suffix}" for k in program.kernels}
         jobs += [KernelJob(symbols[k], spec, replace(v, machine=v.machine_of(k))) for k, spec in program.kernels.items()]
         runs = {s.first: s for s in sweeps(program, v.machine)}
+        prove_turns(program, [(s.first, s.calls) for s in runs.values()])
         turns = [runs.get(i, Sweep(i, 1, 1)) for i in range(len(program.calls))]
         calls = [
             {

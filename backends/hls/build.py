@@ -15,6 +15,7 @@ from mlcc.names import identifier
 from mlcc.program.lower import lower
 from mlcc.schedule.tiles import work
 from mlcc.target import Target
+from mlcc.translation.check import prove
 from mlcc_backends.hls import circuit, circuit_verilog, cpp, engine, fold, project, report, synth, timing, verilog
 from mlcc_backends.hls.map import network
 from mlcc_backends.hls.network import Network
@@ -113,6 +114,7 @@ def _circuit(whole: Network, target: Target) -> tuple[Network, Cycles, dict[str,
 
 def _engine(graph: CoreGraph, target: Target, vectors: Sequence[Golden], why: str) -> Sources:
     program = lower(graph, compact=True)
+    prove(program, graph)
     name = identifier(graph.name)
     catapult = target.part is not None and target.part.flavour == "catapult"
     made = engine.emit(program, target.name, catapult, vectors)

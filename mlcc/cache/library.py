@@ -34,3 +34,12 @@ def loaded(name: str, text: str, features: Sequence[str] = ()) -> ctypes.CDLL:
                 )
             os.replace(Path(d) / "library.so", path)
     return ctypes.CDLL(str(path))
+
+
+def host_features() -> list[str]:
+    """Let the compiler use the host's fma; a baseline build would call fmaf for each multiply-add."""
+    if platform.machine().lower() in ("x86_64", "amd64") and Path("/proc/cpuinfo").exists():
+        flags = Path("/proc/cpuinfo").read_text().split()
+        if "fma" in flags and "avx2" in flags:
+            return ["-mcpu=x86_64_v3"]
+    return []

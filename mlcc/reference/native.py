@@ -6,16 +6,14 @@ Compiled once with the hermetic C compiler and kept in the user's cache. tests/r
 from __future__ import annotations
 
 import ctypes
-import platform
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlcc.arithmetic.elementary import SEQUENCES
 from mlcc.arithmetic.sequence import Instruction, Sequence
-from mlcc.cache.library import loaded
+from mlcc.cache.library import host_features, loaded
 
 C_TYPES = {"f32": "float", "i32": "int32_t", "i64": "int64_t", "b": "int"}
 
@@ -141,16 +139,7 @@ def source() -> str:
 @cache
 def library() -> ctypes.CDLL:
     """The compiled reference loops (built on first use, then cached)."""
-    return loaded("reference", source(), _host_features())
-
-
-def _host_features() -> list[str]:
-    """Let the compiler use the host's fma; a baseline build would call fmaf for each multiply-add."""
-    if platform.machine().lower() in ("x86_64", "amd64") and Path("/proc/cpuinfo").exists():
-        flags = Path("/proc/cpuinfo").read_text().split()
-        if "fma" in flags and "avx2" in flags:
-            return ["-mcpu=x86_64_v3"]
-    return []
+    return loaded("reference", source(), host_features())
 
 
 def _pointer(array: np.ndarray) -> ctypes.c_void_p:

@@ -1,0 +1,631 @@
+"""What a loop program computes, in terms: each kernel from its specification's own docstring, over memory as the plan lays it out.
+
+Memory is a term an element of each buffer. Writing to a buffer takes away what others hold in the same bytes, and memory that nothing has
+written gives no term. A kernel's points may run in any order and at once, so nothing that one point writes may be read by another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from mlcc.error import Error
+from mlcc.graph.core import DTYPES
+from mlcc.program.kernel import Access, BlockDot, Body, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter, Step, storage
+from mlcc.program.program import Buffer, KernelCall, Program
+from mlcc.translation import terms
+from mlcc.translation.graph import extreme, scattered_digest, within
+from mlcc.translation.terms import NOTHING, ZERO, Terms, Unwritten, chained, combined, folded
+
+PANEL = 16  # columns of a packed panel
+
+
+@dataclass(frozen=True)
+class Place:
+    """An argument as a kernel sees it: a buffer (or a nest's own memory), its first element, and, in a nest's own memory, how far its points are apart."""
+
+    memory: str
+    offset: int
+    apart: int = 0
+
+
+@dataclass(frozen=True)
+class Touch:
+    """Elements that a call reads or writes: of which point (over the first `points` of `dims`), or of none that may be written at all."""
+
+    place: str
+    offset: int
+    dims: tuple[int, ...]
+    strides: tuple[int, ...]
+    points: int | None
+
+
+class Wrong(Exception):
+    """The program does not do what it should."""
+
+
+def padded_widths(columns: int) -> list[int]:
+    """Columns of each panel: 16, the last 4, 8 or 16."""
+    full, rest = divmod(columns, PANEL)
+    return [PANEL] * full + ([4 if rest <= 4 else 8 if rest <= 8 else 16] if rest else [])
+
+
+class ProgramTerms:
+    """Runs a program in terms."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.memory: dict[str, Terms] = {}
+        self.packed: dict[tuple[object, ...], Terms] = {}
+        self.sharers = _sharers(program)
+        self.reads: list[Touch] = []
+        self.writes: list[Touch] = []
+        self.last = {a.buffer: i for i, c in enumerate(program.calls) for a in c.arguments}
+
+    def run(self) -> Iterator[int]:
+        """One call after the other; yields each one's number when it is done. Raises Error(conformance) at the first that is wrong."""
+        for i, (name, t) in enumerate(self.program.inputs):
+            self.memory[f"in.{name}"] = terms.inputs(i, t.shape).reshape(-1).copy()
+        for i, call in enumerate(self.program.calls):
+            try:
+                self.call(call)
+            except (Wrong, Unwritten, IndexError) as e:
+                what = {"Unwritten": "reads memory that holds nothing", "IndexError": f"leaves its buffer: {e}"}.get(
+                    type(e).__name__, str(e)
+                )
+                raise Error(
+                    "conformance", f"wrong translation: call {i} ({call.kernel.split('_')[0]} kernel) {what}", call.origin,
+                    "this is a bug in mlcc; please report it with the model",
+                ) from None  # fmt: skip
+            yield i
+            for b in {a.buffer for a in call.arguments}:
+                if self.last[b] == i and self.program.buffers[b].place in ("arena", "constant"):
+                    self.memory.pop(b, None)
+
+    def output(self, name: str) -> Terms:
+        found = self.memory.get(f"out.{name}")
+        size = self.program.buffers[f"out.{name}"].elements
+        return found if found is not None else np.full(size, NOTHING)
+
+    # memory
+
+    def of(self, name: str) -> Terms:
+        """A buffer's terms."""
+        if name not in self.memory:
+            b = self.program.buffers[name]
+            if b.place == "constant":
+                array = self.program.constants[name]
+                if array.size != b.elements:
+                    raise Wrong(f"has {array.size} numbers for the {b.elements} of {name}")
+                self.memory[name] = terms.constants(array).reshape(-1)
+            else:
+                self.memory[name] = np.full(b.elements, NOTHING)
+        return self.memory[name]
+
+    def call(self, call: KernelCall) -> None:
+        spec = self.program.kernels[call.kernel]
+        places = []
+        for a, dtype in zip(call.arguments, spec.arguments):
+            buffer = self.program.buffers[a.buffer]
+            if DTYPES[storage(buffer.dtype)].itemsize != DTYPES[dtype].itemsize:
+                raise Wrong(f"takes {a.buffer} for {dtype}")
+            places.append(Place(a.buffer, a.offset))
+        self.reads, self.writes = [], []
+        self.kernel(spec, places, ())
+        self.check_races()
+
+    # accesses
+
+    def address(self, places: Sequence[Place], access: Access, dims: Sequence[int], outer: int) -> tuple[str, int, tuple[int, ...]]:
+        """(memory, offset, strides) of an access; in a nest's own memory each point of the first `outer` dims has a place of its own."""
+        place = places[access.arg]
+        strides = access.strides
+        if len(strides) != len(dims):
+            raise Wrong(f"has {len(strides)} strides for {len(dims)} dimensions")
+        if place.apart:
+            terms.check_inside(place.apart, place.offset + access.offset, dims, strides)
+            own = tuple(place.apart * prod(dims[i + 1 : outer]) for i in range(outer))
+            strides = tuple(s + (own[i] if i < outer else 0) for i, s in enumerate(strides))
+        return place.memory, place.offset + access.offset, strides
+
+    def load(self, places: Sequence[Place], access: Access, dims: tuple[int, ...], outer: tuple[int, ...], points: int | None) -> Terms:
+        name, offset, strides = self.address(places, access, dims, len(outer))
+        found = terms.view(self.of(name), offset, dims, strides)
+        shown = found[tuple(slice(1) if s == 0 else slice(None) for s in strides)]
+        if (shown == NOTHING).any():
+            raise Unwritten
+        self.reads.append(Touch(name, offset, dims, strides, points))
+        return found
+
+    def fold(
+        self,
+        places: Sequence[Place],
+        access: Access,
+        dims: tuple[int, ...],
+        k: tuple[int, ...],
+        outer: tuple[int, ...],
+        points: int | None,
+        **options: object,
+    ) -> Terms:
+        """Over the last dimensions of an access that covers dims and k."""
+        name, offset, strides = self.address(places, access, (*dims, *k), len(outer))
+        n = len(dims)
+        found = folded(self.of(name), offset, dims, strides[:n], k, strides[n:], **options)  # type: ignore[arg-type]
+        self.reads.append(Touch(name, offset, (*dims, *k), strides, points))
+        return found
+
+    def store(self, places: Sequence[Place], access: Access, dims: tuple[int, ...], value: Terms, outer: tuple[int, ...]) -> None:
+        name, offset, strides = self.address(places, access, dims, len(outer))
+        memory = self.of(name)
+        target = terms.view(memory, offset, dims, strides)
+        if not _apart(dims, strides):
+            raise Wrong("writes an element twice")
+        self.may_write(name)
+        self.take(name, offset, dims, strides)
+        target[...] = value
+        self.writes.append(Touch(name, offset, dims, strides, len(dims)))
+
+    def scratch(self, place: Place, elements: int) -> None:
+        """Memory that a kernel uses as it likes: its own, whatever was in it is lost."""
+        size = self.of(place.memory).size
+        terms.check_inside(size, place.offset, (elements,), (1,))
+        if self.program.buffers[place.memory].place != "arena":
+            raise Wrong(f"uses {place.memory} as scratch")
+        self.take(place.memory, 0, (size,), (1,))
+        self.of(place.memory)[:] = NOTHING
+        self.writes.append(Touch(place.memory, 0, (size,), (1,), None))
+
+    def may_write(self, name: str) -> None:
+        buffer = self.program.buffers.get(name)
+        if buffer is not None and buffer.place in ("input", "constant"):
+            raise Wrong(f"writes to {name}")
+
+    def take(self, name: str, offset: int, dims: tuple[int, ...], strides: tuple[int, ...]) -> None:
+        """What shares these bytes of the arena is lost."""
+        if prod(dims) == 0 or not self.sharers.get(name):
+            return
+        buffers = self.program.buffers
+        b = buffers[name]
+        size = DTYPES[b.dtype].itemsize
+        low = b.offset + size * (offset + sum(min(0, (n - 1) * s) for n, s in zip(dims, strides)))
+        high = b.offset + size * (offset + 1 + sum(max(0, (n - 1) * s) for n, s in zip(dims, strides)))
+        for other in self.sharers[name]:
+            if other in self.memory:
+                o = buffers[other]
+                width = DTYPES[o.dtype].itemsize
+                self.memory[other][max(0, (low - o.offset) // width) : max(0, -(-(high - o.offset) // width))] = NOTHING
+
+    def check_races(self) -> None:
+        """No point reads or writes what another point writes."""
+        written = {w.place for w in self.writes}
+        touched = {t.place for t in (*self.reads, *self.writes)}
+        for name in written:
+            if shared := touched & self.sharers.get(name, frozenset()):
+                raise Wrong(f"has {name} and {shared.pop()} in the same bytes")
+            writes = [w for w in self.writes if w.place == name]
+            reads = [r for r in self.reads if r.place == name and not (len(writes) == 1 and _alike(r, writes[0]))]
+            if any(w.points is None for w in writes) and len(writes) + len(reads) > 1:
+                raise Wrong(f"uses {name} as scratch and otherwise")
+            if not reads and len(writes) == 1:
+                continue
+            owner = np.full(self.of(name).size, -1, np.int64)
+            for i, t in enumerate((*writes, *reads)):
+                where, who = _addresses(t)
+                before = owner[where]
+                if ((before >= 0) & (before != who)).any():
+                    raise Wrong(f"has points that depend on each other in {name}")
+                if i < len(writes):
+                    owner[where] = np.broadcast_to(who, where.shape)
+
+    # kernels
+
+    def kernel(self, spec: Kernel, places: Sequence[Place], outer: tuple[int, ...]) -> None:
+        match spec:
+            case Map():
+                value = self.body(spec.body, places, spec.dims, outer, None)
+                self.store(places, spec.output, spec.dims, value, outer)
+            case Reduce():
+                self.reduce(spec, places, outer)
+            case Chain():
+                self.chain(spec, places, outer)
+            case Dot():
+                self.dot(spec, places, outer)
+            case BlockDot():
+                self.block_dot(spec, places, outer)
+            case Scan():
+                self.scan(spec, places)
+            case Scatter():
+                self.scatter(spec, places)
+            case Nest():
+                self.nest(spec, places)
+
+    def body(self, body: Body, places: Sequence[Place], dims: tuple[int, ...], outer: tuple[int, ...], entry: Terms | None) -> Terms:
+        """The last step's terms at each point."""
+        found: list[Terms | np.uint64] = []
+        for step in body:
+            operands = [found[i] for i in step.operands]
+            match step.op:
+                case "load":
+                    assert step.access is not None
+                    found.append(self.load(places, step.access, dims, outer, len(dims)))
+                case "gather":
+                    found.append(self.gather(step, body, places, dims, outer, operands))
+                case "const":
+                    found.append(terms.number(step.value, step.dtype))
+                case "input":
+                    assert entry is not None
+                    found.append(entry)
+                case "Identity":
+                    found.append(operands[0])
+                case "Half":
+                    found.append(terms.rounded(np.asarray(operands[0])))
+                case _:
+                    extra = tuple(step.value) if step.value is not None else ()
+                    source = (body[step.operands[0]].dtype,) if step.op == "Cast" else ()
+                    found.append(combined((step.op, step.dtype, *extra, *source), *operands))
+        result = np.asarray(found[-1]) if body else entry
+        assert result is not None
+        return np.broadcast_to(result, dims)
+
+    def gather(
+        self,
+        step: Step,
+        body: Body,
+        places: Sequence[Place],
+        dims: tuple[int, ...],
+        outer: tuple[int, ...],
+        operands: list[Terms | np.uint64],
+    ) -> Terms:
+        """Known indices say which element is read; of others, the element is a function of the index and of all that it may choose from."""
+        assert step.access is not None
+        place = places[step.access.arg]
+        memory = self.of(place.memory)
+        base = np.array(place.offset + step.access.offset, np.int64)
+        unknown, extents = [], []
+        for i, (stride, extent), term in zip(step.operands, step.terms, operands):
+            known = self.known(body[i], places, dims)
+            if known is None:
+                unknown.append(term)
+                extents.append((extent, stride))
+            else:
+                base = base + within(known, extent) * stride
+        strides = step.access.strides
+        k_dims, k_strides = [extent for extent, _ in extents], [stride for _, stride in extents]
+        if base.ndim == 0:
+            lines = folded(memory, int(base), dims, strides, k_dims, k_strides) if extents else terms.view(memory, int(base), dims, strides)
+            self.reads.append(Touch(place.memory, int(base), (*dims, *k_dims), (*strides, *k_strides), len(dims)))
+        else:
+            where = _spread(_spread(base, dims, strides).reshape(*dims, *(1,) * len(k_dims)), k_dims, k_strides, len(dims))
+            if where.size and (where.min() < 0 or where.max() >= memory.size):
+                raise IndexError(f"elements {where.min()} to {where.max()} of {memory.size}")
+            lines = found = np.ascontiguousarray(memory[where])
+            if (found == NOTHING).any():
+                raise Unwritten
+            if extents:
+                count = prod(k_dims)
+                lines = folded(found.reshape(-1), 0, dims, [count * prod(dims[i + 1 :]) for i in range(len(dims))], (count,), (1,))
+            self.reads.append(Touch(place.memory, 0, (memory.size,), (1,), None))
+        if (np.asarray(lines) == NOTHING).any():
+            raise Unwritten
+        return combined(("gather",), *unknown, np.broadcast_to(lines, dims)) if unknown else np.broadcast_to(lines, dims)
+
+    def known(self, step: Step, places: Sequence[Place], dims: tuple[int, ...]) -> np.ndarray | None:
+        """The numbers that a load reads where they are constants."""
+        if step.op == "const":
+            return np.asarray(step.value)
+        if step.op != "load" or step.access is None:
+            return None
+        place = places[step.access.arg]
+        if place.apart or self.program.buffers[place.memory].place != "constant":
+            return None
+        array = self.program.constants[place.memory].reshape(-1)
+        return terms.view(array, place.offset + step.access.offset, dims, step.access.strides)
+
+    def reduce(self, spec: Reduce, places: Sequence[Place], outer: tuple[int, ...]) -> None:
+        def fold(_: Terms, **options: object) -> Terms:
+            return self.fold(places, source, spec.dims, spec.reduced, outer, len(spec.dims), **options)
+
+        source = spec.source
+        if spec.kind in ("ReduceMax", "ReduceMin"):
+            name, offset, strides = self.address(places, source, (*spec.dims, *spec.reduced), len(outer))
+            read = terms.view(self.of(name), offset, (*spec.dims, *spec.reduced), strides)
+            whole = bool(read.size) and bool((read & terms.ROUNDED).all())
+
+            def plain(v: Terms, **options: object) -> Terms:
+                if not whole:
+                    return fold(v, **options)
+                kept = self.memory[name]
+                self.memory[name] = np.where(kept == NOTHING, kept, kept & ~terms.ROUNDED)
+                try:
+                    return fold(v, **options)
+                finally:
+                    self.memory[name] = kept
+
+            value = extreme(read, spec.dtype, plain, spec.kind)
+        else:
+            value = combined((spec.kind, spec.dtype), fold(np.empty(0, np.uint64)))
+        self.store(places, spec.output, spec.dims, self.body(spec.body, places, spec.dims, outer, value.reshape(spec.dims)), outer)
+
+    def start(self, init: Access | None, places: Sequence[Place], dims: tuple[int, ...], outer: tuple[int, ...]) -> Terms | np.uint64:
+        return ZERO if init is None else self.load(places, init, dims, outer, len(dims))
+
+    def chain(self, spec: Chain, places: Sequence[Place], outer: tuple[int, ...]) -> None:
+        dims, k = spec.dims, spec.reduced
+        options: dict[str, object] = {"left_out": ZERO, "bounds": _bounds(spec), "outside": self.outside(spec, spec.a)}
+        if spec.plane is not None:
+            a = self.planed(spec, places, options)
+        else:
+            a = self.fold(places, spec.a, dims, k, outer, len(dims), **options)
+        b = self.fold(places, spec.b, dims, k, outer, len(dims), left_out=ZERO)
+        value = chained(spec.dtype, a, b, self.start(spec.init, places, dims, outer))
+        self.store(places, spec.output, dims, self.body(spec.body, places, dims, outer, value), outer)
+        if spec.plane is not None:
+            self.step_by(1)
+
+    def step_by(self, points: int) -> None:
+        """What the kernel touches belongs to the first dimensions alone: it has copied all that such a point reads before it writes."""
+        self.reads = [replace(r, points=None if r.points is None else min(points, r.points)) for r in self.reads]
+        self.writes = [replace(w, points=None if w.points is None else points) for w in self.writes]
+
+    def outside(self, spec: Chain | Dot, a: Access) -> np.uint64:
+        return terms.number(spec.outside, spec.arguments[a.arg]) if spec.outside else ZERO
+
+    def planed(self, spec: Chain, places: Sequence[Place], options: dict[str, object]) -> Terms:
+        """The chain's operand from a copy that each index of the first dimension makes before it writes."""
+        plane = spec.plane
+        assert plane is not None
+        copied = self.load(places, plane.source, (spec.dims[0], *plane.extents), (), 1)
+        size = self.of(places[plane.copy].memory).size
+        own = np.full((spec.dims[0], size), NOTHING)
+        flat = prod(plane.extents)
+        terms.check_inside(size, places[plane.copy].offset, (flat,), (1,))
+        own[:, places[plane.copy].offset : places[plane.copy].offset + flat] = copied.reshape(spec.dims[0], flat)
+        n = len(spec.dims)
+        strides = (spec.a.strides[0] + size, *spec.a.strides[1:n])
+        offset = places[spec.a.arg].offset + spec.a.offset
+        self.scratch(places[plane.copy], flat)
+        return folded(own.reshape(-1), offset, spec.dims, strides, spec.reduced, spec.a.strides[n:], **options)  # type: ignore[arg-type]
+
+    def dot(self, spec: Dot, places: Sequence[Place], outer: tuple[int, ...]) -> None:
+        rows, lead = (*spec.batch, *spec.rows), len(spec.batch)
+        dims = (*rows, spec.columns)
+        gathered = spec.scratch is not None
+        if spec.scratch is not None:
+            block = {"words": 4, "vectors": 16}.get(spec.packing, 1)
+            taps = -(-prod(spec.k) // block) * block
+            self.scratch(places[spec.scratch], taps * min(4 if spec.scale else 2, prod(spec.rows)))
+        options: dict[str, object] = {"left_out": ZERO, "bounds": _bounds(spec, lead), "outside": self.outside(spec, spec.a)}
+        a = self.fold(places, spec.a, rows, spec.k, outer, len(rows) if gathered else None, **options)
+        b = self.columns(spec, places)
+        wide = b.reshape(*spec.batch, *(1,) * len(spec.rows), spec.columns)
+        value = chained(spec.dtype, np.expand_dims(a, -1), wide, self.start(spec.init, places, dims, outer))
+        self.store(places, spec.output, dims, self.body(spec.body, places, dims, outer, value), outer)
+        if gathered:
+            self.step_by(len(rows))
+
+    def columns(self, spec: Dot, places: Sequence[Place]) -> Terms:
+        """The polynomial of each column of the packed operand: [batch…, columns]."""
+        place, depth = places[spec.b.arg], prod(spec.k)
+        layout = _packing(spec.packing, depth, spec.columns)
+        size = layout.size
+        batch_strides = tuple(s * size for s in spec.b.strides)
+        buffer = self.program.buffers.get(place.memory)
+        constant = buffer is not None and buffer.place == "constant"
+        scales = None
+        if spec.scale is not None:
+            scales = places[spec.scale.arg].memory, places[spec.scale.arg].offset + spec.scale.offset, spec.scale.strides
+        key = (place, spec.b, spec.packing, spec.k, spec.columns, spec.batch, scales)
+        if constant and key in self.packed:
+            return self.packed[key]
+        memory, offset = self.of(place.memory), place.offset + spec.b.offset
+        if place.apart:
+            raise Wrong("packs its operand in memory of its own")
+        if scales is not None:
+            terms.check_inside(memory.size, offset, (size,), (1,))
+            memory, offset, layout, size = (
+                self.scaled(spec, place, offset, scales, layout),
+                0,
+                _Layout(((spec.columns,), (1,)), ((depth,), (spec.columns,)), 0),
+                0,
+            )
+        parts = []
+        for (dims, strides), (k, k_strides), first in layout.pieces():
+            found = folded(memory, offset + first, (*spec.batch, *dims), (*batch_strides, *strides), k, k_strides, left_out=ZERO)
+            self.reads.append(Touch(place.memory, offset + first, (*spec.batch, *dims, *k), (*batch_strides, *strides, *k_strides), None))
+            parts.append(found.reshape(*spec.batch, prod(dims)))
+        every = np.concatenate(parts, axis=-1)[..., : spec.columns] if parts else np.zeros((*spec.batch, 0), np.uint64)
+        if constant:
+            self.packed[key] = every
+        return every
+
+    def scaled(self, spec: Dot, place: Place, offset: int, scales: tuple[str, int, tuple[int, ...]], layout: _Layout) -> Terms:
+        """Bytes that stand for floats, as the floats that they stand for: [k, columns]."""
+        name, at, strides = scales
+        if name not in self.program.constants or place.memory not in self.program.constants or spec.batch:
+            raise Wrong("has scales that are not known")
+        q = self.program.constants[place.memory].reshape(-1)
+        depth = prod(spec.k)
+        found = np.empty((depth, spec.columns), np.int8)
+        for n in range(spec.columns):
+            found[:, n] = q[offset + (n // 4) * depth * 4 + n % 4 : offset + (n // 4 + 1) * depth * 4 : 4][:depth]
+        row = terms.view(self.program.constants[name].reshape(-1), at, (spec.columns,), strides)
+        return terms.constants(found.astype(np.float32) * row).reshape(-1)
+
+    def block_dot(self, spec: BlockDot, places: Sequence[Place], outer: tuple[int, ...]) -> None:
+        dims = (*spec.rows, spec.columns)
+        name, offset, strides = self.address(places, spec.a, (*spec.rows, *spec.k), len(outer))
+        kept = self.of(name)
+        self.memory[name] = np.where(kept == NOTHING, kept, kept | terms.ROUNDED)
+        try:
+            a = self.fold(places, spec.a, spec.rows, spec.k, outer, None, left_out=ZERO)
+        finally:
+            self.memory[name] = kept
+        place, depth = places[spec.b], prod(spec.k)
+        key = (place, spec.k, spec.columns)
+        if key not in self.packed:
+            raw = self.program.constants[place.memory].reshape(-1)[place.offset :]
+            blocks, panels = -(-depth // 32), -(-spec.columns // PANEL)
+            terms.check_inside(raw.size, 0, (panels * blocks * 256,), (1,))
+            pairs = raw[: panels * blocks * 256].reshape(panels, blocks, 16, PANEL)
+            halves = np.stack([pairs & np.uint32(0xFFFF), pairs >> np.uint32(16)], axis=3).astype(
+                np.uint16
+            )  # [panel, block, pair, half, column]
+            matrix = halves.transpose(1, 2, 3, 0, 4).reshape(blocks * 32, panels * PANEL)[:depth, : spec.columns]
+            known = np.ascontiguousarray(terms.constants(matrix))
+            self.packed[key] = folded(known.reshape(-1), 0, (spec.columns,), (1,), (depth,), (spec.columns,), left_out=ZERO)
+        value = chained("bf16", np.expand_dims(a, -1), self.packed[key].reshape(*(1,) * len(spec.rows), -1), ZERO)
+        self.store(places, spec.output, dims, self.body(spec.body, places, dims, outer, value), outer)
+
+    def scan(self, spec: Scan, places: Sequence[Place]) -> None:
+        digest = np.expand_dims(self.fold(places, spec.source, spec.dims, (spec.extent,), (), len(spec.dims)), -1)
+        options = dict(spec.options)
+        count = {"TopK": options.get("k", 0), "CumSum": spec.extent}.get(spec.kind, 1)
+        place = terms.constants(np.arange(count))
+        for which, access in enumerate((spec.output, *([spec.second] if spec.second else []))):
+            found = combined((spec.kind, which, spec.dtype, tuple(sorted(spec.options))), digest, place)
+            dims = (*spec.dims, count)
+            self.store(places, access, dims, found, ())
+            self.writes[-1] = replace(self.writes[-1], points=len(spec.dims))
+
+    def scatter(self, spec: Scatter, places: Sequence[Place]) -> None:
+        n = len(spec.dims)
+        indices = [self.load(places, a, spec.dims, (), n) for a in spec.indices]
+        updates = self.load(places, spec.updates, spec.dims, (), n)
+        name, offset, strides = self.address(places, spec.output, spec.dims, 0)
+        lines, own = tuple(e for _, e in spec.terms), tuple(s for s, _ in spec.terms)
+        memory = self.of(name)
+        line = folded(memory, offset, spec.dims, strides, lines, own)
+        digest = scattered_digest([np.asarray(i) for i in indices], updates, line)
+        kept = [(n, s) for n, s in zip(spec.dims, strides) if s]
+        dims, steps = (*(n for n, _ in kept), *lines), (*(s for _, s in kept), *own)
+        old = terms.view(memory, offset, dims, steps)
+        self.may_write(name)
+        self.take(name, offset, dims, steps)
+        old[...] = combined(("scatter", spec.reduction), old.copy(), digest)
+        self.writes.append(Touch(name, offset, dims, steps, None))
+
+    def nest(self, spec: Nest, places: Sequence[Place]) -> None:
+        """All points at once, each with memory of its own."""
+        points, rank = prod(spec.outer), len(spec.outer)
+        names = []
+        for i, (_, size) in enumerate(spec.locals):
+            names.append(f"local {i}")
+            self.memory[names[-1]] = np.full(points * size, NOTHING)
+        try:
+            for stage, sources in spec.stages:
+                if isinstance(stage, Nest | Scan | Scatter | BlockDot):
+                    raise Wrong("nests what cannot be nested")
+                dims = (*stage.batch, *stage.rows) if isinstance(stage, Dot) else stage.dims
+                if dims[:rank] != spec.outer:
+                    raise Wrong("has a stage with other points")
+                seen = len(self.reads), len(self.writes)
+                own = [places[s] if s >= 0 else Place(names[-1 - s], 0, spec.locals[-1 - s][1]) for s in sources]
+                self.kernel(stage, own, spec.outer)
+                # a point's stages follow one another: what matters between points are the nest's, not the stages'
+                self.reads[seen[0] :] = [
+                    replace(r, points=rank if r.points is not None or self._rows(stage, r) else None) for r in self.reads[seen[0] :]
+                ]
+                self.writes[seen[1] :] = [replace(w, points=rank) for w in self.writes[seen[1] :]]
+            local = set(names)
+            self.reads = [r for r in self.reads if r.place not in local]
+            self.writes = [w for w in self.writes if w.place not in local]
+        finally:
+            for name in names:
+                self.memory.pop(name, None)
+
+    @staticmethod
+    def _rows(stage: Kernel, touch: Touch) -> bool:
+        """Whether a read that a dot makes for a whole row runs over the nest's points first."""
+        return isinstance(stage, Dot) and len(touch.dims) == len(stage.batch) + len(stage.rows) + len(stage.k)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """A packed matrix: columns' dims and strides, k's, and how many elements it takes; and a last, narrower panel."""
+
+    columns: tuple[tuple[int, ...], tuple[int, ...]]
+    k: tuple[tuple[int, ...], tuple[int, ...]]
+    size: int
+    rest: tuple[int, int, int] | None = None  # its width, its first element, and the columns in it that exist
+
+    def pieces(self) -> Iterator[tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]], int]]:
+        if prod(self.columns[0]):
+            yield self.columns, self.k, 0
+        if self.rest is not None:
+            width, first, columns = self.rest
+            yield ((columns,), (1,)), (self.k[0], (width,)), first
+
+
+def _packing(kind: str, depth: int, columns: int) -> _Layout:
+    """How `kind` lays out a [depth, columns] matrix (kernel.Dot's docstring)."""
+    if kind == "plain":
+        return _Layout(((columns,), (1,)), ((depth,), (columns,)), depth * columns)
+    if kind == "fours":
+        groups = -(-columns // 4)
+        return _Layout(((groups, 4), (depth * 4, 1)), ((depth,), (4,)), groups * depth * 4)
+    if kind in ("words", "vectors"):
+        block = 4 if kind == "words" else 16
+        pairs, blocks = -(-columns // 2), -(-depth // block)
+        return _Layout(((pairs, 2), (blocks * 2 * block, block)), ((blocks, block), (2 * block, 1)), pairs * blocks * 2 * block)
+    widths = padded_widths(columns)
+    full, more = divmod(columns, PANEL)
+    rest = (widths[-1], full * depth * PANEL, more) if more else None
+    return _Layout(((full, PANEL), (depth * PANEL, 1)), ((depth,), (PANEL,)), depth * sum(widths), rest)
+
+
+def _bounds(spec: Chain | Dot, lead: int = 0) -> list[tuple[int, int, int, int, int, int]]:
+    return [(b.dim + lead, b.axis, b.step, b.dilation, b.before, b.extent) for b in spec.bounds]
+
+
+def _sharers(program: Program) -> dict[str, frozenset[str]]:
+    """Arena buffer → the others that have bytes of the arena in common with it."""
+    arena = sorted((b for b in program.buffers.values() if b.place == "arena" and b.nbytes), key=lambda b: b.offset)
+    found: dict[str, set[str]] = {b.name: set() for b in arena}
+    open_: list[Buffer] = []
+    for b in arena:
+        open_ = [o for o in open_ if o.offset + o.nbytes > b.offset]
+        for o in open_:
+            found[b.name].add(o.name)
+            found[o.name].add(b.name)
+        open_.append(b)
+    return {n: frozenset(s) for n, s in found.items()}
+
+
+def _apart(dims: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether no two points have the same address."""
+    if prod(dims) <= 1:
+        return True
+    reach = 0
+    for s, n in sorted((abs(s), n) for n, s in zip(dims, strides) if n > 1):
+        if s <= reach:
+            break
+        reach += s * (n - 1)
+    else:
+        return True
+    where, _ = _addresses(Touch("", 0, tuple(dims), tuple(strides), 0))
+    return len(np.unique(where)) == where.size
+
+
+def _alike(read: Touch, write: Touch) -> bool:
+    """Whether each point reads at most the element that it writes."""
+    same = (read.offset, read.dims, read.strides) == (write.offset, write.dims, write.strides)
+    return same and read.points is not None and read.points == write.points
+
+
+def _spread(base: np.ndarray, dims: Sequence[int], strides: Sequence[int], first: int = 0) -> np.ndarray:
+    """Addresses with Σ index·stride added, the dims from axis `first` on."""
+    for i, (n, s) in enumerate(zip(dims, strides)):
+        base = base + (np.arange(n) * s).reshape([-1 if j == first + i else 1 for j in range(first + len(dims))])
+    return base
+
+
+def _addresses(t: Touch) -> tuple[np.ndarray, np.ndarray]:
+    """Each element's address and the point that it belongs to (−2: none)."""
+    where = _spread(np.full((1,) * len(t.dims), t.offset, np.int64), t.dims, t.strides)
+    if t.points is None:
+        return where, np.array(-2)
+    who = np.arange(prod(t.dims[: t.points])).reshape(*t.dims[: t.points], *(1,) * (len(t.dims) - t.points))
+    return where, np.broadcast_to(who, where.shape)
