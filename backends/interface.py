@@ -63,6 +63,7 @@ class Runner(Protocol):
     big_endian: bool
     environment: str  # what ran it, for the report: "native", "qemu-aarch64 7.2.0", …
     instructions: int | None  # of one inference, where that is counted: set by golden(0)
+    passes: int  # runs of a golden vector, each over memory that holds another pattern
 
     def golden(self, vector: int, variant: int = -1) -> str | None:
         """The digest of the outputs for a golden vector, by the artifact's own self-test; None where this CPU lacks the variant."""

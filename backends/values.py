@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from mlcc.graph.core import DTYPES, TensorType
+from mlcc.graph.draws import Draw
 from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden
 from mlcc.names import comment, identifier, unique
 from mlcc.program.memory import aligned
@@ -38,12 +41,24 @@ def tensor(t: TensorType, public: str, name: str) -> dict[str, Any]:
     }
 
 
+def drawing(t: TensorType, draw: Draw) -> dict[str, Any]:
+    """How the self-test draws an input: mode 0 free, 1 a range, 2 a ramp, 3 a float between 0 and 1."""
+    mode = {"free": 0, "range": 1, "ramp": 2, "unit": 3}[draw.kind]
+    return {"mode": mode, "low": draw.low, "span": draw.span}
+
+
 def interface_values(program: Program, target: Target, vectors: Sequence[Golden]) -> dict[str, Any]:
     """Names, tensors, sizes and vectors, as the header's and the self-test's templates take them."""
     name = identifier(program.name)
     inputs, outputs = (
         [tensor(t, n, i) for (n, t), i in zip(group, unique([n for n, _ in group]))] for group in (program.inputs, program.outputs)
     )
+    drawn = [g for g in vectors if g.drawn]
+    how = drawn[0].draws if drawn else {}
+    for group, (public, t) in zip(inputs, program.inputs):
+        group |= drawing(t, how.get(public, Draw()))
+    for group in outputs:
+        group |= drawing(program.outputs[0][1], Draw())
     return {
         "name": name,
         "NAME": name.upper(),
@@ -53,8 +68,13 @@ def interface_values(program: Program, target: Target, vectors: Sequence[Golden]
         "outputs": outputs,
         "arena_bytes": program.arena_bytes,
         "vectors": [
-            {"seed": g.seed, "edge": int(g.kind == "edge"), "digest": ", ".join(f"0x{b:02x}" for b in bytes.fromhex(g.digest))}
-            for g in vectors
+            {
+                "seed": g.seed,
+                "edge": int(g.kind == "edge"),
+                "scale": f"0x{int(np.float32(2.0**g.exponent).view(np.uint32)):08x}",
+                "digest": ", ".join(f"0x{b:02x}" for b in bytes.fromhex(g.digest)),
+            }
+            for g in drawn
         ],
         "edges_f32": ", ".join(f"0x{e:08x}u" for e in EDGES_F32),
         "edges_int": ", ".join(f"{e}LL" for e in EDGES_INT),

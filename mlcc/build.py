@@ -35,7 +35,8 @@ class Request:
     precision: "float32", or "bf16" for products with weights in bfloat16; lock: an mlcc.lock to follow, and with `tune` to write;
     flash, ram: bytes that a microcontroller has, where its target does not say; emit: further packagings for microcontrollers (`kits.FORMATS`, "mcuboot"), or "bitstream" for FPGAs;
     version, slot (address, bytes), image_key (PEM): of the image that "mcuboot" makes; serving: batches and chips, for XLA's targets;
-    hardware: architecture, interval and share, for FPGAs and ASICs."""
+    hardware: architecture, interval and share, for FPGAs and ASICs; samples: input → .npy files, real inputs that become golden vectors;
+    strict: fail where some operator is not exercised by the golden vectors; judge: compare the artifact's outputs with an outside judge's."""
 
     model: Path
     targets: tuple[str, ...]
@@ -58,6 +59,9 @@ class Request:
     image_key: Path | None = None
     serving: Serving | None = None
     hardware: Hardware | None = None
+    samples: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    strict: bool = False
+    judge: bool = True
 
 
 @dataclass(frozen=True)
@@ -220,6 +224,7 @@ class Frozen:
     program: Any
     meaning: Any  # the outputs in terms (mlcc.translation): what every program of the graph must compute
     vectors: Any
+    coverage: Any  # what the vectors exercise
     notes: list[str]
 
 
@@ -372,7 +377,8 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
 
     progress("freezing: golden vectors by the reference")
     identity = core.digest(graph)
-    vectors = freeze.golden_vectors(graph)
+    vectors, coverage = freeze.frozen_vectors(graph, sampled(request.samples, graph))
+    notes = [*shape_notes(source, request.shapes, str(request.model)), *_idle_notes(coverage.report(), request)]
     outputs = freeze.program_output_digest(vectors)
 
     progress("lowering")
@@ -381,7 +387,36 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
     progress("proving the translation")
     meaning = means(graph)
     prove(program, graph, meaning)
-    return Frozen(name, model_digest, identity, outputs, graph, program, meaning, vectors, batch_notes(source, graph, request.shapes))
+    return Frozen(name, model_digest, identity, outputs, graph, program, meaning, vectors, coverage, notes)
+
+
+def sampled(files: Mapping[str, Sequence[Path]], graph: Any) -> list[dict[str, Any]]:
+    """Given inputs as vectors: the k-th file of each input makes the k-th vector. Raises Error(usage) where one does not fit."""
+    from mlcc.artifact.arrays import read_npy
+
+    for name in files:
+        if name not in graph.inputs:
+            raise Error("usage", f"--sample names no input: {name}", hint=f"inputs: {', '.join(graph.inputs)}")
+    found: list[dict[str, Any]] = [{} for _ in range(max((len(f) for f in files.values()), default=0))]
+    for name, paths in files.items():
+        t = graph.types[name]
+        for vector, path in zip(found, paths):
+            vector[name] = read_npy(Path(path), t.dtype, t.shape)
+    return found
+
+
+def _idle_notes(coverage: Mapping[str, Any], request: Request) -> list[str]:
+    """What the golden vectors do not exercise, in words. Raises Error(conformance) under `strict`."""
+    idle = coverage["not_exercised"]
+    if not idle:
+        return []
+    named = "; ".join(f"{n['operator']} ({n['where'] or '?'}): {n['why']}" for n in idle[:4])
+    text = (
+        f"{len(idle)} of {coverage['operators']} operators are not exercised by the golden vectors: {named}{'; …' if len(idle) > 4 else ''}"
+    )
+    if request.strict:
+        raise Error("conformance", text, str(request.model), "--sample NAME=FILE.npy gives real inputs")
+    return [text]
 
 
 def _subject(backend: Any, frozen: Frozen) -> Any:
@@ -471,21 +506,12 @@ def _package(request: Request, target: Target, frozen: Frozen, binaries: Any, re
     return Built(summary, files, layout)
 
 
-def batch_notes(source: Any, graph: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """What was assumed: a batch of 1 where the model leaves its leading dimension open."""
-    found = []
-    for value in source.graph.inputs:
-        if (
-            value.name in graph.inputs
-            and value.name not in shapes
-            and value.shape is not None
-            and len(value.shape)
-            and not isinstance(value.shape[0], int)
-        ):
-            found.append(
-                f"input {value.name}: batch dimension {value.shape[0]} built as 1 (--shape {value.name}={'x'.join(map(str, graph.types[value.name].shape))} to choose)"
-            )
-    return found
+def shape_notes(source: Any, shapes: Mapping[str, tuple[int, ...]], where: str) -> list[str]:
+    """What was assumed of the inputs' shapes."""
+    from mlcc.graph.normalise import input_types
+
+    initial = {v.name for v in source.graph.initializers.values()}
+    return input_types([v for v in source.graph.inputs if v.name not in initial], shapes, where).assumed
 
 
 def _compare(model: Path, vectors: Any, progress: Progress) -> dict[str, Any] | None:
@@ -531,6 +557,9 @@ def _key(request: Request, model_digest: str, target: Target, key: SigningKey, n
         "key": key.public_pem.decode(),
         "runs": runs,
         "check": request.check,
+        "samples": {k: [_digest_of(p) for p in v] for k, v in sorted(request.samples.items())},
+        "strict": request.strict,
+        "judge": request.judge,
         "cpu": sorted(cpu_flags()) if runs == "native" else None,
     }
     return key_of("artifact", json.dumps(parts, sort_keys=True))

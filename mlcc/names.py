@@ -73,12 +73,17 @@ def module_name(name: str) -> str:
 
 
 def identifier(name: str) -> str:
-    """An identifier in C and C++ close to a model's or tensor's name: ASCII, no keyword, no macro, of bounded length."""
+    """An identifier in C and C++ close to a model's or tensor's name: ASCII, no keyword, of bounded length."""
     text = re.sub(r"[^A-Za-z0-9_]", "_", name)
     if len(text) > LONGEST:
         text = f"{text[: LONGEST - 9]}_{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:8]}"
-    plain = PLAIN.fullmatch(text) and text not in KEYWORDS and not MACROS.fullmatch(text)
-    return text if plain else f"m_{text}"
+    return text if PLAIN.fullmatch(text) and text not in KEYWORDS else f"m_{text}"
+
+
+def member(name: str) -> str:
+    """An identifier that stands alone in a header, so that no macro may have its name."""
+    text = identifier(name)
+    return f"m_{text}" if MACROS.fullmatch(text) else text
 
 
 def library_name(name: str) -> str:
@@ -117,7 +122,7 @@ def unique(names: Sequence[str]) -> list[str]:
     """Identifiers for names, told apart where they collide."""
     found: list[str] = []
     for n in names:
-        base = text = identifier(n)
+        base = text = member(n)
         count = 2
         while text in found:
             text, count = f"{base}_{count}", count + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ KEYS: dict[str, type] = {
     "key": str,
     "precision": str,
     "shapes": dict,
+    "samples": dict,
     "serving": dict,
     "hardware": dict,
 }
@@ -39,6 +40,7 @@ class Project:
     precision: str
     serving: Serving | None = None
     hardware: Hardware | None = None
+    samples: dict[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 def load(path: Path) -> Project:
@@ -75,6 +77,7 @@ def load(path: Path) -> Project:
         data.get("precision", ""),
         _serving(data["serving"], f"{path}, [serving]") if "serving" in data else None,
         _hardware(data["hardware"], f"{path}, [hardware]") if "hardware" in data else None,
+        {k: _files(v, root, f"{path}, samples.{k}") for k, v in data.get("samples", {}).items()},
     )
 
 
@@ -119,6 +122,13 @@ def _strings(values: list[Any], path: Path) -> list[str]:
     return values
 
 
+def _files(value: Any, root: Path, where: str) -> tuple[Path, ...]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise Error("usage", 'samples are .npy files, such as x = "x.npy" or x = ["a.npy", "b.npy"]', where)
+    return tuple(root / n for n in names)
+
+
 def _dims(value: Any, where: str) -> tuple[int, ...]:
     if not isinstance(value, list) or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in value):
         raise Error("usage", "a shape is a list of whole numbers, such as [1, 3, 224, 224]", where)
@@ -151,6 +161,10 @@ def render(model: str, inputs: list[tuple[str, str, list[int | str]]]) -> str:
         note = f"  # {dtype}; the model leaves {', '.join(open_dims)} open: set what you need" if open_dims else f"  # {dtype}"
         lines.append(f"{'' if open_dims else '# '}{quoted(name)} = [{dims(shape)}]{note}")
     lines += [
+        "",
+        "# Real inputs (.npy) that become golden vectors, one file or a list for each input.",
+        "# [samples]",
+        *(f"# {quoted(name)} = {quoted('sample.npy')}" for name, _, _ in inputs[:1]),
         "",
         "# For XLA's targets: programs for batches, dealt to several chips.",
         "# [serving]",

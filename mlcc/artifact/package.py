@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mlcc.artifact import bill, manifest, oci, sign
+from mlcc.artifact.arrays import npy
 from mlcc.artifact.keys import SigningKey
 from mlcc.conformance.check import Result
 from mlcc.conformance.page import conformance_page
@@ -22,12 +20,6 @@ from mlcc.target import Target
 if TYPE_CHECKING:
     from mlcc.build import Frozen
     from mlcc_backends.interface import Binaries
-
-
-def npy(array: np.ndarray) -> bytes:
-    out = io.BytesIO()
-    np.save(out, array.view(np.uint16) if array.dtype.itemsize == 2 and array.dtype.kind == "V" else array, allow_pickle=False)
-    return out.getvalue()
 
 
 def library_bytes(files: Mapping[str, bytes]) -> int:
@@ -42,6 +34,11 @@ def describe(
     """The manifest."""
     graph, program = frozen.graph, frozen.program
     tensors = [[{"name": n, "dtype": t.dtype, "shape": list(t.shape)} for n, t in group] for group in (program.inputs, program.outputs)]
+    drawn: Mapping[str, Any] = next((g.draws for g in frozen.vectors if g.drawn), {})
+    for entry in tensors[0]:
+        draw = drawn.get(entry["name"])
+        if draw is not None and draw.kind != "free":
+            entry["draw"] = asdict(draw)
     return {
         "mlcc": manifest.VERSION,
         "model": source,
@@ -89,10 +86,11 @@ def package(
     """(artifact files, OCI layout files, OCI digest, manifest). Pure: equal inputs give equal bytes."""
     files = dict(binaries.files)
     about = describe(frozen, source, target, result, binaries, parameters)
-    report = result.report(frozen.vectors)
+    report = result.report(frozen.vectors) | {"coverage": frozen.coverage.report()}
     libraries = {p: hashlib.sha256(b).hexdigest() for p, b in files.items() if p.startswith("lib/") and p.endswith((".so", ".a"))}
     files[manifest.FILE] = manifest.dumps(about)
     files["conformance.json"] = manifest.dumps(report)
+    files["coverage.json"] = manifest.dumps(frozen.coverage.rows())
     files["conformance.html"] = conformance_page(about, report)
     files["steps.json"] = manifest.dumps([asdict(c) for c in step_costs(frozen.program)])
     files["rewrites.json"] = manifest.dumps([{"rule": r.rule, "where": r.where} for r in frozen.graph.rewrites])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 
 import click
@@ -49,8 +50,13 @@ def group() -> None:
     """mlcc deploys trained models by cross-compilation: one model, one answer, bit for bit, on every target."""
 
 
+def _terminate(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code: 0 done, 2 usage, 3 bad model, 4 unsupported, 5 verification, 6 toolchain, 7 conformance, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _terminate)  # ends as Ctrl-C does: nothing half-made stays behind
     try:
         group.main(arguments, prog_name="mlcc", standalone_mode=False)
     except click.exceptions.Exit as e:

@@ -85,6 +85,11 @@ def parse_slot(text: str | None) -> tuple[int, int] | None:
 @click.option("--version", "version", default="1.0.0", help="Version of what --emit makes [default: 1.0.0].")
 @click.option("--model-slot", metavar="ADDRESS:SIZE", help="Flash slot of the mcuboot image, such as 0x08080000:256K.")
 @click.option("--image-key", type=click.Path(path_type=Path), help="Key (PEM) to sign the mcuboot image with [default: the artifact's].")
+@click.option(
+    "--sample", "samples", multiple=True, metavar="NAME=FILE", help="A real input (.npy) as a further golden vector; may be given again."
+)
+@click.option("--strict", is_flag=True, help="Fail where some operator is not exercised by the golden vectors.")
+@click.option("--no-judge", is_flag=True, help="Do not compare the artifact's outputs with ONNX Runtime's (the report then says so).")
 @click.option("--no-cache", is_flag=True, help="Ignore every cache.")
 @click.option("--no-test", is_flag=True, help="Do not run the golden vectors (the artifact then says so).")
 @json_option
@@ -107,6 +112,9 @@ def command(
     version: str,
     model_slot: str | None,
     image_key: Path | None,
+    samples: tuple[str, ...],
+    strict: bool,
+    no_judge: bool,
     no_cache: bool,
     no_test: bool,
     as_json: bool,
@@ -117,11 +125,12 @@ def command(
     from mlcc.lock import FILE as LOCK
 
     given, serving, hardware = parse_shapes(shapes), None, None
+    from_project: dict[str, tuple[Path, ...]] = {}
     files = [project.FILE] if model is None else []
     if model is None:
         p = project.load(Path(project.FILE))
         model, targets, out, name = p.model, targets or p.targets, out or p.out, name or p.name
-        serving, hardware = p.serving, p.hardware
+        serving, hardware, from_project = p.serving, p.hardware, p.samples
         key, given, precision = key or p.key, {**p.shapes, **given}, precision or p.precision
     if not targets:
         raise Error("usage", "no target given", hint="name one: --target native")
@@ -149,6 +158,9 @@ def command(
         image_key=image_key,
         serving=serving,
         hardware=hardware,
+        samples=_samples(samples) or from_project,
+        strict=strict,
+        judge=not no_judge,
         **options,
     )
     with progress() as report:
@@ -171,6 +183,17 @@ def command(
     click.echo(
         f"{model_name(model)}: program {result['program_digest'][:16]}, outputs {result['output_digest'][:16]}, {result['seconds']:.1f} s"
     )
+
+
+def _samples(values: tuple[str, ...]) -> dict[str, tuple[Path, ...]]:
+    """NAME=FILE …"""
+    found: dict[str, tuple[Path, ...]] = {}
+    for text in values:
+        name, separator, path = text.rpartition("=")
+        if not separator or not name or not path:
+            raise Error("usage", f"--sample {text} is not of the form NAME=FILE.npy")
+        found[name] = (*found.get(name, ()), Path(path))
+    return found
 
 
 def _write_depfile(path: Path, outputs: list[str], inputs: list[str]) -> None:

@@ -53,7 +53,7 @@ def command(
         "outputs": {},
     }
     if output:
-        from mlcc.artifact.package import npy
+        from mlcc.artifact.arrays import npy
         from mlcc.artifact.write import file
 
         for i, (name, array) in enumerate(outputs.items()):
@@ -88,7 +88,9 @@ def _preview(a: np.ndarray) -> str:
 
 def read_inputs(declared: list[dict[str, Any]], given: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Arrays for all inputs; those not given are random, the same each time."""
+    from mlcc.artifact.arrays import read_npy
     from mlcc.graph.core import TensorType
+    from mlcc.graph.draws import Draw
     from mlcc.graph.freeze import golden_input
 
     sources = {}
@@ -102,26 +104,12 @@ def read_inputs(declared: list[dict[str, Any]], given: tuple[str, ...]) -> dict[
         kind, shape = TensorType(t["dtype"], tuple(t["shape"])), tuple(t["shape"])
         source = sources.get(t["name"], "random")
         if source == "random":
-            feed[t["name"]] = golden_input(kind, i, 7, "uniform")
+            feed[t["name"]] = golden_input(kind, i, 7, "uniform", Draw(**t.get("draw", {})))
         elif source.lower().endswith((".png", ".jpg", ".jpeg")):
             feed[t["name"]] = read_image(Path(source), t["dtype"], shape)
         else:
             feed[t["name"]] = read_npy(Path(source), t["dtype"], shape)
     return feed
-
-
-def read_npy(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    from mlcc.graph.core import DTYPES
-
-    try:
-        array = np.load(path, allow_pickle=False)
-    except OSError as e:
-        raise Error("usage", f"cannot read: {e.strerror or e}", str(path)) from None
-    except (ValueError, EOFError) as e:
-        raise Error("usage", f"not a .npy file: {e}", str(path)) from None
-    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind not in "fiub":
-        raise Error("usage", f"{array.dtype}{list(array.shape)} given, {dtype}{list(shape)} wanted", str(path))
-    return array.astype(DTYPES[dtype])
 
 
 def read_image(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -53,8 +53,9 @@ def check(runner: Any, target: Target, program: Program, graph: CoreGraph, vecto
     ran: list[tuple[str, int]] = []
     for v, variant in enumerate(target.variants):
         quick = total <= SLOW_WORK or (runner.environment == "native" and variant.machine.fma)
+        runner.passes = 2 if quick else 1
         for i in range(len(vectors) if quick else 1):
-            found = runner.golden(i, v)
+            found = _outputs_of(runner, program, vectors, i, v)
             if found is None:
                 break
             if found != vectors[i].digest:
@@ -67,6 +68,20 @@ def check(runner: Any, target: Target, program: Program, graph: CoreGraph, vecto
                 )
             ran.append((variant.name, i))
     return Result("passed", runner.environment, tuple(ran), runner.instructions)
+
+
+def _outputs_of(runner: Any, program: Program, vectors: Sequence[Golden], i: int, variant: int) -> str | None:
+    """The outputs' digest on vector `i`: by the artifact's own self-test, or by handing over inputs that no device can draw."""
+    vector = vectors[i]
+    if vector.drawn:
+        found: str | None = runner.golden(sum(g.drawn for g in vectors[:i]), variant)
+        return found
+    if variant > 0:  # the artifact's own choice of instruction set runs these
+        return None
+    order: ByteOrder = ">" if runner.big_endian else "<"
+    raw, _ = runner.run([to_bytes(vector.inputs[n], order) for n, _ in program.inputs])
+    arrays = [from_bytes(body, t.dtype, order) for body, (_, t) in zip(raw, program.outputs)]
+    return outputs_digest({str(n): a for n, a in enumerate(arrays)})
 
 
 def check_outputs(runner: Any, target: Target, graph: CoreGraph, vectors: Sequence[Golden]) -> Result:

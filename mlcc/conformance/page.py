@@ -47,6 +47,9 @@ def conformance_page(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> 
         ["vector", "kind", "outputs SHA-256", "compared on"],
         *([str(v["seed"]), v["kind"], v["outputs_sha256"], ", ".join(v["ran"]) or "not run here"] for v in report["vectors"]),
     ]
+    coverage = report["coverage"]
+    exercised: list[list[Any]] = [["operators that the vectors exercise", f"{coverage['exercised']} of {coverage['operators']}"]]
+    exercised += [[f"{n['operator']} {n['where']}", n["why"]] for n in coverage["not_exercised"]]
     rewrites = (
         [["rule", "places"], *([r, n] for r, n in sorted(manifest["rewrites"].items()))]
         if manifest["rewrites"]
@@ -54,7 +57,7 @@ def conformance_page(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> 
     )
     return render(
         f"{manifest['model']} for {manifest['target']}: conformance",
-        [("Result", facts), ("Golden vectors", vectors), ("Rewrites that may have changed a rounding", rewrites)],
+        [("Result", facts), ("Golden vectors", vectors), ("Coverage", exercised), ("Rewrites that may have changed a rounding", rewrites)],
     )
 
 

@@ -7,15 +7,22 @@ by itself: counter (element, input, 0, 0), key (seed, "mlcc").
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from mlcc.error import Error
 from mlcc.graph.core import DTYPES, CoreGraph, TensorType, canonical_bytes
+from mlcc.graph.coverage import Coverage
+from mlcc.graph.draws import Draw, draws
 from mlcc.reference.execute import execute
 
 KEY = 0x6D6C6363
 SEEDS = ((1, "uniform"), (2, "uniform"), (3, "edge"))
+FURTHER = (-3, 3, -6, 6)  # binary exponents of free floats, tried where operators are not exercised yet
+FREE = Draw()
+SAMPLE = 0x53414D50  # the seed that stands for given inputs
 EDGES_F32 = (
     0x00000000,
     0x80000000,
@@ -35,13 +42,21 @@ EDGES_INT = (-1, 0, 1, 1000, -(1 << 31), (1 << 31) - 1)
 
 @dataclass(frozen=True)
 class Golden:
-    """One golden vector: inputs by name, outputs by name, and the digest of the outputs."""
+    """One golden vector: inputs by name, outputs by name, the digest of the outputs; kind: `uniform`, `edge` or `sample` (given, not drawn);
+    draws: how the inputs were drawn; exponent: what free floats are scaled by, as a power of two."""
 
     seed: int
     kind: str
     inputs: dict[str, np.ndarray]
     outputs: dict[str, np.ndarray]
     digest: str
+    draws: Mapping[str, Draw] = field(default_factory=dict)
+    exponent: int = 0
+
+    @property
+    def drawn(self) -> bool:
+        """Whether a device can make the inputs by itself."""
+        return self.kind != "sample"
 
 
 def philox(elements: int, stream: int, seed: int) -> np.ndarray:
@@ -57,21 +72,28 @@ def philox(elements: int, stream: int, seed: int) -> np.ndarray:
     return x.T.astype(np.uint32)
 
 
-def golden_input(t: TensorType, stream: int, seed: int, kind: str) -> np.ndarray:
-    """`uniform`: floats a sum of four uniforms in (−4, 4), small non-negative integers. `edge`: an eighth of the elements are special values."""
+def golden_input(t: TensorType, stream: int, seed: int, kind: str, draw: Draw = FREE, exponent: int = 0) -> np.ndarray:
+    """`uniform`: free floats are a sum of four uniforms in (−4, 4) times 2^exponent, free integers small and non-negative; others as their Draw says.
+    `edge`: an eighth of the elements are special values, or the ends of the range. The same as fill() of the self-test in C."""
     r = philox(t.size, stream, seed).astype(np.int64)
     special = ((r[:, 2] & 7) == 0) & (kind == "edge")
-    if t.dtype in ("float32", "float64", "float16", "bfloat16"):
+    floats = t.dtype in ("float32", "float64", "float16", "bfloat16")
+    half = t.dtype in ("float16", "bfloat16")
+    if draw.kind in ("range", "ramp"):
+        steps = np.arange(t.size, dtype=np.int64) * draw.span // max(1, t.size) if draw.kind == "ramp" else r[:, 0] % draw.span
+        ends = np.where(r[:, 3] & 1, draw.span - 1, 0)
+        values = draw.low + np.where(special & (draw.kind == "range"), ends, steps)
+    elif floats:
         total = (r[:, 0] & 0xFFFF) + (r[:, 0] >> 16) + (r[:, 1] & 0xFFFF) + (r[:, 1] >> 16) - 131070
-        if t.dtype in ("float16", "bfloat16"):
-            values = ((total >> 10) / 32.0).astype(np.float32)
-            values = np.where(special, np.where(r[:, 3] & 1, np.float32(-0.0), np.float32(0.0)), values)
+        whole = total >> 10 if half else total
+        unit, power = draw.kind == "unit", -5 if half else -15
+        drawn = whole.astype(np.float32) * np.float32(2.0 ** (power - 3 if unit else power + exponent))
+        drawn = drawn + np.float32(0.5) if unit else drawn
+        if half:
+            values = np.where(special, np.where(r[:, 3] & 1, np.float32(-0.0), np.float32(0.0)), drawn)
         else:
-            values = (total / 32768.0).astype(np.float32)
             edges = np.array(EDGES_F32, np.uint32).view(np.float32)
-            values = np.where(special, edges[r[:, 3] % len(edges)], values)
-    elif t.dtype == "bool":
-        values = r[:, 0] & 1
+            values = np.where(special, edges[r[:, 3] % len(edges)], drawn)
     else:
         width = np.iinfo(DTYPES[t.dtype])
         values = r[:, 0] & 255
@@ -88,14 +110,48 @@ def outputs_digest(outputs: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def golden_vectors(graph: CoreGraph) -> list[Golden]:
-    """Vectors for all seeds, outputs by the reference."""
+def golden_vectors(graph: CoreGraph, samples: Sequence[Mapping[str, np.ndarray]] = ()) -> list[Golden]:
+    """Vectors for all seeds, and for given inputs (those that are not given are drawn), outputs by the reference."""
+    return frozen_vectors(graph, samples)[0]
+
+
+def frozen_vectors(graph: CoreGraph, samples: Sequence[Mapping[str, np.ndarray]] = ()) -> tuple[list[Golden], Coverage]:
+    """The golden vectors and what they exercise: where some operator's results are all NaN or all equal, further ones are searched for.
+
+    Raises Error(conformance) where an output that depends on the inputs is nowhere finite: nothing could be said of it.
+    """
+    coverage, how = Coverage(graph), draws(graph)
     found = []
-    for seed, kind in SEEDS:
-        inputs = {v: golden_input(graph.types[v], i, seed, kind) for i, v in enumerate(graph.inputs)}
-        outputs = execute(graph, inputs)
-        found.append(Golden(seed, kind, inputs, outputs, outputs_digest(outputs)))
-    return found
+
+    def vector(seed: int, kind: str, exponent: int, given: Mapping[str, np.ndarray]) -> tuple[Golden, Coverage]:
+        inputs = {
+            v: given[v] if v in given else golden_input(graph.types[v], i, seed, kind, how[v], exponent) for i, v in enumerate(graph.inputs)
+        }
+        seen = coverage.copy()
+        outputs = execute(graph, inputs, seen.watch)
+        return Golden(seed, kind, inputs, outputs, outputs_digest(outputs), how, exponent), seen
+
+    def wanted() -> Iterator[tuple[int, str, int, Mapping[str, np.ndarray]]]:
+        yield from ((seed, kind, 0, {}) for seed, kind in SEEDS)
+        yield from ((SAMPLE, "sample", 0, given) for given in samples)
+
+    for request in wanted():
+        golden, coverage = vector(*request)
+        found.append(golden)
+    for n, exponent in enumerate(FURTHER):
+        before = len(coverage.idle())
+        if not before:
+            break
+        golden, seen = vector(4 + n, "uniform", exponent, {})
+        if len(seen.idle()) < before:
+            coverage = seen
+            found.append(golden)
+    for v in coverage.unseen_outputs():
+        raise Error(
+            "conformance", f"output {v} is not a finite number in any golden vector, so no test would test it", graph.name,
+            "--sample NAME=FILE.npy gives real inputs",
+        )  # fmt: skip
+    return found, coverage
 
 
 def program_output_digest(vectors: list[Golden]) -> str:

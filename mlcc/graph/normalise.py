@@ -7,7 +7,8 @@ Unsupported operators are collected, so that one run lists them all.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -76,12 +77,18 @@ def normalise(model: ir.Model, name: str, shapes: Shapes, where: str) -> CoreGra
     scope: Scope = {}
     initial = {v.name for v in graph.initializers.values()}
     inputs = [v for v in graph.inputs if v.name not in initial]
-    for value, type in zip(inputs, input_types(inputs, shapes, where)):
+    interface = input_types(inputs, shapes, where, lambda: walk.survey(graph, where))
+    for value, type in zip(inputs, interface.types):
         scope[str(value.name)] = walk.b.input(str(value.name), type)
     for value in graph.initializers.values():
         walk.b.origin = str(value.name)
         scope[str(value.name)] = walk.b.constant(tensor_array(value.const_value, f"initializer {value.name}"))
-    walk.run(graph, scope)
+    try:
+        walk.run(graph, scope)
+    except Error as e:
+        raise (
+            e if e.hint or not interface.assumed else Error(e.code, e.what, e.where, f"this follows from {interface.assumed[0]}")
+        ) from None
     walk.report(where)
     outputs = []
     for value in graph.outputs:
@@ -94,42 +101,78 @@ def normalise(model: ir.Model, name: str, shapes: Shapes, where: str) -> CoreGra
     return walk.b.finish(name, outputs)
 
 
-def input_types(inputs: list[ir.Value], shapes: Shapes, where: str) -> list[TensorType]:
-    """Static types of the graph's inputs. An unknown leading dimension is a batch of 1; any other needs --shape."""
+@dataclass(frozen=True)
+class Interface:
+    """The inputs' static types, and what was chosen for them that neither the file nor the caller says."""
+
+    types: list[TensorType]
+    assumed: list[str]  # in words
+
+
+def input_types(inputs: list[ir.Value], shapes: Shapes, where: str, supported: Callable[[], None] = lambda: None) -> Interface:
+    """Static types of the graph's inputs. A dimension's name is one number wherever it stands; an unknown leading dimension is a batch of 1;
+    any other needs --shape (before that is asked for, `supported` may raise: no shape helps where an operator is unknown)."""
     names = [str(v.name) for v in inputs]
     for given in shapes:
         if given not in names:
             raise Error("usage", f"no input is called {given}", where, f"the inputs are {', '.join(names)}")
-    types, missing = [], []
-    for value in inputs:
-        name = str(value.name)
+    declared = {name: None if v.shape is None else [_dim(d) for d in v.shape] for name, v in zip(names, inputs)}
+    known: dict[str, tuple[int, str]] = {}  # a dimension's name → its size, the input that says so
+    assumed = []
+    for name, wanted in shapes.items():
+        own = declared[name]
+        if own is None:
+            continue
+        if len(own) != len(wanted):
+            raise Error("usage", f"--shape gives {'x'.join(map(str, wanted))}, the model declares {describe(own)}", f"input {name}")
+        for d, n in zip(own, wanted):
+            if isinstance(d, str) and known.setdefault(d, (n, name))[0] != n:
+                known[d] = -1, name  # as the caller says; other inputs then need sizes of their own
+                assumed.append(f"input {name}: dimensions that the file calls {d} have different sizes")
+            if isinstance(d, int) and d != n:
+                assumed.append(f"input {name}: built as {'x'.join(map(str, wanted))}, where the file declares {describe(own)}")
+    for name, own in declared.items():
+        if own and name not in shapes and isinstance(own[0], str) and own[0] not in known:
+            known[own[0]] = 1, name
+    finals: list[list[int]] = []
+    missing = []
+    for name, value in zip(names, inputs):
         if not isinstance(value.type, ir.TensorType) or value.dtype is None or int(value.dtype) not in ONNX_DTYPES:
             raise Error(
                 "unsupported", f"input {name} is no tensor of a supported type ({value.type})", where, f"types: {', '.join(DTYPES)}"
             )
-        declared = list(value.shape) if value.shape is not None else None
-        dims = [int(d) if isinstance(d, int) else None for d in declared] if declared is not None else None
+        own = declared[name]
         if name in shapes:
-            wanted = shapes[name]
-            if dims is not None and (len(dims) != len(wanted) or any(d is not None and d >= 0 and d != w for d, w in zip(dims, wanted))):
-                raise Error(
-                    "usage", f"--shape gives {'x'.join(map(str, wanted))}, the model declares {describe(declared)}", f"input {name}"
-                )
-            final = list(wanted)
-        elif dims is None:
+            final = list(shapes[name])
+        elif own is None:
             missing.append(f"--shape {name}=…")
             continue
         else:
-            final = [1 if i == 0 and (d is None or d < 0) else (-1 if d is None else d) for i, d in enumerate(dims)]
+            final = [d if isinstance(d, int) else known[d][0] if d in known else 1 if i == 0 else -1 for i, d in enumerate(own)]
             if any(d < 0 for d in final):
                 missing.append(f"--shape {name}={'x'.join('?' if d < 0 else str(d) for d in final)}")
                 continue
+            if own and not isinstance(own[0], int) and (own[0] is None or known.get(own[0], (0, ""))[1] not in shapes):
+                shape = "x".join(map(str, final))
+                assumed.append(f"input {name}: batch dimension {own[0] or '?'} built as 1 (--shape {name}={shape} to choose)")
         if any(d < 0 for d in final) or np.prod([float(d) for d in final]) >= 2**31:
             raise Error("model" if name not in shapes else "usage", f"shape {final} is no shape that can be built", f"input {name}")
-        types.append(TensorType(ONNX_DTYPES[int(value.dtype)], tuple(final)))
+        finals.append(final)
     if missing:
+        supported()
         raise Error("usage", "the model has dynamic input shapes", where, f"fix them, each ? a number: {' '.join(missing)}")
-    return types
+    return Interface([TensorType(ONNX_DTYPES[int(v.dtype)], tuple(f)) for v, f in zip(inputs, finals) if v.dtype is not None], assumed)
+
+
+NAMELESS = ("", "?", "-1", "None", "none", "dynamic", "unknown", "unk", "*")  # what exporters write where they know no name
+
+
+def _dim(d: Any) -> int | str | None:
+    """A declared dimension: its size, its name, or neither."""
+    if isinstance(d, int):
+        return d if d >= 0 else None
+    name = str(getattr(d, "value", None) or "")
+    return name if name not in NAMELESS else None
 
 
 def describe(dims: Any) -> str:
@@ -173,6 +216,25 @@ class Walk:
                 "docs/operators.md lists what is; see whether the exporter can avoid these",
             )
 
+    def survey(self, graph: Iterable[ir.Node], where: str) -> None:
+        """Raise where operators are unknown, whatever the shapes are."""
+        for node in graph:
+            domain = "" if node.domain in ("", "ai.onnx") else node.domain
+            self.b.origin = node.name or (str(node.outputs[0].name) if node.outputs else "?")
+            if not self.knows(node, domain):
+                self.refuse(node, domain)
+        self.report(where)
+
+    def knows(self, node: ir.Node, domain: str) -> bool:
+        """Whether an operator is a rule's, a function of the model, or defined by others."""
+        return (
+            (node.domain, node.op_type, node.overload) in self.functions
+            or node.op_type in DOMAINS.get(domain, ())
+            or domain == ""
+            and node.op_type in ("If", "Loop")
+            or self.has_definition(node, domain)
+        )
+
     def run(self, graph: Iterable[ir.Node], scope: Scope) -> None:
         for node in graph:
             try:
@@ -209,11 +271,7 @@ class Walk:
         domain = "" if node.domain in ("", "ai.onnx") else node.domain
         key = (node.domain, node.op_type, node.overload)
         given = self.attributes(node)
-        if (
-            key not in self.functions
-            and not (node.op_type in DOMAINS.get(domain, ()) or domain == "" and node.op_type in ("If", "Loop"))
-            and not self.has_definition(node, domain)
-        ):
+        if not self.knows(node, domain):
             self.refuse(node, domain)  # before its operands are looked up: those of unsupported producers are missing
             raise Unsupported
         inputs = tuple(self.lookup(v, scope, node) for v in node.inputs)

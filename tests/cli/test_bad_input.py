@@ -168,7 +168,9 @@ def test_missing_shape_proposes_the_flag(tmp_path: Path, mlcc: Mlcc) -> None:
     path = save(tmp_path / "m.onnx", [RELU], shape=["N", "T", 4])
     refused(mlcc, tmp_path / "o", 2, "--shape x=1x?x4", arguments=(path, "-t", "native"))
     refused(mlcc, tmp_path / "o", 2, "no input is called z", "x", arguments=(path, "-t", "native", "--shape", "z=1x2"))
-    refused(mlcc, tmp_path / "o", 2, "declares", arguments=(path, "-t", "native", "--shape", "x=1x2x5"))
+    refused(mlcc, tmp_path / "o", 2, "declares", arguments=(path, "-t", "native", "--shape", "x=1x2"))
+    other = mlcc("build", path, "-t", "native", "--shape", "x=1x2x5", "-o", tmp_path / "other")
+    assert other.returncode == 0 and "built as 1x2x5, where the file declares [N, T, 4]" in other.stdout
     refused(mlcc, tmp_path / "o", 2, "NAME=1x3x320x320", arguments=(path, "-t", "native", "--shape", "x=axb"))
 
 

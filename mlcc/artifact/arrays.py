@@ -1,0 +1,37 @@
+"""Arrays in .npy files."""
+
+from __future__ import annotations
+
+import io
+import tokenize
+from pathlib import Path
+
+import numpy as np
+
+from mlcc.error import Error
+from mlcc.graph.core import DTYPES
+
+
+def npy(array: np.ndarray) -> bytes:
+    """An array as a .npy file; bfloat16 as its bits."""
+    out = io.BytesIO()
+    np.save(out, array.view(np.uint16) if array.dtype.itemsize == 2 and array.dtype.kind == "V" else array, allow_pickle=False)
+    return out.getvalue()
+
+
+def read_npy(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A file's array in the wanted type. Raises Error(usage) where the file is none or has another shape, or numbers that the type lacks."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as e:
+        raise Error("usage", f"cannot read: {e.strerror or e}", str(path)) from None
+    except (ValueError, EOFError, SyntaxError, TypeError, KeyError, tokenize.TokenError, MemoryError) as e:
+        raise Error("usage", f"not a .npy file: {e}", str(path)) from None
+    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind not in "fiub":
+        given = f"{array.dtype}{list(array.shape)}" if isinstance(array, np.ndarray) else "no array"
+        raise Error("usage", f"{given} given, {dtype}{list(shape)} wanted", str(path))
+    with np.errstate(all="ignore"):
+        found = array.astype(DTYPES[dtype])
+        if array.dtype.kind in "iub" and DTYPES[dtype].kind in "iu" and not np.array_equal(found.astype(array.dtype), array):
+            raise Error("usage", f"numbers that {dtype} cannot hold", str(path))
+    return found
