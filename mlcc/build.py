@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
+import tempfile
 import time
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -106,6 +108,8 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
         _can_emit(request.emit, targets)
     if request.tune and request.lock is None:
         raise Error("usage", "tuning needs a lock file to write", hint="lock=Path('mlcc.lock')")
+    if str(request.model) == "-" or request.model.is_fifo() or request.model.is_char_device() or request.model.is_socket():
+        return _from_stream(request, progress)
     if not request.model.exists():
         raise Error("usage", "no such file", str(request.model), "give the path of a model file")
     model_digest = digest_model(request.model)
@@ -145,6 +149,20 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
     }
 
 
+def _from_stream(request: Request, progress: Progress) -> dict[str, Any]:
+    """A model that comes from a pipe or from stdin (`-`): an ONNX file, kept while it is built."""
+    if request.model.is_socket() or str(request.model) == "-" and sys.stdin is None:
+        raise Error("usage", "a socket is no model file", str(request.model))
+    try:
+        with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
+            copy = Path(d) / f"{request.name or 'model'}.onnx"
+            with open(request.model, "rb") if str(request.model) != "-" else sys.stdin.buffer as source, open(copy, "wb") as f:
+                shutil.copyfileobj(source, f)
+            return run(replace(request, model=copy), progress)
+    except OSError as e:
+        raise Error("usage", f"cannot read: {e.strerror or e}", str(request.model)) from None
+
+
 def model_name(path: Path) -> str:
     """A C identifier from the file's name: what the library and its functions are called."""
     return library_name(path.name.split(".onnx")[0] if path.name.endswith(".onnx") else path.stem)
@@ -160,37 +178,18 @@ def _named(request: Request) -> str:
 
 
 def digest_model(path: Path) -> str:
-    """SHA-256 over the model file and the external data that it names."""
+    """SHA-256 over the model file and all the external data that it names."""
+    from mlcc.importers.external import files
+
     try:
         digest = hashlib.sha256(path.read_bytes() if path.is_file() else b"")
-        for name in external_files(path):
+        for name, file in files(path) if path.suffix == ".onnx" else []:
             digest.update(name.encode() + b"\0")
-            with open(path.parent / name, "rb") as f:
+            with open(file, "rb") as f:
                 digest.update(hashlib.file_digest(f, "sha256").digest())
         return digest.hexdigest()
     except OSError as e:
         raise Error("usage", f"cannot read: {e.strerror}", str(path)) from None
-
-
-def external_files(path: Path) -> list[str]:
-    """Names of the external data files of an ONNX model that exist inside its folder; the file is parsed only where it has neighbours."""
-    root = path.resolve().parent
-    if (
-        path.suffix != ".onnx"
-        or not path.is_file()
-        or all(p == path.resolve() or p.suffix in (".onnx", ".toml") for p in root.iterdir() if p.is_file())
-    ):
-        return []
-    if b"location" not in path.read_bytes():
-        return []
-    import onnx
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception:  # the importer says what is wrong with it
-        return []
-    names = {e.value for t in model.graph.initializer for e in t.external_data if e.key == "location"}
-    return sorted(n for n in names if (root / n).resolve().is_relative_to(root) and (root / n).is_file())
 
 
 def remember(path: Path, digest: str) -> None:
@@ -198,7 +197,7 @@ def remember(path: Path, digest: str) -> None:
     place = cache_folder() / "models" / digest
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(str(path.resolve()))
+        place.write_text(str(path.resolve()), "utf-8")
     except OSError:
         pass
 
@@ -206,7 +205,7 @@ def remember(path: Path, digest: str) -> None:
 def find_model(digest: str) -> Path | None:
     """The file that a model was last built from, if it is still there and unchanged."""
     try:
-        path = Path((cache_folder() / "models" / digest).read_text())
+        path = Path((cache_folder() / "models" / digest).read_text("utf-8"))
     except (OSError, UnicodeDecodeError):
         return None
     return path if path.is_file() and digest_model(path) == digest else None
@@ -225,6 +224,7 @@ class Frozen:
     meaning: Any  # the outputs in terms (mlcc.translation): what every program of the graph must compute
     vectors: Any
     coverage: Any  # what the vectors exercise
+    verdict: Any  # the outside judge's
     notes: list[str]
 
 
@@ -280,6 +280,7 @@ def _build(
 
     frozen = _freeze(request, name, model_digest, progress)
     tiles = any(isinstance(k, BlockDot) for k in frozen.program.kernels.values())
+    asked = {t.name: t for t in targets}
     targets = [fitted(t, tiles) for t in targets]
     if request.tune:
         targets = _tune(request, targets, frozen.program, progress)
@@ -297,7 +298,7 @@ def _build(
         progress(f"{target.name}: packaging")
         built[target.name] = _package(request, target, versions[target.name], binaries[target.name], result, key)
         if store:
-            store.put(_key(request, model_digest, target, key, name), _freeze_built(built[target.name]))
+            store.put(_key(request, model_digest, asked[target.name], key, name), _freeze_built(built[target.name]))
     return built, _compare(request.model, frozen.vectors, progress)
 
 
@@ -381,13 +382,14 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
     notes = [*shape_notes(source, request.shapes, str(request.model)), *_idle_notes(coverage.report(), request)]
     outputs = freeze.program_output_digest(vectors)
 
+    verdict = _judged(request, graph, vectors, progress)
     progress("lowering")
     program = lower(graph)
     loop.validate(program)
     progress("proving the translation")
     meaning = means(graph)
     prove(program, graph, meaning)
-    return Frozen(name, model_digest, identity, outputs, graph, program, meaning, vectors, coverage, notes)
+    return Frozen(name, model_digest, identity, outputs, graph, program, meaning, vectors, coverage, verdict, notes)
 
 
 def sampled(files: Mapping[str, Sequence[Path]], graph: Any) -> list[dict[str, Any]]:
@@ -403,6 +405,16 @@ def sampled(files: Mapping[str, Sequence[Path]], graph: Any) -> list[dict[str, A
         for vector, path in zip(found, paths):
             vector[name] = read_npy(Path(path), t.dtype, t.shape)
     return found
+
+
+def _judged(request: Request, graph: Any, vectors: Any, progress: Progress) -> Any:
+    """The outside judge's verdict. Raises Error(conformance) where what we compute is wrong by it."""
+    from mlcc.conformance.judge import Verdict, judge
+
+    if not request.judge:
+        return Verdict("", "not judged: --no-judge")
+    progress("asking an outside judge")
+    return judge(request.model, graph, vectors)
 
 
 def _idle_notes(coverage: Mapping[str, Any], request: Request) -> list[str]:
@@ -481,12 +493,17 @@ def _check(request: Request, target: Target, frozen: Frozen, binaries: Any) -> A
     return check(runner, target, frozen.program, frozen.graph, frozen.vectors)
 
 
+def _parameters(request: Request) -> dict[str, Any]:
+    """What the provenance says was asked for."""
+    shapes = {k: list(v) for k, v in sorted(request.shapes.items())}
+    return {"model": request.model.name, "shapes": shapes, "compiler": request.compiler, "precision": request.precision}
+
+
 def _package(request: Request, target: Target, frozen: Frozen, binaries: Any, result: Any, key: SigningKey) -> Built:
     """The artifact's files and the summary of it."""
     from mlcc.artifact.package import package
 
-    shapes = {k: list(v) for k, v in sorted(request.shapes.items())}
-    parameters = {"model": request.model.name, "shapes": shapes, "compiler": request.compiler, "precision": request.precision}
+    parameters = _parameters(request)
     files, layout, digest, about = package(frozen, request.model.name, target, result, binaries, key, parameters)
     artifact = {
         "target": target.name,
@@ -539,6 +556,7 @@ def _write_comparison(folder: Path, name: str, comparison: dict[str, Any], artif
 
 def _key(request: Request, model_digest: str, target: Target, key: SigningKey, name: str) -> str:
     from mlcc.conformance.emulator import environment
+    from mlcc.conformance.judge import engine_version
     from mlcc.target import cpu_flags
 
     runs = environment(target)
@@ -559,15 +577,43 @@ def _key(request: Request, model_digest: str, target: Target, key: SigningKey, n
         "check": request.check,
         "samples": {k: [_digest_of(p) for p in v] for k, v in sorted(request.samples.items())},
         "strict": request.strict,
-        "judge": request.judge,
+        "judge": engine_version() if request.judge else None,
         "cpu": sorted(cpu_flags()) if runs == "native" else None,
     }
     return key_of("artifact", json.dumps(parts, sort_keys=True))
 
 
 def _cached(store: Store | None, request: Request, model_digest: str, target: Target, key: SigningKey, name: str) -> Built | None:
+    """The finished artifact of this very request, if the cache has it. Nothing that a cache says is believed: what is shipped is signed by the
+    key in use, and is for this model, target and request; anything else is a miss."""
+    from mlcc.artifact import manifest, oci, sign
+
     body = store.get(_key(request, model_digest, target, key, name)) if store else None
-    return _thaw_built(body) if body is not None else None
+    if body is None:
+        return None
+    try:
+        built = _thaw_built(body)
+        said = sign.check_files(built.files, [key.private.public_key()], "the cache")
+        about = json.loads(bytes(built.files[manifest.FILE]))
+        wanted = {
+            "model": request.model.name,
+            "name": name,
+            "model_digest": model_digest,
+            "target": target.name,
+            "precision": request.precision,
+        }
+        parameters = {**_parameters(request), "target": target.name}
+        fits = (
+            all(about.get(k) == v for k, v in wanted.items()) and said["predicate"]["buildDefinition"]["externalParameters"] == parameters
+        )
+        summary = built.summary["artifact"]
+        same = all(about.get(k) == built.summary[k] for k in ("program_digest", "output_digest")) and all(
+            about.get(k) == summary[k] for k in ("target", "class", "conformance", "arena_bytes", "library_bytes")
+        )
+        whole = oci.holds(built.layout, built.files) and summary["digest"] == oci.digest(built.layout)
+        return built if fits and same and whole else None
+    except (Error, ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return None
 
 
 def _freeze_built(built: Built) -> bytes:
@@ -581,6 +627,8 @@ def _freeze_built(built: Built) -> bytes:
 def _thaw_built(body: memoryview) -> Built:
     """The blob's parts as views: nothing is copied."""
     at = 8 + int.from_bytes(body[:8], "little")
+    if not 8 <= at <= len(body):
+        raise ValueError("damaged")
     header = json.loads(bytes(body[8:at]))
     groups: dict[str, dict[str, memoryview]] = {"files": {}, "layout": {}}
     for group, found in groups.items():

@@ -46,7 +46,7 @@ class Project:
 def load(path: Path) -> Project:
     """Read and check a project file. Raises Error(usage) naming file and line."""
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8")
     except FileNotFoundError:
         raise Error(
             "usage", f"no model given, and no {FILE} in this folder", hint="mlcc build MODEL --target T, or write one with: mlcc init MODEL"

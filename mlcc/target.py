@@ -165,11 +165,11 @@ def load(name: str) -> Target:
     if path.suffix == ".toml":
         if not path.is_file():
             raise Error("usage", "no such target file", name)
-        return read(path.stem, path.read_text(), name)
+        return read(path.stem, path.read_text("utf-8"), name)
     if name not in names():
         near = difflib.get_close_matches(name, names(), 1, 0.4)
         raise Error("usage", f"unknown target {name}", hint=(f"did you mean {near[0]}? " if near else "") + "`mlcc targets` lists them all")
-    return read(name, (folder() / f"{name}.toml").read_text(), f"targets/{name}.toml")
+    return read(name, (folder() / f"{name}.toml").read_text("utf-8"), f"targets/{name}.toml")
 
 
 def read(name: str, text: str, where: str) -> Target:
@@ -286,7 +286,7 @@ def has_opencl() -> bool:
 def cpu_flags() -> frozenset[str]:
     """The host CPU's features as Linux names them."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
             if line.startswith(("flags", "Features")):
                 return frozenset(line.split(":", 1)[1].split())
     except OSError:

@@ -11,7 +11,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mlcc.cache.store import cache_folder
+from mlcc.cache.store import working_folder
 from mlcc.error import Error
 from mlcc.target import Target
 from mlcc.tir.parallel import compile_all
@@ -50,7 +50,7 @@ def run(command: list[str], folder: Path, what: str) -> None:
     """Run a tool in a folder. Raises Error(toolchain) with the last lines that it printed."""
     environment = {
         **os.environ,
-        "ZIG_GLOBAL_CACHE_DIR": str(cache_folder() / "zig"),
+        "ZIG_GLOBAL_CACHE_DIR": str(working_folder() / "zig"),
         "ZIG_LOCAL_CACHE_DIR": str(folder / ".zig"),
         "LC_ALL": "C",
         "SOURCE_DATE_EPOCH": "0",
@@ -133,7 +133,7 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
 def _test_program(folder: Path, name: str, target: Target, options: CompileOptions) -> bytes:
     """A static executable of the library and src/main.c, for emulators."""
     cc = compiler(target, options, static=True)
-    objects = [line for line in (folder / "objects.txt").read_text().splitlines() if line != "src/pool.o"]
+    objects = [line for line in (folder / "objects.txt").read_text("utf-8").splitlines() if line != "src/pool.o"]
     (folder / "test.txt").write_text("\n".join(objects))
     static = ["-static"] if "linux" in target.zig else []
     if (folder / "src/weights.bin").stat().st_size > LARGE and target.machine == "x86_64":

@@ -125,7 +125,7 @@ def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndar
     if not files:
         hint = f"`make` in {artifact / 'rtl'} makes a bitstream; `mlcc build` simulated its golden vectors"
         raise Error("unsupported", "SystemVerilog alone does not run here", str(artifact), hint)
-    said = json.loads((artifact / "report" / "report.json").read_text())
+    said = json.loads((artifact / "report" / "report.json").read_text("utf-8"))
     feeds, name = [[feed[t["name"]] for t in about["inputs"]]], about["name"]
     outputs = [(t["dtype"], tuple(t["shape"])) for t in about["outputs"]]
     with tempfile.TemporaryDirectory(prefix="mlcc-") as d:

@@ -105,9 +105,9 @@ def run(folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     what, place = sys.argv[1], Path(sys.argv[2])
-    settings = json.loads((place / "settings.json").read_text()) if what == "compile" else {}
+    settings = json.loads((place / "settings.json").read_text("utf-8")) if what == "compile" else {}
     found = compile(place, settings) if what == "compile" else run(place)
-    (place / "found.json").write_text(json.dumps(found))
+    (place / "found.json").write_text(json.dumps(found), "utf-8")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import tarfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,16 +18,41 @@ EMPTY = b"{}"
 
 def tar(files: Mapping[str, bytes]) -> bytes:
     """A tar of files in name order, with no times and no owners, compressed without a name or date."""
+    out = io.BytesIO()
+    with gzip.GzipFile(filename="", fileobj=out, mode="wb", mtime=0, compresslevel=1) as z:
+        z.write(_tar(files))
+    return out.getvalue()
+
+
+def _tar(files: Mapping[str, bytes]) -> bytes:
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name in sorted(files):
             info = tarfile.TarInfo(name)
             info.size, info.mode = len(files[name]), 0o644
             archive.addfile(info, io.BytesIO(files[name]))
-    out = io.BytesIO()
-    with gzip.GzipFile(filename="", fileobj=out, mode="wb", mtime=0, compresslevel=1) as z:
-        z.write(raw.getvalue())
-    return out.getvalue()
+    return raw.getvalue()
+
+
+def digest(layout: Mapping[str, bytes | memoryview]) -> str:
+    """The image manifest's digest, as the index gives it."""
+    return str(json.loads(bytes(layout["index.json"]))["manifests"][0]["digest"])
+
+
+def holds(layout: Mapping[str, bytes | memoryview], files: Mapping[str, bytes | memoryview]) -> bool:
+    """Whether a layout is an artifact's: each blob what its name says, one layer, and in it exactly these files."""
+    blobs = {n.removeprefix("blobs/sha256/"): body for n, body in layout.items() if n not in ("oci-layout", "index.json")}
+    if any(hashlib.sha256(body).hexdigest() != n for n, body in blobs.items()):
+        return False
+    manifest = json.loads(bytes(blobs[digest(layout).removeprefix("sha256:")]))
+    layers = [d["digest"].removeprefix("sha256:") for d in manifest["layers"]]
+    held = {digest(layout).removeprefix("sha256:"), manifest["config"]["digest"].removeprefix("sha256:"), *layers}
+    if len(layers) != 1 or held != set(blobs):
+        return False
+    try:
+        return gzip.decompress(blobs[layers[0]]) == _tar({n: bytes(body) for n, body in files.items()})
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def _descriptor(media_type: str, body: bytes, **more: Any) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def package(
     """(artifact files, OCI layout files, OCI digest, manifest). Pure: equal inputs give equal bytes."""
     files = dict(binaries.files)
     about = describe(frozen, source, target, result, binaries, parameters)
-    report = result.report(frozen.vectors) | {"coverage": frozen.coverage.report()}
+    report = result.report(frozen.vectors) | {"coverage": frozen.coverage.report(), "judge": frozen.verdict.report()}
     libraries = {p: hashlib.sha256(b).hexdigest() for p, b in files.items() if p.startswith("lib/") and p.endswith((".so", ".a"))}
     files[manifest.FILE] = manifest.dumps(about)
     files["conformance.json"] = manifest.dumps(report)

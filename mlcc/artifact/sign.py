@@ -87,6 +87,15 @@ def check_envelope(raw: bytes, trusted: list[Ed25519PublicKey], where: str) -> d
     return statement_
 
 
+def check_files(files: Mapping[str, bytes | memoryview], trusted: list[Ed25519PublicKey], where: str) -> dict[str, Any]:
+    """The signed statement over exactly these files. Raises Error(verification)."""
+    found = check_envelope(bytes(files[FILE]) if FILE in files else b"", trusted, where)
+    listed = {s["name"]: s["digest"]["sha256"] for s in found["subject"]}
+    if listed != {n: hashlib.sha256(body).hexdigest() for n, body in files.items() if n != FILE}:
+        raise Error("verification", "the files are not those that were signed", where)
+    return found
+
+
 def verify(folder: Path, trusted: list[Ed25519PublicKey]) -> dict[str, Any]:
     """Check every byte of an artifact folder: signature, all files present and unchanged, none added."""
     path = folder / FILE

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlcc.cache.store import cache_folder
+from mlcc.cache.store import working_folder
 from mlcc.error import Error
 
 FLAGS = ("-shared", "-fPIC", "-O2", "-fno-math-errno", "-ffp-contract=off", "-fno-sanitize=all")
@@ -21,11 +21,11 @@ FLAGS = ("-shared", "-fPIC", "-O2", "-fno-math-errno", "-ffp-contract=off", "-fn
 def loaded(name: str, text: str, features: Sequence[str] = ()) -> ctypes.CDLL:
     """The library of a C text. Raises Error(toolchain) where it does not compile."""
     key = hashlib.sha256(f"{text}{list(features)}{platform.machine()}{sys.platform}".encode()).hexdigest()[:24]
-    path = cache_folder() / name / f"{name}-{key}.so"
+    path = working_folder() / name / f"{name}-{key}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as d:
-            (Path(d) / "library.c").write_text(text)
+            (Path(d) / "library.c").write_text(text, "utf-8")
             command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, *features, "library.c", "-o", "library.so"]
             done = subprocess.run(command, cwd=d, capture_output=True, text=True)
             if done.returncode:

@@ -3,14 +3,17 @@
     >>> store = Store(folder)
     >>> store.get(key) or store.put(key, make())
 
-Entries carry their own digest, so that a damaged or foreign file is a miss, never a wrong result.
+Entries carry a digest over their key and body, so that a damaged file, or another key's, is a miss, never a wrong result.
 """
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
+import shutil
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import platformdirs
@@ -30,6 +33,26 @@ def key_of(*parts: str | bytes) -> str:
     return digest.hexdigest()
 
 
+def _bound(key: str, body: bytes | memoryview) -> bytes:
+    digest = hashlib.sha256(key.encode())
+    digest.update(body)
+    return digest.digest()
+
+
+@cache
+def working_folder() -> Path:
+    """Where tools and compiled helpers may be kept: the cache, or where that cannot be written a folder of this process alone."""
+    place = cache_folder()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=place):
+            return place
+    except OSError:
+        own = tempfile.mkdtemp(prefix="mlcc-")
+        atexit.register(shutil.rmtree, own, True)
+        return Path(own)
+
+
 class Store:
     """Blobs by key in a folder; safe for many processes at once (write to a temporary name, then rename)."""
 
@@ -45,15 +68,20 @@ class Store:
         except OSError:
             return None
         digest, body = raw[:32], raw[32:]
-        return body if hashlib.sha256(body).digest() == digest else None
+        return body if _bound(key, body) == digest else None
 
     def put(self, key: str, body: bytes) -> bytes:
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as f:
-                f.write(hashlib.sha256(body).digest() + body)
-            os.replace(f.name, path)
+                try:
+                    f.write(_bound(key, body) + body)
+                    f.close()
+                    os.replace(f.name, path)
+                except BaseException:
+                    os.unlink(f.name)
+                    raise
         except OSError:
             pass  # a cache that cannot be written is no reason to fail a build
         return body

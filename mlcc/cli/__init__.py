@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -57,16 +58,21 @@ def _terminate(number: int, frame: object) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code: 0 done, 2 usage, 3 bad model, 4 unsupported, 5 verification, 6 toolchain, 7 conformance, 130 interrupted."""
     signal.signal(signal.SIGTERM, _terminate)  # ends as Ctrl-C does: nothing half-made stays behind
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of a model may not be in the terminal's alphabet
     try:
         group.main(arguments, prog_name="mlcc", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Exit as e:
         sys.exit(e.exit_code)
     except click.ClickException as e:
         e.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        print("mlcc: interrupted", file=sys.stderr)
-        sys.exit(130)
+        print("mlcc: interrupted", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(130)  # sys.exit would end in the signal where it came inside exec(), as in a dataclass's making
     except Error as e:
         print(f"mlcc: error: {e}", file=sys.stderr)
         sys.exit(e.exit_code)

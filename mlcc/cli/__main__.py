@@ -1,5 +1,12 @@
 """`python -m mlcc.cli`."""
 
-from mlcc.cli import main
+import os
+import sys
+
+try:
+    from mlcc.cli import main
+except KeyboardInterrupt:
+    print("mlcc: interrupted", file=sys.stderr, flush=True)
+    os._exit(130)
 
 main()

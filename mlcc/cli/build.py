@@ -121,7 +121,8 @@ def command(
 ) -> None:
     """Build MODEL for one or more targets: signed, tested and reproducible. Without MODEL, build what mlcc.toml says."""
     from mlcc import project
-    from mlcc.build import Request, external_files, model_name, run
+    from mlcc.build import Request, run
+    from mlcc.importers import external
     from mlcc.lock import FILE as LOCK
 
     given, serving, hardware = parse_shapes(shapes), None, None
@@ -167,7 +168,7 @@ def command(
         result = run(request, report)
     if depfile:
         outputs = [f"{a['path']}/manifest.json" for a in result["artifacts"]]
-        _write_depfile(depfile, outputs, [str(model), *files, *(str(model.parent / n) for n in external_files(model))])
+        _write_depfile(depfile, outputs, [str(model), *files, *(str(file) for _, file in external.files(model))])
     if as_json:
         print_json(result)
         return
@@ -181,7 +182,7 @@ def command(
         ["target", "class", "conformance", "library", "arena", "artifact"],
     )
     click.echo(
-        f"{model_name(model)}: program {result['program_digest'][:16]}, outputs {result['output_digest'][:16]}, {result['seconds']:.1f} s"
+        f"{result['model']}: program {result['program_digest'][:16]}, outputs {result['output_digest'][:16]}, {result['seconds']:.1f} s"
     )
 
 

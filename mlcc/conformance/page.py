@@ -39,6 +39,7 @@ def conformance_page(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> 
         ["arithmetic class", manifest["class"]],
         ["conformance", report["status"]],
         ["ran on", report["environment"]],
+        ["outside judge", " ".join(v for v in (report["judge"]["engine"], report["judge"]["verdict"]) if v)],
         ["program digest", manifest["program_digest"]],
         ["output digest", manifest["output_digest"]],
         ["arena bytes", manifest["arena_bytes"]],

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx_ir as ir
 
 from mlcc.error import Error
+from mlcc.importers.external import place
 
 
 def load(path: Path) -> ir.Model:
@@ -32,29 +34,24 @@ def load(path: Path) -> ir.Model:
 
 
 def check_external(model: ir.Model, path: Path) -> None:
-    """External data must be regular files below the model's folder, long enough for what is read from them."""
-    root = path.resolve().parent
-    for graph in (model.graph, *(f.graph for f in model.functions.values())):
-        for value in graph.initializers.values():
-            tensor = value.const_value
-            if not isinstance(tensor, ir.ExternalTensor):
-                continue
-            place = (root / tensor.location).resolve()
-            if not place.is_relative_to(root):
-                raise Error(
-                    "model",
-                    f"external data of {value.name} lies outside the model's folder: {tensor.location}",
-                    str(path),
-                    "move the file beside the model and export again",
-                )
-            if not place.is_file():
-                raise Error(
-                    "model",
-                    f"external data of {value.name} is missing: {tensor.location}",
-                    str(path),
-                    "copy the data file beside the model",
-                )
-            if place.stat().st_size < (tensor.offset or 0) + (tensor.length or tensor.nbytes):
-                raise Error(
-                    "model", f"external data of {value.name} is cut short: {tensor.location}", str(path), "copy the whole data file"
-                )
+    """External data, wherever the model names it, must be plain files where a model's data may lie, long enough for what is read from them."""
+    for tensor in _external(model):
+        file = place(path, str(tensor.location))
+        if file.stat().st_size < (tensor.offset or 0) + (tensor.length or tensor.nbytes):
+            raise Error("model", f"external data of {tensor.name} is cut short: {tensor.location}", str(path), "copy the whole data file")
+        tensor.base_dir, tensor._location = str(file.parent), file.name  # links followed; onnx_ir has no setter for the name
+
+
+def _external(model: ir.Model) -> Iterator[ir.ExternalTensor]:
+    """Every external tensor: initializers and attributes of all graphs."""
+    for top in (model.graph, *(f.graph for f in model.functions.values())):
+        for graph in (top, *top.subgraphs()):
+            for value in graph.initializers.values():
+                if isinstance(value.const_value, ir.ExternalTensor):
+                    yield value.const_value
+            for node in graph:
+                for attribute in node.attributes.values():
+                    if attribute.is_ref():
+                        continue
+                    held = attribute.value if isinstance(attribute.value, tuple) else (attribute.value,)
+                    yield from (t for t in held if isinstance(t, ir.ExternalTensor))

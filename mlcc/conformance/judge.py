@@ -1,0 +1,250 @@
+"""An outside judge of each build: what an independent runtime computes from the file as it came.
+
+What counts as rounding is measured: the judge against itself, with its optimisations off and with inputs moved by a unit in the last place,
+gives each output's noise. A difference far beyond that is an error, on one side or the other, and fails the build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from mlcc.error import Error
+from mlcc.graph.core import CoreGraph
+from mlcc.graph.freeze import Golden
+
+Feed = Mapping[str, np.ndarray]
+Judge = Callable[[Feed], list[np.ndarray]]
+
+FACTOR = 64.0  # times the noise: what still counts as rounding
+FLOOR = 2.0**-13  # of an output's largest number, where the judge shows no noise: other orders of summing than its own
+COARSE = 2.0**-4  # the same where our arithmetic is coarser on purpose: bf16 products, requantisation by one rounding
+STEPS = 2  # of a quantised output
+SMALL = 1 << 20  # elements of parameters up to which the slow judge is asked
+COARSE_RULES = ("precision-bf16", "integer-requantisation", "integer-products")
+
+# The judges' own errors: (judge, operator, what, where it is reported). An output that parts there is named, and does not fail the build.
+KNOWN: tuple[tuple[str, str, str, str], ...] = (
+    (
+        "onnxruntime",
+        "Resize",
+        "coordinates in binary32: ties and exact ratios fall on the wrong side",
+        "https://github.com/microsoft/onnxruntime/issues/28291",
+    ),
+    ("onnxruntime", "Upsample", "coordinates in binary32, as Resize's", "https://github.com/microsoft/onnxruntime/issues/28291"),
+    ("onnxruntime", "Conv", "negative SAME padding", "https://github.com/microsoft/onnxruntime/issues/10086"),
+    ("onnx", "LRN", "the window runs over the batch", "https://github.com/onnx/onnx/issues/7805"),
+)
+APPROXIMATE = {"LSTM": 2.0**-9, "GRU": 2.0**-9, "RNN": 2.0**-9}  # operators whose activations ONNX Runtime approximates, and how coarsely
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """engine: name and version, or ''; said: `agrees`, `not judged: …`, or `parts: …` with an operator that it is known to have wrong;
+    outputs: figures for comparison.json."""
+
+    engine: str
+    said: str
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def report(self) -> dict[str, str]:
+        """For the artifact: no figures, since these depend on the judge's machine."""
+        return {"engine": self.engine, "verdict": self.said}
+
+
+def engine_version() -> str:
+    """What judges here."""
+    return f"onnxruntime {version('onnxruntime')}" if find_spec("onnxruntime") else f"onnx {version('onnx')}"
+
+
+def judge(model: Path, graph: CoreGraph, vectors: Sequence[Golden]) -> Verdict:
+    """The verdict on the golden outputs: of ONNX Runtime, and where it refuses the model or parts from us, of ONNX's reference evaluator (small
+    models alone: it is slow). Raises Error(conformance) where no judge agrees, with the first operator that is off."""
+    if model.suffix != ".onnx":
+        return Verdict("", "not judged: no ONNX file")
+    ordinary = [g for g in vectors if g.kind != "edge"][:2]
+    refusal, parted = "no judge is installed", None
+    for name, start in (("onnxruntime", _runtime), ("onnx", _evaluator)):
+        if find_spec(name) is None or name == "onnx" and graph.parameters > SMALL:
+            continue
+        try:
+            asked = start(model)
+            found = {g.seed: asked(g.inputs) for g in ordinary}
+            noise = {g.seed: _noise(model, name, asked, g) for g in ordinary}
+        except Exception as e:  # whatever a judge raises, it gives no verdict
+            refusal = f"{name}: {(str(e).splitlines() or [type(e).__name__])[0][:160]}"
+            continue
+        try:
+            verdict = _compare(model, graph, ordinary, found, noise, name)
+        except Error as e:
+            parted = parted or e
+            continue
+        return (
+            verdict if parted is None else Verdict(verdict.engine, f"{verdict.said}; another judge parts: {parted.what}", verdict.outputs)
+        )
+    if parted is not None:
+        raise parted
+    return Verdict("", f"not judged: {refusal}")
+
+
+def _runtime(model: Path, optimised: bool = True) -> Judge:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = 1, 1, 4
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(model.resolve()), options, providers=["CPUExecutionProvider"])
+    wanted = {i.name for i in session.get_inputs()}
+    names = list(dict.fromkeys(o.name for o in session.get_outputs()))
+    order = [names.index(o.name) for o in session.get_outputs()]
+
+    def run(feed: Feed) -> list[np.ndarray]:
+        found = session.run(names, {n: _bits(a) for n, a in feed.items() if n in wanted})
+        return [np.asarray(found[i]) for i in order]
+
+    return run
+
+
+def _bits(a: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(a)
+
+
+def _evaluator(model: Path) -> Judge:
+    from onnx.reference import ReferenceEvaluator
+
+    session = ReferenceEvaluator(onnx.load(str(model)))
+    return lambda feed: [np.asarray(a) for a in session.run(None, dict(feed))]
+
+
+def moved(a: np.ndarray, seed: int) -> np.ndarray:
+    """Floats each a unit in the last place up, down or as they are."""
+    if a.dtype.kind != "f":
+        return a
+    way = np.random.default_rng(seed).integers(-1, 2, a.shape)
+    with np.errstate(all="ignore"):
+        return np.where(way == 0, a, np.nextafter(a, np.where(way > 0, np.inf, -np.inf).astype(a.dtype))).astype(a.dtype)
+
+
+def _noise(model: Path, name: str, asked: Judge, vector: Golden) -> list[list[np.ndarray]]:
+    """What the judge computes otherwise than it did."""
+    others = []
+    for seed in (1, 2):
+        others.append(asked({n: moved(a, seed) for n, a in vector.inputs.items()}))
+    if name == "onnxruntime":
+        with suppress(Exception):  # some models run optimised alone
+            others.append(_runtime(model, optimised=False)(vector.inputs))
+    return others
+
+
+def _compare(
+    model: Path,
+    graph: CoreGraph,
+    vectors: Sequence[Golden],
+    found: Mapping[int, list[np.ndarray]],
+    noise: Mapping[int, list[list[np.ndarray]]],
+    name: str,
+) -> Verdict:
+    engine = f"{name} {version(name)}"
+    coarse = any(r.rule in COARSE_RULES for r in graph.rewrites)
+    floor = max([FLOOR, *(APPROXIMATE.get(n.op_type, 0.0) for n in onnx.load(str(model), load_external_data=False).graph.node)])
+    figures: dict[str, dict[str, Any]] = {}
+    wrong: list[str] = []
+    for g in vectors:
+        for i, (value, ours) in enumerate(g.outputs.items()):
+            theirs, again = found[g.seed][i], [n[i] for n in noise[g.seed]]
+            off, allowed, why = difference(ours, theirs, again, coarse, floor)
+            known = figures.setdefault(value, {"off": 0.0, "allowed": 0.0})
+            known["off"], known["allowed"] = max(known["off"], off), max(known["allowed"], allowed)
+            if why:
+                wrong.append(f"output {value} {why}")
+    if not wrong:
+        return Verdict(engine, "agrees", figures)
+    operator, where = first_parting(model, graph, vectors[0], coarse)
+    for judge_, op, what, link in KNOWN:
+        if (judge_, op) == (name, operator):
+            return Verdict(engine, f"parts: {wrong[0]}, from {where} on, where {engine} is known to be wrong ({what}; {link})", figures)
+    raise Error(
+        "conformance",
+        f"{wrong[0]}, by {engine}{f'; the first operator that parts is {where}' if where else ''}",
+        str(model),
+        "one of the two is wrong: please report it with the model; --no-judge builds all the same",
+    )
+
+
+def difference(
+    ours: np.ndarray, theirs: np.ndarray, again: Sequence[np.ndarray], coarse: bool, floor: float = FLOOR
+) -> tuple[float, float, str]:
+    """(largest difference, what is allowed, what is wrong or '')."""
+    if ours.shape != theirs.shape:
+        return 0.0, 0.0, f"has shape {list(ours.shape)}, not {list(theirs.shape)}"
+    again = [n for n in again if n.shape == theirs.shape]
+    if ours.dtype.kind in "biu" and theirs.dtype.kind in "biu":
+        steady = np.ones(theirs.shape, bool)
+        for n in again:
+            steady &= n == theirs
+        gap = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))[steady]
+        if coarse and ours.dtype.itemsize == 1 and ours.dtype.kind != "b":
+            spread = max((float(np.abs(n.astype(np.float64) - theirs).max(initial=0)) for n in again), default=0.0)
+            most = float(gap.max(initial=0))
+            limit = STEPS + 2 * spread + 8 * COARSE
+            return most, limit, f"is off by {most:g} steps" if most > limit else ""
+        share = float((gap > 0).mean()) if gap.size else 0.0
+        loose = 0.02 if coarse or not steady.all() else 0.002 * (gap.size > 500)
+        return share, loose, f"differs in {share:.2%} of its elements" if share > loose else ""
+    a, b = ours.astype(np.float64), theirs.astype(np.float64)
+    finite, other = np.isfinite(a), np.isfinite(b)
+    for n in again:  # what is not finite in every run says nothing
+        other &= np.isfinite(n.astype(np.float64)) | ~np.isfinite(b)
+    if (finite != np.isfinite(b)).any() and (finite != other).any():
+        return float("inf"), 0.0, "is not finite where it should be, or the other way round"
+    both = finite & other
+    if not both.any():
+        return 0.0, 0.0, ""
+    size = float(np.abs(b[both]).max())
+    spread = max(
+        (float(np.abs(n.astype(np.float64) - b)[both & np.isfinite(n.astype(np.float64))].max(initial=0)) for n in again), default=0.0
+    )
+    unit = {2: 2.0**-9 if theirs.dtype == np.float16 else 2.0**-6}.get(theirs.dtype.itemsize, 0.0)
+    allowed = FACTOR * spread + (COARSE if coarse else floor + 2 * unit) * size
+    off = float(np.abs(a - b)[both].max())
+    return off, allowed, f"is off by {off:.3g}, where {allowed:.3g} would be rounding" if off > allowed else ""
+
+
+def first_parting(model: Path, graph: CoreGraph, vector: Golden, coarse: bool) -> tuple[str, str]:
+    """(operator, in words) of the first node whose value is off already, by making every value an output on both sides; '' where none is found."""
+    try:
+        import onnx_ir as ir
+
+        from mlcc.graph.normalise import normalise
+        from mlcc.reference.execute import execute
+
+        proto = onnx.load(str(model))
+        made = [(o, n) for n in proto.graph.node for o in n.output if o]
+        own = {o.name for o in proto.graph.output}
+        proto.graph.output.extend(onnx.ValueInfoProto(name=o) for o, _ in made if o not in own)
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level, options.graph_optimization_level = 4, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        names = [o.name for o in session.get_outputs()]
+        theirs = dict(zip(names, session.run(names, dict(vector.inputs))))
+        nudged = dict(zip(names, session.run(names, {n: moved(a, 1) for n, a in vector.inputs.items()})))
+        ours = execute(normalise(ir.from_proto(proto), "bisect", {n: a.shape for n, a in vector.inputs.items()}, str(model)), vector.inputs)
+    except Exception:  # the search is a courtesy: it must not hide what it searches for
+        return "", ""
+    for value, node in made:
+        if value in ours and isinstance(theirs.get(value), np.ndarray):
+            _, _, why = difference(ours[value], theirs[value], [nudged[value]], coarse)
+            if why:
+                return node.op_type, f"{node.op_type} ({node.name or value}): {why}"
+    return "", ""
