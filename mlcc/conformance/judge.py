@@ -71,7 +71,8 @@ def judge(model: Path, graph: CoreGraph, vectors: Sequence[Golden]) -> Verdict:
     if model.suffix != ".onnx":
         return Verdict("", "not judged: no ONNX file")
     ordinary = [g for g in vectors if g.kind != "edge"][:2]
-    refusal, parted = "no judge is installed", None
+    refusals: list[str] = []
+    parted: Error | None = None
     for name, start in (("onnxruntime", _runtime), ("onnx", _evaluator)):
         if find_spec(name) is None or name == "onnx" and graph.parameters > SMALL:
             continue
@@ -80,7 +81,7 @@ def judge(model: Path, graph: CoreGraph, vectors: Sequence[Golden]) -> Verdict:
             found = {g.seed: asked(g.inputs) for g in ordinary}
             noise = {g.seed: _noise(model, name, asked, g) for g in ordinary}
         except Exception as e:  # whatever a judge raises, it gives no verdict
-            refusal = f"{name}: {(str(e).splitlines() or [type(e).__name__])[0][:160]}"
+            refusals.append(f"{name}: {(str(e).splitlines() or [type(e).__name__])[0][:160]}")
             continue
         try:
             verdict = _compare(model, graph, ordinary, found, noise, name)
@@ -92,7 +93,7 @@ def judge(model: Path, graph: CoreGraph, vectors: Sequence[Golden]) -> Verdict:
         )
     if parted is not None:
         raise parted
-    return Verdict("", f"not judged: {refusal}")
+    return Verdict("", f"not judged: {'; '.join(refusals) or 'no judge is installed'}")
 
 
 def _runtime(model: Path, optimised: bool = True) -> Judge:
@@ -209,12 +210,18 @@ def difference(
     both = finite & other
     if not both.any():
         return 0.0, 0.0, ""
+    if coarse:  # a requantisation that falls on the other side of a half moves single elements by whole steps
+        size, off = (float(np.sqrt(np.mean(np.square(v[both])))) for v in (b, a - b))
+        spread = max((float(np.sqrt(np.mean(np.square((n.astype(np.float64) - b)[both])))) for n in again), default=0.0)
+        spread = spread if np.isfinite(spread) else 0.0
+        allowed = FACTOR * spread + COARSE * size
+        return off, allowed, f"is off by {off:.3g} (root of mean square), where {allowed:.3g} would be rounding" if off > allowed else ""
     size = float(np.abs(b[both]).max())
     spread = max(
         (float(np.abs(n.astype(np.float64) - b)[both & np.isfinite(n.astype(np.float64))].max(initial=0)) for n in again), default=0.0
     )
     unit = {2: 2.0**-9 if theirs.dtype == np.float16 else 2.0**-6}.get(theirs.dtype.itemsize, 0.0)
-    allowed = FACTOR * spread + (COARSE if coarse else floor + 2 * unit) * size
+    allowed = FACTOR * spread + (floor + 2 * unit) * size
     off = float(np.abs(a - b)[both].max())
     return off, allowed, f"is off by {off:.3g}, where {allowed:.3g} would be rounding" if off > allowed else ""
 

@@ -275,7 +275,9 @@ class Lowering:
         view = self.view(value)
         if not any((*low, *high)):
             return view
-        if value in self.halos and number == self.borders[value]:
+        own = self.halos.get(value)
+        wide = own is not None and all(n <= m for n, m in zip((*low, *high), (*own[0], *own[1])))
+        if wide and number == self.borders[value]:
             return view.slice(
                 (0, 0, *(-p for p in low)),
                 (1,) * len(view.shape),

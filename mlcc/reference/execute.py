@@ -43,6 +43,9 @@ def execute(
     keep = set(graph.outputs)
     for i, node in enumerate(graph.nodes):
         results = evaluate(node, [values[v] for v in node.inputs])
+        if any(r.shape != graph.types[v].shape for v, r in zip(node.outputs, results)):
+            shapes = [list(r.shape) for r in results]
+            raise Error("conformance", f"the reference gives {shapes} where the graph says otherwise", f"{node.op} ({node.origin})")
         if watch:
             watch(node, results)
         values.update(zip(node.outputs, results))

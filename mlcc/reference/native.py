@@ -177,15 +177,17 @@ def block_dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     """Elementwise fma of float32 arrays, broadcast."""
+    shape = np.broadcast_shapes(a.shape, b.shape, c.shape)
     a, b, c = (np.ascontiguousarray(x, np.float32) for x in np.broadcast_arrays(a, b, c))
-    out = np.empty(a.shape, np.float32)
+    out = np.empty(shape, np.float32)
     library().mlcc_fma(ctypes.c_int64(a.size), _pointer(a), _pointer(b), _pointer(c), _pointer(out))
     return out
 
 
 def elementary(name: str, *arguments: np.ndarray) -> np.ndarray:
     """The sequence `name` over float32 arrays, broadcast."""
+    shape = np.broadcast_shapes(*(x.shape for x in arguments))  # ascontiguousarray would make a vector of a scalar
     arrays = [np.ascontiguousarray(x, np.float32) for x in np.broadcast_arrays(*arguments)]
-    out = np.empty(arrays[0].shape, np.float32)
+    out = np.empty(shape, np.float32)
     getattr(library(), f"mlcc_{name}")(ctypes.c_int64(out.size), *map(_pointer, arrays), _pointer(out))
     return out

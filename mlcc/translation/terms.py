@@ -265,7 +265,9 @@ def _check_bounded(
             for k in range(k_dims[axis])
         ]
         inside = [place for y, place in ys if 0 <= y < extent]
-        low, high = low + min(inside, default=0), high + max(inside, default=0)
+        if not inside:
+            return  # every tap is outside: nothing is read
+        low, high = low + min(inside), high + max(inside)
     for n, s in [
         *((n, s) for i, (n, s) in enumerate(zip(dims, strides)) if i not in bounded_dims),
         *((n, s) for i, (n, s) in enumerate(zip(k_dims, k_strides)) if i not in bounded_axes),

@@ -192,6 +192,7 @@ def clip(s: Source) -> Value:
         low = b.like(s.attr("min"), x)
     if "max" in s.attributes:
         high = b.like(s.attr("max"), x)
+    low, high = (b.reshape(v, ()) if v is not None and v.type.size == 1 else v for v in (low, high))  # files hold vectors of one, too
     return clamp(s, clamp(s, x, low, False), high, True)
 
 

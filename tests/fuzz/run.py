@@ -1,0 +1,101 @@
+"""What is asked of a generated model: rules, reference, outside judge, proofs of every translation, kernels."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from mlcc.conformance.judge import difference, moved
+from mlcc.error import Error
+from mlcc.graph.core import CoreGraph, canonical_bytes, validate
+from mlcc.graph.normalise import normalise
+from mlcc.graph.passes import optimise
+from mlcc.program import program as loop
+from mlcc.program.lower import lower
+from mlcc.reference.execute import execute
+from mlcc.translation.check import means, prove
+from tests.fuzz.generate import Maker, make
+
+# Where ONNX Runtime itself is wrong, or says so little that nothing can be compared
+JUDGE_IS_WRONG: tuple[str, ...] = ()
+
+
+def core_graph(model: onnx.ModelProto) -> CoreGraph:
+    graph = optimise(normalise(ir.from_proto(model), "fuzz", {}, "fuzz"))
+    validate(graph)
+    return graph
+
+
+def judged(m: Maker, model: onnx.ModelProto, ours: Mapping[str, np.ndarray], feed: Mapping[str, np.ndarray]) -> str:
+    """What ONNX Runtime says: "agrees", "refused", or raises AssertionError."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        names = [o.name for o in session.get_outputs()]
+        wanted = {i.name for i in session.get_inputs()}
+        theirs = session.run(names, {n: a for n, a in feed.items() if n in wanted})
+        again = [session.run(names, {n: moved(a, s) for n, a in feed.items() if n in wanted}) for s in (1, 2)]
+    except Exception:
+        return "refused"
+    for i, name in enumerate(names):
+        _, _, why = difference(ours[name], np.asarray(theirs[i]), [np.asarray(a[i]) for a in again], m.quantised, 2.0**-10)
+        assert not why, f"seed {m.seed}: output {name!r} {why}"
+    return "agrees"
+
+
+def check(seed: int, counts: Counter[str], components: int = 1) -> tuple[Maker, CoreGraph, dict[str, np.ndarray]] | None:
+    """Reference against the judge, and the proofs; None where mlcc refuses the model, in words."""
+    m = make(seed, components)
+    model = m.model()
+    try:
+        graph = core_graph(model)
+    except Error as e:
+        assert e.code in ("unsupported", "model") and "internal" not in str(e), f"seed {seed}: {e}"
+        counts["refused by mlcc"] += 1
+        return None
+    feed = m.feed()
+    ours = execute(graph, feed)
+    counts[judged(m, model, ours, feed)] += 1
+    meaning = means(graph)
+    for compact, vectors in ((False, False), (True, False), (True, True)):
+        program = lower(graph, compact=compact, vectors=vectors)
+        loop.validate(program)
+        try:
+            prove(program, graph, meaning)
+        except Error as e:
+            raise AssertionError(f"seed {seed}, compact {compact}: {e}") from e
+    return m, graph, feed
+
+
+def kernels(m: Maker, graph: CoreGraph, feed: Mapping[str, np.ndarray]) -> None:
+    """This machine's kernels equal the reference, whole and in parts."""
+    from tests.support import Compiled
+
+    compiled = Compiled(lower(graph))
+    want = execute(graph, feed)
+    for parts in (1, 3):
+        found = compiled(feed, parts)
+        for name, array in want.items():
+            assert canonical_bytes(found[name]) == canonical_bytes(array), (
+                f"seed {m.seed}: {name!r} differs from the reference in {parts} parts"
+            )
+
+
+def targets(m: Maker, feed: Mapping[str, np.ndarray], folder: Path, names: tuple[str, ...]) -> None:
+    """Whole artifacts: each is exact and passes its golden vectors, under one digest."""
+    from mlcc import build
+
+    path = folder / f"fuzz{m.seed}.onnx"
+    path.write_bytes(m.model().SerializeToString())
+    result = build(path, target=names, out=folder / "out", cache=not os.environ.get("MLCC_FUZZ_COLD"))
+    assert all(a["class"] == "exact" and a["conformance"] == "passed" for a in result["artifacts"]), f"seed {m.seed}: {result['artifacts']}"
