@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlcc.graph.core import DTYPES, CoreGraph, Node, consumers
+from mlcc.graph.operators import family
 
 CARRIERS = ("Reshape", "Transpose", "Slice", "Expand", "Identity", "Cast", "Concat", "Pad")  # hand their operand on
 MOST = 1 << 31
@@ -32,6 +33,7 @@ class _Uses:
 
     below: int = MOST
     compared: list[int] | None = None
+    equal: list[int] | None = None
     mask: bool = False
     positive: bool = False
     whole: bool = False
@@ -40,7 +42,27 @@ class _Uses:
 def draws(graph: CoreGraph) -> dict[str, Draw]:
     """One for each input."""
     readers = consumers(graph)
-    return {v: _draw(graph, v, _uses(graph, readers, v)) for v in graph.inputs}
+    found = {v: _draw(graph, v, _uses(graph, readers, v)) for v in graph.inputs}
+    for v, draw in found.items():
+        if draw.kind == "free" and not graph.types[v].dtype.startswith(("float", "bfloat")):
+            bound = _reached(graph, readers, v)
+            if bound < MOST:
+                found[v] = Draw("range", 0, bound, "indices, by way of arithmetic")
+    return found
+
+
+def _reached(graph: CoreGraph, readers: dict[str, list[Node]], start: str) -> int:
+    """The smallest axis that numbers made of an input, element for element, index."""
+    bound, todo, seen = MOST, [start], {start}
+    while todo:
+        value = todo.pop()
+        for node in readers.get(value, []):
+            if node.op in ("Gather", "GatherElements") and node.inputs[1] == value:
+                bound = min(bound, max(1, graph.types[node.inputs[0]].shape[node["axis"]]))
+            elif family(node.op) in ("elementwise", "move") and not node.op.startswith(("Gather", "Scatter", "Equal", "Less")):
+                todo += [v for v in node.outputs if v not in seen]
+                seen |= set(node.outputs)
+    return bound
 
 
 def _draw(graph: CoreGraph, name: str, uses: _Uses) -> Draw:
@@ -54,6 +76,9 @@ def _draw(graph: CoreGraph, name: str, uses: _Uses) -> Draw:
         return Draw(kind, 0, max(1, min(uses.below, limit)), "indices")
     if uses.mask or integer and "mask" in name.lower():
         return Draw("range", 0, 2, "a mask")
+    if uses.equal and integer and not uses.compared:
+        low, high = min(uses.equal), max(uses.equal)  # a rate, a kind, a switch: those numbers, and one that is none of them
+        return Draw("range", low, 2 if high - low > 64 else high - low + 2, "compared with known numbers")
     if uses.compared and integer:
         low, high = min(0, *uses.compared), max(uses.compared)
         low = max(low, int(np.iinfo(DTYPES[dtype]).min))
@@ -109,6 +134,8 @@ def _uses(graph: CoreGraph, readers: dict[str, list[Node]], start: str) -> _Uses
                 case "Equal" | "Less" | "LessOrEqual" if other is not None and other.dtype.kind in "iu" and other.size:
                     if node.op == "Equal" and other.size > 1:
                         _below(found, int(other.max()) + 1 - offset, whole)
+                    elif node.op == "Equal":
+                        found.equal = [*(found.equal or []), int(other.reshape(-1)[0]) - offset]
                     else:
                         found.compared = [*(found.compared or []), int(other.min()) - offset, int(other.max()) - offset]
                 case "Log" | "Sqrt":

@@ -104,7 +104,7 @@ def _gather(s: Lowering, node: Node, origin: str) -> None:
     found = Gathered(data, strides, (*indices, (spread, base[axis], extent)), order, holds)
     reader = s.reader(value)
     deferrable = node.inputs[1] in s.graph.constants and strides[order[-1]] != 0 and 0 not in shape
-    if reader is not None and deferrable and _takes(s, reader, value, axis, order[-1]):
+    if reader is not None and deferrable and _takes(s, reader, value, found):
         s.gathered[value] = found
         for v in holds:
             s.uses[v] += 1
@@ -112,13 +112,14 @@ def _gather(s: Lowering, node: Node, origin: str) -> None:
     _gather_map(s, node, origin, data, strides, found.indices, order)
 
 
-def _takes(s: Lowering, reader: Group, value: str, axis: int, innermost: int) -> bool:
-    """Whether a group can do the Gather that makes `value` itself, its vectors along the same dimension."""
-    sink, shape = reader.sink, s.graph.types[value].shape
+def _takes(s: Lowering, reader: Group, value: str, found: Gathered) -> bool:
+    """Whether a group can do the Gather that makes `value` itself, its vectors along the same dimension; another Gather, where it is along an
+    axis that no index runs over yet: an index of an index is no sum of terms."""
+    sink, shape, innermost = reader.sink, s.graph.types[value].shape, found.order[-1]
     if reader.anchor is None and family(sink.op) == "elementwise":
         others = [s.views[v] for v in reader.reads if v in s.views and s.graph.types[v].shape == shape and v not in s.graph.constants]
         return s.graph.types[sink.outputs[0]].shape == shape and all(order_of(v)[-1] == innermost for v in others)
-    one_more = sink.op == "Gather" and sink.inputs[0] == value and sink["axis"] != axis
+    one_more = sink.op == "Gather" and sink.inputs[0] == value and all(v.strides[sink["axis"]] == 0 for v, _, _ in found.indices)
     return one_more and len(shape) == len(s.graph.types[sink.outputs[0]].shape)
 
 
