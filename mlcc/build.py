@@ -21,7 +21,7 @@ from mlcc.artifact import write
 from mlcc.artifact.keys import SigningKey, signing_key
 from mlcc.cache.code import code_digest
 from mlcc.cache.store import Store, cache_folder, key_of
-from mlcc.error import Error
+from mlcc.error import Error, explained
 from mlcc.names import library_name
 from mlcc.program import budget
 from mlcc.target import Hardware, Serving, Target, fitted, runs_here
@@ -123,7 +123,8 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
     missing = [t for t in targets if built[t.name] is None]
     comparison: dict[str, Any] | None = None
     if missing:
-        fresh, comparison = _build(request, missing, name, model_digest, key, store, progress)
+        with explained("building", str(request.model)):
+            fresh, comparison = _build(request, missing, name, model_digest, key, store, progress)
         built.update(fresh)
     results = [built[t.name] for t in targets]
     assert all(r is not None for r in results)
@@ -367,13 +368,8 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
     source = importers.load(request.model)
 
     progress("normalising")
-    try:
+    with explained("reading the graph", str(request.model), "model"):  # a hostile file can break any assumption of any library under us
         graph = optimise(normalise(source, name, request.shapes, str(request.model)), request.precision)
-    except (Error, MemoryError, KeyboardInterrupt):
-        raise
-    except Exception as e:  # a hostile file can break any assumption of any library under us
-        hint = "check the model with onnx.checker, or export it again"
-        raise Error("model", f"damaged or contradictory: {type(e).__name__}: {e}", str(request.model), hint) from e
     core.validate(graph)
 
     progress("freezing: golden vectors by the reference")

@@ -295,7 +295,9 @@ class Walk:
         source = Source(node.op_type, inputs, attributes, self.opset, len(trimmed(node)), self.b, len(node.outputs))
         try:
             result = rule(source)
-        except (KeyError, IndexError, TypeError, ValueError, AssertionError, ZeroDivisionError, OverflowError, AttributeError) as e:
+        except (Error, MemoryError, RecursionError):
+            raise
+        except Exception as e:
             raise Error(
                 "model", f"attributes or operands do not fit the operator: {type(e).__name__}: {e}", f"{node.op_type} ({origin})"
             ) from e

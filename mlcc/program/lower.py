@@ -9,6 +9,7 @@ from math import prod
 
 import numpy as np
 
+from mlcc.error import explained
 from mlcc.graph.core import DTYPES, CoreGraph, Node
 from mlcc.graph.operators import family
 from mlcc.program import memory
@@ -37,8 +38,10 @@ WORTH = 0.95  # of the memory: overwriting costs copies
 
 def _lowered(state: Lowering, order: Sequence[Group] | None = None) -> Program:
     for group in order or state.groups:
-        state.group(group)
-    return state.finish()
+        with explained("lowering", f"{group.sink.op} ({group.sink.origin or group.sink.outputs[0]})"):
+            state.group(group)
+    with explained("planning memory", state.graph.name):
+        return state.finish()
 
 
 @dataclass(frozen=True)

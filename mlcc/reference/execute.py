@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from mlcc.error import Error
+from mlcc.error import Error, explained
 from mlcc.graph.core import DTYPES, CoreGraph, Node
 from mlcc.reference import dot, elementwise, move, reduce
 
@@ -42,7 +42,8 @@ def execute(
     last = {v: i for i, n in enumerate(graph.nodes) for v in n.inputs}
     keep = set(graph.outputs)
     for i, node in enumerate(graph.nodes):
-        results = evaluate(node, [values[v] for v in node.inputs])
+        with explained("computing", f"{node.op} ({node.origin})"):
+            results = evaluate(node, [values[v] for v in node.inputs])
         if any(r.shape != graph.types[v].shape for v, r in zip(node.outputs, results)):
             shapes = [list(r.shape) for r in results]
             raise Error("conformance", f"the reference gives {shapes} where the graph says otherwise", f"{node.op} ({node.origin})")
