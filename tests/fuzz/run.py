@@ -21,6 +21,7 @@ from mlcc.program.lower import lower
 from mlcc.reference.execute import execute
 from mlcc.translation.check import means, prove
 from tests.fuzz.generate import Maker, make
+from tests.fuzz.mutate import mutated
 
 
 def core_graph(model: onnx.ModelProto) -> CoreGraph:
@@ -96,3 +97,42 @@ def targets(m: Maker, feed: Mapping[str, np.ndarray], folder: Path, names: tuple
     path.write_bytes(m.model().SerializeToString())
     result = build(path, target=names, out=folder / "out", cache=not os.environ.get("MLCC_FUZZ_COLD"))
     assert all(a["class"] == "exact" and a["conformance"] == "passed" for a in result["artifacts"]), f"seed {m.seed}: {result['artifacts']}"
+
+
+def mutant(
+    model: onnx.ModelProto, feed: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], seed: int, counts: Counter[str]
+) -> None:
+    """A mutated real model: reference against the judge, and the proofs."""
+    made = mutated(model, shapes, seed)
+    try:
+        graph = optimise(normalise(ir.from_proto(made), "mutant", {n: a.shape for n, a in feed.items()}, "mutant"))
+    except Error as e:
+        assert e.code in ("unsupported", "model"), f"mutant {seed}: {e}"
+        counts["refused by mlcc"] += 1
+        return
+    ours = execute(graph, feed)
+    m = Maker(seed)
+    m.quantised = any(n.op_type == "QuantizeLinear" for n in made.graph.node)
+    counts[judged(m, made, ours, feed)] += 1
+    meaning = means(graph)
+    for compact in (False, True):
+        try:
+            prove(lower(graph, compact=compact), graph, meaning)
+        except Error as e:
+            raise AssertionError(f"mutant {seed}, compact {compact}: {e}") from e
+
+
+def inner_shapes(model: onnx.ModelProto, feed: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the float values inside a model, by ONNX's own inference on its inputs' shapes."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    for value in fixed.graph.input:
+        if value.name in feed:
+            value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, feed[value.name].shape))
+    inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph.value_info
+    found = {}
+    for v in inferred:
+        t = v.type.tensor_type
+        if t.elem_type == onnx.TensorProto.FLOAT and t.HasField("shape") and all(d.HasField("dim_value") for d in t.shape.dim):
+            found[v.name] = tuple(d.dim_value for d in t.shape.dim)
+    return found

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from mlcc.conformance import emulator
 from mlcc.target import load
-from tests.fuzz.run import check, kernels, targets
+from tests.fuzz.run import check, inner_shapes, kernels, mutant, targets
 
 BATCH = 25
 EVERY_DAY, FULL = 300, 20_000
@@ -44,6 +47,38 @@ def test_artifacts_of_random_models(seed: int, tmp_path: Path) -> None:
     found = check(seed, Counter(), components=2)
     assert found is not None
     targets(found[0], found[2], tmp_path, ("native", "aarch64-linux", "c99"))
+
+
+def mutants(path: Path, feed: dict[str, np.ndarray], seeds: range) -> Counter[str]:
+    model, counts = onnx.load(str(path)), Counter[str]()
+    shapes = inner_shapes(model, feed)
+    for seed in seeds:
+        mutant(model, feed, shapes, seed, counts)
+    return counts
+
+
+def test_mutated_real_models(magika: Path) -> None:
+    feed = {"bytes": np.random.default_rng(0).integers(0, 256, (1, 2048)).astype(np.int32)}
+    counts = mutants(magika, feed, range(6))
+    assert counts["agrees"] >= 4, counts
+
+
+@pytest.mark.full
+def test_many_mutated_real_models(magika: Path, tiny: Callable[[str], Path]) -> None:
+    feed = {"bytes": np.random.default_rng(0).integers(0, 256, (1, 2048)).astype(np.int32)}
+    mutants(magika, feed, range(200))
+    for name in ("vww_96_float.onnx", "kws_ref_model.onnx", "pretrainedResnet.onnx", "ad01_int8.onnx"):
+        path = tiny(name)
+        graph = onnx.load(str(path)).graph
+        value = graph.input[0]
+        shape = [d.dim_value or 1 for d in value.type.tensor_type.shape.dim]
+        r = np.random.default_rng(0)
+        array = (
+            r.standard_normal(shape).astype(np.float32)
+            if value.type.tensor_type.elem_type == 1
+            else r.integers(-128, 128, shape).astype(np.int8)
+        )
+        mutants(path, {value.name: array}, range(200))
 
 
 @pytest.mark.full
