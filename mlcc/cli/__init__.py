@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import io
 import os
@@ -51,12 +52,24 @@ def group() -> None:
     """mlcc deploys trained models by cross-compilation: one model, one answer, bit for bit, on every target."""
 
 
+_interrupted: list[int] = []
+
+
+def _leave() -> None:
+    """Runs last of what runs at exit, workers being gone. A signal that came inside exec() (as in a dataclass's making) would else be the
+    process's end, whatever code sys.exit was given."""
+    if _interrupted:
+        sys.stdout.flush()
+        os._exit(_interrupted[0])
+
+
 def _terminate(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code: 0 done, 2 usage, 3 bad model, 4 unsupported, 5 verification, 6 toolchain, 7 conformance, 130 interrupted."""
+    atexit.register(_leave)
     signal.signal(signal.SIGTERM, _terminate)  # ends as Ctrl-C does: nothing half-made stays behind
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -71,8 +84,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         print("mlcc: interrupted", file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        os._exit(130)  # sys.exit would end in the signal where it came inside exec(), as in a dataclass's making
+        _interrupted.append(130)
+        sys.exit(130)
     except Error as e:
         print(f"mlcc: error: {e}", file=sys.stderr)
         sys.exit(e.exit_code)
