@@ -46,6 +46,21 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Processes started here say nothing on stderr: one that starts while its parent ends would print a traceback, and what goes wrong in a
+    worker comes back as an exception."""
+    kept = os.dup(2)
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(quiet, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(quiet)
+
+
 def compile_all(
     jobs: Iterable[Job], store: Store | None, processes: int, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, bytes]:
@@ -82,7 +97,7 @@ def compile_all(
     try:
         with ProcessPoolExecutor(processes, mp_context=context) as pool:
             try:
-                with _deaf_to_interrupts():
+                with _deaf_to_interrupts(), _silent():
                     futures = [pool.submit(compile_batch, b) for b in batches]
                 for future in as_completed(futures):
                     keep(future.result())
