@@ -118,7 +118,7 @@ def golden_vectors(graph: CoreGraph, samples: Sequence[Mapping[str, np.ndarray]]
 def frozen_vectors(graph: CoreGraph, samples: Sequence[Mapping[str, np.ndarray]] = ()) -> tuple[list[Golden], Coverage]:
     """The golden vectors and what they exercise: where some operator's results are all NaN or all equal, further ones are searched for.
 
-    Raises Error(conformance) where an output that depends on the inputs is nowhere finite: nothing could be said of it.
+    Raises Error(model) where an output that depends on the inputs is nowhere finite: nothing could be said of it.
     """
     coverage, how = Coverage(graph), draws(graph)
     found = []
@@ -148,7 +148,7 @@ def frozen_vectors(graph: CoreGraph, samples: Sequence[Mapping[str, np.ndarray]]
             found.append(golden)
     for v in coverage.unseen_outputs():
         raise Error(
-            "conformance", f"output {v} is not a finite number in any golden vector, so no test would test it", graph.name,
+            "model", f"output {v} is not a finite number in any golden vector, so no test would test it", graph.name,
             "--sample NAME=FILE.npy gives real inputs",
         )  # fmt: skip
     return found, coverage
