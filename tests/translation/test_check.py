@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mlcc.error import Error
+from mlcc.graph.builder import Builder, Value
 from mlcc.graph.core import CoreGraph
 from mlcc.program.kernel import Access, Bound, Kernel, Map, Nest, Plane, Reduce, Step
 from mlcc.program.lower import lower
@@ -19,7 +20,8 @@ from mlcc.program.program import Program
 from mlcc.schedule.machine import Machine
 from mlcc.schedule.sweep import sweeps
 from mlcc.translation.check import means, prove, prove_turns
-from tests.translation.graphs import GRAPHS
+from tests.support import graph_of
+from tests.translation.graphs import GRAPHS, norm, weights
 
 KINDS = [(name, compact) for name in GRAPHS for compact in (False, True) if (name, compact) != ("half_width", True)]
 
@@ -244,3 +246,21 @@ def test_turns_of_rows_that_depend_on_each_other_are_refused() -> None:
         except Error:
             refused += 1
     assert prod((refused, len(pairs) - refused)) > 0  # some pairs may, some may not
+
+
+def test_a_nest_that_takes_what_it_reads_for_its_own_is_not_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was shipped once: a residual's memory, written over, became the nest's own, and its old contents were lost."""
+    from mlcc.program import nest
+
+    def make(b: Builder, x: Value) -> tuple[Value, ...]:
+        first = b("MatMul", x, b.constant(weights(1, 6, 8)))
+        inner = b("MatMul", b("MatMul", first, b.constant(weights(2, 8, 12))), b.constant(weights(3, 12, 8)))
+        return (b("MatMul", norm(b, b("Add", inner, first)), b.constant(weights(4, 8, 5))),)
+
+    graph = graph_of({"x": ("float32", (4, 6))}, make)
+    prove(lower(graph), graph)
+    monkeypatch.setattr(
+        nest, "_owned", lambda run, kernels, private, buffers, begun: ([(c, kernels[c.kernel]) for c in run], private, buffers)
+    )
+    with pytest.raises(Error, match="reads memory that holds nothing"):
+        prove(lower(graph), graph)
