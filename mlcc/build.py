@@ -183,8 +183,9 @@ def digest_model(path: Path) -> str:
     from mlcc.importers.external import files
 
     try:
-        digest = hashlib.sha256(path.read_bytes() if path.is_file() else b"")
-        for name, file in files(path) if path.suffix == ".onnx" else []:
+        raw = path.read_bytes() if path.is_file() else b""
+        digest = hashlib.sha256(raw)
+        for name, file in files(path, raw) if path.suffix == ".onnx" else []:
             digest.update(name.encode() + b"\0")
             with open(file, "rb") as f:
                 digest.update(hashlib.file_digest(f, "sha256").digest())

@@ -168,7 +168,11 @@ def command(
         result = run(request, report)
     if depfile:
         outputs = [f"{a['path']}/manifest.json" for a in result["artifacts"]]
-        _write_depfile(depfile, outputs, [str(model), *files, *(str(file) for _, file in external.files(model))])
+        _write_depfile(
+            depfile,
+            outputs,
+            [str(model), *files, *(str(file) for _, file in external.files(model, model.read_bytes() if model.is_file() else b""))],
+        )
     if as_json:
         print_json(result)
         return

@@ -108,14 +108,10 @@ def _runtime(model: Path, optimised: bool = True) -> Judge:
     order = [names.index(o.name) for o in session.get_outputs()]
 
     def run(feed: Feed) -> list[np.ndarray]:
-        found = session.run(names, {n: _bits(a) for n, a in feed.items() if n in wanted})
+        found = session.run(names, {n: np.ascontiguousarray(a) for n, a in feed.items() if n in wanted})
         return [np.asarray(found[i]) for i in order]
 
     return run
-
-
-def _bits(a: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(a)
 
 
 def _evaluator(model: Path) -> Judge:
@@ -155,7 +151,8 @@ def _compare(
 ) -> Verdict:
     engine = f"{name} {version(name)}"
     coarse = any(r.rule in COARSE_RULES for r in graph.rewrites)
-    floor = max([FLOOR, *(APPROXIMATE.get(n.op_type, 0.0) for n in onnx.load(str(model), load_external_data=False).graph.node)])
+    nodes = [(n.op_type, {a.name for a in n.attribute}) for n in onnx.load(str(model), load_external_data=False).graph.node]
+    floor = max([FLOOR, *(APPROXIMATE.get(op, 0.0) for op, _ in nodes)])
     figures: dict[str, dict[str, Any]] = {}
     wrong: list[str] = []
     for g in vectors:
@@ -169,7 +166,6 @@ def _compare(
     if not wrong:
         return Verdict(engine, "agrees", figures)
     operator, where = first_parting(model, graph, vectors[0], coarse)
-    nodes = [(n.op_type, {a.name for a in n.attribute}) for n in onnx.load(str(model), load_external_data=False).graph.node]
     for by, op, attribute, what, link in KNOWN:
         here = any(kind == op and (not attribute or attribute in attributes) for kind, attributes in nodes)
         if by == name and here and operator in (op, ""):

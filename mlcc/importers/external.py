@@ -51,12 +51,8 @@ def _of_attribute(attribute: onnx.AttributeProto) -> Iterator[onnx.TensorProto]:
         yield from _of_graph(graph)
 
 
-def locations(path: Path) -> list[str]:
+def locations(raw: bytes) -> list[str]:
     """Names of the external data files of an ONNX model, as it gives them; none where it is no ONNX file."""
-    try:
-        raw = path.read_bytes()
-    except OSError:
-        return []
     if b"location" not in raw:
         return []
     try:
@@ -100,10 +96,10 @@ def _outside(path: Path, location: str) -> Error:
     )
 
 
-def files(path: Path) -> list[tuple[str, Path]]:
-    """(name in the model, file) of the external data that is there and may be."""
+def files(path: Path, raw: bytes) -> list[tuple[str, Path]]:
+    """(name in the model, file) of the external data of a model (its file, and what that holds) that is there and may be."""
     found = []
-    for location in locations(path):
+    for location in locations(raw):
         try:
             found.append((location, place(path, location)))
         except Error:  # the importer refuses it

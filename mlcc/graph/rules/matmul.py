@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mlcc.graph.builder import Value
+from mlcc.graph.builder import Builder, Value
 from mlcc.graph.integers import whole_product
 from mlcc.graph.rules.einsum import einsum
 from mlcc.graph.source import Source
@@ -21,13 +21,16 @@ def product(s: Source, a: Value, c: Value) -> Value:
         raise s.bad("a scalar operand")
     if (whole := whole_product(b, "MatMul", a, c)) is not None:
         return whole
+    return vectors_too(b, a, c, lambda left, right: b("MatMul", left, right))
+
+
+def vectors_too(b: Builder, a: Value, c: Value, run: Callable[[Value, Value], Value]) -> Value:
+    """A product of matrices, vectors promoted as NumPy's matmul does."""
     left, right = a.rank == 1, c.rank == 1
-    a = b.reshape(a, (1, *a.shape)) if left else a
-    c = b.reshape(c, (*c.shape, 1)) if right else c
-    y = b("MatMul", a, c)
-    if left or right:
-        y = b.reshape(y, [n for i, n in enumerate(y.shape) if not (left and i == y.rank - 2 or right and i == y.rank - 1)])
-    return y
+    y = run(b.reshape(a, (1, *a.shape)) if left else a, b.reshape(c, (*c.shape, 1)) if right else c)
+    dropped = {y.rank - 2} if left else set()
+    dropped |= {y.rank - 1} if right else set()
+    return b.reshape(y, [n for i, n in enumerate(y.shape) if i not in dropped]) if dropped else y
 
 
 def gemm(s: Source) -> Value:

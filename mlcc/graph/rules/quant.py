@@ -12,6 +12,7 @@ from mlcc.graph.core import DTYPES
 from mlcc.graph.integers import Quantised
 from mlcc.graph.rules.conv import window
 from mlcc.graph.rules.elementwise import ONNX_DTYPES, clamp
+from mlcc.graph.rules.matmul import vectors_too
 from mlcc.graph.source import Source, normal_axis
 
 
@@ -113,16 +114,7 @@ def product(
 
 
 def matmul_integer(s: Source) -> Value:
-    return vectors_too(s, s[0], s[1], lambda a, c: product(s, "MatMul", a, s.optional(2), c, s.optional(3), None))
-
-
-def vectors_too(s: Source, a: Value, c: Value, run: Callable[[Value, Value], Value]) -> Value:
-    """A product of matrices, vectors promoted as NumPy's matmul does."""
-    b, left, right = s.b, a.rank == 1, c.rank == 1
-    y = run(b.reshape(a, (1, *a.shape)) if left else a, b.reshape(c, (*c.shape, 1)) if right else c)
-    dropped = {y.rank - 2} if left else set()
-    dropped |= {y.rank - 1} if right else set()
-    return b.reshape(y, [n for i, n in enumerate(y.shape) if i not in dropped]) if dropped else y
+    return vectors_too(s.b, s[0], s[1], lambda a, c: product(s, "MatMul", a, s.optional(2), c, s.optional(3), None))
 
 
 def by_row(s: Source, v: Value, rank: int) -> Value:
@@ -160,7 +152,7 @@ def qlinear_matmul(s: Source) -> Value:
         left, result, zero = (by_row(s, v, acc.rank) for v in (a_scale, y_scale, y_zero))
         return requantize(s, acc, left, c_scale, result, zero, acc.rank - 1)
 
-    return vectors_too(s, a, c, rows)
+    return vectors_too(s.b, a, c, rows)
 
 
 def qlinear_conv(s: Source) -> Value:
