@@ -121,7 +121,7 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
     store = Store(cache_folder() / "actions") if request.cache else None
     built = {t.name: None if request.tune else _cached(store, request, model_digest, t, key, name) for t in targets}
     missing = [t for t in targets if built[t.name] is None]
-    comparison: dict[str, Any] | None = None
+    comparison: dict[str, Any] = {}
     if missing:
         with explained("building", str(request.model)):
             fresh, comparison = _build(request, missing, name, model_digest, key, store, progress)
@@ -136,7 +136,7 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
         write.folder(result.files, place)
         write.folder(result.layout, place.with_name(f"{t.name}.oci"))
         artifacts.append({**result.summary["artifact"], "path": str(place), "oci": str(place.with_name(f"{t.name}.oci"))})
-    if comparison is not None:
+    if comparison:
         _write_comparison(request.out / name, name, comparison, artifacts)
     first = results[0]
     assert first is not None
@@ -276,7 +276,7 @@ def _in_strips(whole: Frozen, ram: int, vectors: bool) -> Frozen:
 
 def _build(
     request: Request, targets: list[Target], name: str, model_digest: str, key: SigningKey, store: Store | None, progress: Progress
-) -> tuple[dict[str, Built], dict[str, Any] | None]:
+) -> tuple[dict[str, Built], dict[str, Any]]:
     """The stages, for the targets that no cache holds."""
     from mlcc.program.kernel import BlockDot
 
@@ -301,7 +301,7 @@ def _build(
         built[target.name] = _package(request, target, versions[target.name], binaries[target.name], result, key)
         if store:
             store.put(_key(request, model_digest, asked[target.name], key, name), _freeze_built(built[target.name]))
-    return built, _compare(request.model, frozen.vectors, progress)
+    return built, frozen.verdict.comparison
 
 
 def _limits(request: Request, target: Target) -> budget.Budget:
@@ -526,21 +526,6 @@ def shape_notes(source: Any, shapes: Mapping[str, tuple[int, ...]], where: str) 
 
     initial = {v.name for v in source.graph.initializers.values()}
     return input_types([v for v in source.graph.inputs if v.name not in initial], shapes, where).assumed
-
-
-def _compare(model: Path, vectors: Any, progress: Progress) -> dict[str, Any] | None:
-    """Distance from ONNX Runtime, where it is installed and takes the model."""
-    from importlib.util import find_spec
-
-    if find_spec("onnxruntime") is None or model.suffix != ".onnx":
-        return None
-    from mlcc.conformance.compare import against_onnxruntime
-
-    progress("comparing with ONNX Runtime")
-    try:
-        return against_onnxruntime(model, vectors)
-    except Error:
-        return None
 
 
 def _write_comparison(folder: Path, name: str, comparison: dict[str, Any], artifacts: list[dict[str, Any]]) -> None:

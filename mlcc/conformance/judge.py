@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from mlcc.conformance import compare
 from mlcc.error import Error
 from mlcc.graph.core import CoreGraph
 from mlcc.graph.freeze import Golden
@@ -48,11 +49,12 @@ APPROXIMATE = {"LSTM": 2.0**-9, "GRU": 2.0**-9, "RNN": 2.0**-9}  # operators who
 @dataclass(frozen=True)
 class Verdict:
     """engine: name and version, or ''; said: `agrees`, `not judged: …`, or `parts: …` with an operator that it is known to have wrong;
-    outputs: figures for comparison.json."""
+    comparison: how far
+    each golden output is from the judge's (`mlcc.conformance.compare.difference`), and what its own noise allows."""
 
     engine: str
     said: str
-    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    comparison: dict[str, Any] = field(default_factory=dict)
 
     def report(self) -> dict[str, str]:
         """For the artifact: no figures, since these depend on the judge's machine."""
@@ -83,26 +85,20 @@ def judge(model: Path, graph: CoreGraph, vectors: Sequence[Golden]) -> Verdict:
             refusals.append(f"{name}: {(str(e).splitlines() or [type(e).__name__])[0][:160]}")
             continue
         try:
-            verdict = _compare(model, graph, ordinary, found, noise, name)
+            said, allowed = _compare(model, graph, ordinary, found, noise, name)
         except Error as e:
             parted = parted or e
             continue
-        return (
-            verdict if parted is None else Verdict(verdict.engine, f"{verdict.said}; another judge parts: {parted.what}", verdict.outputs)
-        )
+        said = said if parted is None else f"{said}; another judge parts: {parted.what}"
+        engine = f"{name} {version(name)}"
+        return Verdict(engine, said, {"engine": engine, "vectors": [_distances(g, asked, found.get(g.seed), allowed) for g in vectors]})
     if parted is not None:
         raise parted
     return Verdict("", f"not judged: {'; '.join(refusals) or 'no judge is installed'}")
 
 
 def _runtime(model: Path, optimised: bool = True) -> Judge:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = 1, 1, 4
-    if not optimised:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(str(model.resolve()), options, providers=["CPUExecutionProvider"])
+    session = compare.session(model, optimised=optimised)
     wanted = {i.name for i in session.get_inputs()}
     names = list(dict.fromkeys(o.name for o in session.get_outputs()))
     order = [names.index(o.name) for o in session.get_outputs()]
@@ -141,6 +137,23 @@ def _noise(model: Path, name: str, asked: Judge, vector: Golden) -> list[list[np
     return others
 
 
+def _distances(g: Golden, asked: Judge, found: list[np.ndarray] | None, allowed: Mapping[int, Mapping[str, float]]) -> dict[str, Any]:
+    """One vector's part of the comparison."""
+    about = {"seed": g.seed, "kind": g.kind}
+    try:
+        theirs = asked(g.inputs) if found is None else found
+    except Exception as e:  # a judge may refuse edge values that it took as ordinary ones
+        return {**about, "error": (str(e).splitlines() or [type(e).__name__])[0][:200]}
+    bounds = allowed.get(g.seed, {})
+    return {
+        **about,
+        "outputs": {
+            n: {**compare.difference(ours, t), **({"allowed": bounds[n]} if n in bounds else {})}
+            for (n, ours), t in zip(g.outputs.items(), theirs)
+        },
+    }
+
+
 def _compare(
     model: Path,
     graph: CoreGraph,
@@ -148,30 +161,27 @@ def _compare(
     found: Mapping[int, list[np.ndarray]],
     noise: Mapping[int, list[list[np.ndarray]]],
     name: str,
-) -> Verdict:
+) -> tuple[str, dict[int, dict[str, float]]]:
+    """(what is said, what is allowed of each vector's outputs). Raises Error(conformance) where the judge parts and is not known to be wrong."""
     engine = f"{name} {version(name)}"
     coarse = any(r.rule in COARSE_RULES for r in graph.rewrites)
     nodes = [(n.op_type, {a.name for a in n.attribute}) for n in onnx.load(str(model), load_external_data=False).graph.node]
     floor = max([FLOOR, *(APPROXIMATE.get(op, 0.0) for op, _ in nodes)])
-    figures: dict[str, dict[str, Any]] = {}
+    bounds: dict[int, dict[str, float]] = {g.seed: {} for g in vectors}
     wrong: list[str] = []
     for g in vectors:
         for i, (value, ours) in enumerate(g.outputs.items()):
             theirs, again = found[g.seed][i], [n[i] for n in noise[g.seed]]
-            off, allowed, why = difference(ours, theirs, again, coarse, floor)
-            known = figures.setdefault(value, {"off": 0.0, "allowed": 0.0})
-            known["off"], known["allowed"] = max(known["off"], off), max(known["allowed"], allowed)
+            bounds[g.seed][value], why = difference(ours, theirs, again, coarse, floor)
             if why:
                 wrong.append(f"output {value} {why}")
     if not wrong:
-        return Verdict(engine, "agrees", figures)
+        return "agrees", bounds
     operator, where = first_parting(model, graph, vectors[0], coarse)
     for by, op, attribute, what, link in KNOWN:
         here = any(kind == op and (not attribute or attribute in attributes) for kind, attributes in nodes)
         if by == name and here and operator in (op, ""):
-            return Verdict(
-                engine, f"parts: {wrong[0]}, from {where or op} on, where {engine} is known to be wrong ({what}; {link})", figures
-            )
+            return f"parts: {wrong[0]}, from {where or op} on, where {engine} is known to be wrong ({what}; {link})", bounds
     raise Error(
         "conformance",
         f"{wrong[0]}, by {engine}{f'; the first operator that parts is {where}' if where else ''}",
@@ -182,10 +192,10 @@ def _compare(
 
 def difference(
     ours: np.ndarray, theirs: np.ndarray, again: Sequence[np.ndarray], coarse: bool, floor: float = FLOOR, step: float = 0.0
-) -> tuple[float, float, str]:
-    """(largest difference, what is allowed, what is wrong or '')."""
+) -> tuple[float, str]:
+    """(the largest difference that is allowed, what is wrong or '')."""
     if ours.shape != theirs.shape:
-        return 0.0, 0.0, f"has shape {list(ours.shape)}, not {list(theirs.shape)}"
+        return 0.0, f"has shape {list(ours.shape)}, not {list(theirs.shape)}"
     again = [n for n in again if n.shape == theirs.shape]
     if ours.dtype.kind in "biu" and theirs.dtype.kind in "biu":
         steady = np.ones(theirs.shape, bool)
@@ -196,25 +206,25 @@ def difference(
             spread = max((float(np.abs(n.astype(np.float64) - theirs).max(initial=0)) for n in again), default=0.0)
             most = float(gap.max(initial=0))
             limit = STEPS + 2 * spread + 8 * COARSE
-            return most, limit, f"is off by {most:g} steps" if most > limit else ""
+            return limit, f"is off by {most:g} steps" if most > limit else ""
         share = float((gap > 0).mean()) if gap.size else 0.0
         loose = 0.02 if coarse or not steady.all() else 0.002 * (gap.size > 500)
-        return share, loose, f"differs in {share:.2%} of its elements" if share > loose else ""
+        return loose, f"differs in {share:.2%} of its elements" if share > loose else ""
     a, b = ours.astype(np.float64), theirs.astype(np.float64)
     finite, other = np.isfinite(a), np.isfinite(b)
     for n in again:  # what is not finite in every run says nothing
         other &= np.isfinite(n.astype(np.float64)) | ~np.isfinite(b)
     if (finite != np.isfinite(b)).any() and (finite != other).any():
-        return float("inf"), 0.0, "is not finite where it should be, or the other way round"
+        return 0.0, "is not finite where it should be, or the other way round"
     both = finite & other
     if not both.any():
-        return 0.0, 0.0, ""
+        return 0.0, ""
     if coarse:  # a requantisation that falls on the other side of a half moves single elements by whole steps
         size, off = (float(np.sqrt(np.mean(np.square(v[both])))) for v in (b, a - b))
         spread = max((float(np.sqrt(np.mean(np.square((n.astype(np.float64) - b)[both])))) for n in again), default=0.0)
         spread = spread if np.isfinite(spread) else 0.0
         allowed = FACTOR * spread + COARSE * size + step
-        return off, allowed, f"is off by {off:.3g} (root of mean square), where {allowed:.3g} would be rounding" if off > allowed else ""
+        return allowed, f"is off by {off:.3g} (root of mean square), where {allowed:.3g} would be rounding" if off > allowed else ""
     size = float(np.abs(b[both]).max())
     spread = max(
         (float(np.abs(n.astype(np.float64) - b)[both & np.isfinite(n.astype(np.float64))].max(initial=0)) for n in again), default=0.0
@@ -222,7 +232,7 @@ def difference(
     unit = {2: 2.0**-9 if theirs.dtype == np.float16 else 2.0**-6}.get(theirs.dtype.itemsize, 0.0)
     allowed = FACTOR * spread + (floor + 2 * unit) * size
     off = float(np.abs(a - b)[both].max())
-    return off, allowed, f"is off by {off:.3g}, where {allowed:.3g} would be rounding" if off > allowed else ""
+    return allowed, f"is off by {off:.3g}, where {allowed:.3g} would be rounding" if off > allowed else ""
 
 
 def first_parting(model: Path, graph: CoreGraph, vector: Golden, coarse: bool) -> tuple[str, str]:
@@ -250,7 +260,7 @@ def first_parting(model: Path, graph: CoreGraph, vector: Golden, coarse: bool) -
         return "", ""
     for value, node in made:
         if value in ours and isinstance(theirs.get(value), np.ndarray):
-            _, _, why = difference(ours[value], theirs[value], [nudged[value]], coarse)
+            _, why = difference(ours[value], theirs[value], [nudged[value]], coarse)
             if why:
                 return node.op_type, f"{node.op_type} ({node.name or value}): {why}"
     return "", ""

@@ -46,7 +46,7 @@ def judged(m: Maker, model: onnx.ModelProto, ours: Mapping[str, np.ndarray], fee
     except Exception:
         return "refused"
     for i, name in enumerate(names):
-        _, _, why = difference(ours[name], np.asarray(theirs[i]), [np.asarray(a[i]) for a in again], m.quantised, 2.0**-10, 0.1)
+        _, why = difference(ours[name], np.asarray(theirs[i]), [np.asarray(a[i]) for a in again], m.quantised, 2.0**-10, 0.1)
         assert not why, f"seed {m.seed}: output {name!r} {why}"
     return "agrees"
 

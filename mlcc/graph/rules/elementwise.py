@@ -50,18 +50,6 @@ def variadic(core: str) -> Callable[[Source], Value]:
     return lambda s: fold(lambda a, x: s.b(core, a, x), [s[i] for i in range(1, len(s.inputs))], s[0])
 
 
-def wide(function: Callable[..., Value]) -> Callable[[Source], Value]:
-    """A composite activation: float16 and bfloat16 are computed in float32 throughout and rounded once."""
-
-    def run(s: Source) -> Value:
-        x = s[0]
-        if x.dtype in ("float16", "bfloat16"):
-            return s.b.cast(function(s, s.b.cast(x, "float32")), x.dtype)
-        return function(s, x)
-
-    return run
-
-
 def mean(s: Source) -> Value:
     total = variadic("Add")(s)
     return s.b("Div", total, s.b.like(len(s.inputs), total))
@@ -90,8 +78,6 @@ def integral(core: str) -> Callable[[Source], Value]:
 
 def is_inf(s: Source) -> Value:
     b, x = s.b, s[0]
-    if x.dtype in ("float16", "bfloat16"):
-        x = b.cast(x, "float32")
     infinity = b.like(np.inf, x)
     positive, negative = bool(s.attr("detect_positive", 1)), bool(s.attr("detect_negative", 1))
     if positive and negative:
@@ -108,15 +94,11 @@ def mod(s: Source) -> Value:
         return b("Fmod", x, y)
     if x.dtype not in FLOATS:
         return b("Mod", x, y)
-    half = x.dtype if x.dtype in ("float16", "bfloat16") else None
-    if half:
-        x, y = b.cast(x, "float32"), b.cast(y, "float32")
     rest = b("Fmod", x, y)
     zero = b.like(0, x)
     differs = b("Xor", b("Less", rest, zero), b("Less", y, zero))
     signed_zero = b("Where", b("Less", y, zero), b("Neg", zero), zero)
-    result = b("Where", b("Equal", rest, zero), signed_zero, b("Where", differs, b("Add", rest, y), rest))
-    return b.cast(result, half) if half else result
+    return b("Where", b("Equal", rest, zero), signed_zero, b("Where", differs, b("Add", rest, y), rest))
 
 
 def bit_shift(s: Source) -> Value:
@@ -347,22 +329,17 @@ TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "Where": where,
     "Dropout": dropout,
     "PRelu": prelu,
-    **{
-        op: wide(f)
-        for op, f in {
-            "HardSigmoid": hard_sigmoid,
-            "HardSwish": hard_swish,
-            "LeakyRelu": leaky_relu,
-            "Elu": elu,
-            "Celu": celu,
-            "Selu": selu,
-            "Softplus": softplus,
-            "Softsign": softsign,
-            "Mish": mish,
-            "Swish": swish,
-            "Gelu": gelu,
-            "ThresholdedRelu": thresholded_relu,
-            "Shrink": shrink,
-        }.items()
-    },
+    "HardSigmoid": lambda s: hard_sigmoid(s, s[0]),
+    "HardSwish": lambda s: hard_swish(s, s[0]),
+    "LeakyRelu": lambda s: leaky_relu(s, s[0]),
+    "Elu": lambda s: elu(s, s[0]),
+    "Celu": lambda s: celu(s, s[0]),
+    "Selu": lambda s: selu(s, s[0]),
+    "Softplus": lambda s: softplus(s, s[0]),
+    "Softsign": lambda s: softsign(s, s[0]),
+    "Mish": lambda s: mish(s, s[0]),
+    "Swish": lambda s: swish(s, s[0]),
+    "Gelu": lambda s: gelu(s, s[0]),
+    "ThresholdedRelu": lambda s: thresholded_relu(s, s[0]),
+    "Shrink": lambda s: shrink(s, s[0]),
 }

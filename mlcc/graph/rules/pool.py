@@ -78,8 +78,7 @@ def average_pool(s: Source) -> Value:
                 high + (explicit[len(kernel) + i] if s.attr("auto_pad", "NOTSET") == "NOTSET" else attributes["after"][i]),
             )
         counts = counts[..., None] * ((taps >= low) & (taps < high)).sum(1)
-    divisor = counts.astype(np.float32 if x.dtype in ("float16", "bfloat16") else DTYPES[x.dtype])
-    return b("Div", total, b.cast(b.constant(_shrink(divisor)), x.dtype))
+    return b("Div", total, b.constant(_shrink(counts.astype(DTYPES[x.dtype]))))
 
 
 def _shrink(a: np.ndarray) -> np.ndarray:
@@ -90,12 +89,9 @@ def _shrink(a: np.ndarray) -> np.ndarray:
 def global_pool(core: str, mean: bool) -> Callable[[Source], Value]:
     def run(s: Source) -> Value:
         axes = tuple(range(2, s[0].rank))
-        half = s[0].dtype if s[0].dtype in ("float16", "bfloat16") else None
-        x = s.b.cast(s[0], "float32") if half else s[0]
         total = partial(summed, s.b) if mean else s.b
-        y = total(core, x, axes=axes) if axes else x
-        y = s.b("Div", y, s.b.like(prod(s[0].shape[2:]), y)) if mean else y
-        return s.b.cast(y, half) if half else y
+        y = total(core, s[0], axes=axes) if axes else s[0]
+        return s.b("Div", y, s.b.like(prod(s[0].shape[2:]), y)) if mean else y
 
     return run
 

@@ -28,17 +28,13 @@ def reduction(
     def run(s: Source) -> Value:
         x = s[0]
         axes = axes_of(s, x)
-        half = x.dtype if x.dtype in ("float16", "bfloat16") else None
-        y = s.b.cast(x, "float32") if half else x
-        y = before(s, y) if before else y
+        y = before(s, x) if before else x
         boolean = y.dtype == "bool"
         if boolean:
             y = s.b.cast(y, "uint8")
         y = s.b(core, y, axes=axes) if axes else y
         if after:
             y = after(s, y, prod(x.shape[i] for i in axes))
-        if half:
-            y = s.b.cast(y, half)
         if boolean:
             y = s.b.cast(y, "bool")
         return y if s.attr("keepdims", 1) else drop(s, y, axes)
@@ -67,22 +63,18 @@ def root_after(s: Source, x: Value, _: int) -> Value:
 def log_sum_exp(s: Source) -> Value:
     """log Σ e^(x − max) + max, the maximum taken as 0 where it is infinite."""
     b, x = s.b, s[0]
-    half = x.dtype if x.dtype in ("float16", "bfloat16") else None
-    y = b.cast(x, "float32") if half else x
-    axes = axes_of(s, y)
-    top = b("ReduceMax", y, axes=axes) if axes else y
+    axes = axes_of(s, x)
+    top = b("ReduceMax", x, axes=axes) if axes else x
     finite = b("Where", b("Less", b("Abs", top), b.like(np.inf, top)), top, b.like(0, top))
-    total = b("Exp", b("Sub", y, finite))
+    total = b("Exp", b("Sub", x, finite))
     result = b("Add", b("Log", b("ReduceSum", total, axes=axes) if axes else total), finite)
-    result = b.cast(result, half) if half else result
     return result if s.attr("keepdims", 1) else drop(s, result, axes)
 
 
 def arg(core: str) -> Callable[[Source], Value]:
     def run(s: Source) -> Value:
         axis = s.axis()
-        x = s.b.cast(s[0], "float32") if s[0].dtype in ("float16", "bfloat16") else s[0]
-        y = s.b(core, x, axis=axis, last=int(s.attr("select_last_index", 0)))
+        y = s.b(core, s[0], axis=axis, last=int(s.attr("select_last_index", 0)))
         return y if s.attr("keepdims", 1) else drop(s, y, (axis,))
 
     return run
@@ -91,9 +83,6 @@ def arg(core: str) -> Callable[[Source], Value]:
 def softmax_parts(s: Source) -> tuple[Value, Value, tuple[int, ...], Callable[[Value], Value]]:
     """(x − max, its exponential, axes, finish); before opset 13 the axis flattens the rest."""
     b, x = s.b, s[0]
-    half = x.dtype if x.dtype in ("float16", "bfloat16") else None
-    if half:
-        x = b.cast(x, "float32")
     shape = x.shape
     if s.opset < 13:
         axis = s.axis(1)
@@ -103,11 +92,7 @@ def softmax_parts(s: Source) -> tuple[Value, Value, tuple[int, ...], Callable[[V
         axes = (s.axis(-1),)
     shifted = b("Sub", x, b("ReduceMax", x, axes=axes))
 
-    def finish(y: Value) -> Value:
-        y = b.reshape(y, shape)
-        return b.cast(y, half) if half else y
-
-    return shifted, b("Exp", shifted), axes, finish
+    return shifted, b("Exp", shifted), axes, lambda y: b.reshape(y, shape)
 
 
 def softmax(s: Source) -> Value:
@@ -148,11 +133,9 @@ def normalise(s: Source, x: Value, axes: tuple[int, ...], epsilon: float) -> tup
 
 def layer_normalization(s: Source) -> Value | tuple[Value, ...]:
     b, axis = s.b, s.axis(-1)
-    half = s[0].dtype if s[0].dtype in ("float16", "bfloat16") else None
-    x = b.cast(s[0], "float32") if half else s[0]
+    x = s[0]
     axes = tuple(range(axis, x.rank))
     y, inverse = normalise(s, x, axes, s.attr("epsilon", 1e-5))
-    y = b.cast(y, half) if half else y
     y = b("Mul", y, s[1])
     bias = s.optional(2)
     y = b("Add", y, bias) if bias is not None else y
