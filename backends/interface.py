@@ -73,7 +73,8 @@ class Runner(Protocol):
 
 
 class Backend(Protocol):
-    """A backend whose module says CONSUMES = "graph" is given the core graph where others are given the program."""
+    """A backend whose module says CONSUMES = "graph" is given the core graph where others are given the program; one that says
+    NARROW = True takes weights that lie as float16, or as bytes times a scale (kernel.Dot)."""
 
     def emit(self, program: Program, target: Target, vectors: Sequence[Golden]) -> Sources: ...
 

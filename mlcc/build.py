@@ -231,23 +231,31 @@ class Frozen:
 
 
 def _versions(request: Request, frozen: Frozen, targets: Sequence[Target]) -> dict[str, Frozen]:
-    """By target: with the program that suits it. Compact targets share theirs, one for each kind of packing and, where it must be smaller, size of RAM."""
+    """By target: with the program that suits it. Compact targets share theirs, one for each kind of packing and, where it must be smaller, size of RAM;
+    backends that take no narrow weights share one, where there are such."""
     from mlcc.program import program as loop
     from mlcc.program.lower import lower
     from mlcc.translation.check import prove
+    from mlcc_backends import interface
+
+    def version(**options: bool) -> Frozen:
+        program = lower(frozen.graph, **options)
+        loop.validate(program)
+        prove(program, frozen.graph, frozen.meaning)
+        return replace(frozen, program=program)
 
     made: dict[tuple[bool, int | None], Frozen] = {}
+    wide: Frozen | None = None
     found = {}
     for t in targets:
         found[t.name] = frozen
         if not t.compact:
+            if loop.narrow(frozen.program) and not getattr(interface.load(t.backend), "NARROW", False):
+                wide = found[t.name] = wide or version()
             continue
         vectors, ram = t.variants[0].machine.vector_bits >= 128, _limits(request, t).ram
         if (vectors, None) not in made:
-            program = lower(frozen.graph, compact=True, vectors=vectors)
-            loop.validate(program)
-            prove(program, frozen.graph, frozen.meaning)
-            made[vectors, None] = replace(frozen, program=program)
+            made[vectors, None] = version(compact=True, vectors=vectors)
         if t.board is None or ram is None or budget.ram_bytes(made[vectors, None].program) <= ram:
             found[t.name] = made[vectors, None]
             continue
@@ -381,7 +389,7 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
 
     verdict = _judged(request, graph, vectors, progress)
     progress("lowering")
-    program = lower(graph)
+    program = lower(graph, narrow=True)
     loop.validate(program)
     progress("proving the translation")
     meaning = means(graph)

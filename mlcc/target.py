@@ -122,7 +122,7 @@ class Target:
 
 
 LLVM_KEYS = {"mtriple": str, "mcpu": str, "mattr": list, "mabi": str, "mfloat_abi": str, "vector_width": int}
-MACHINE_KEYS = {"vector_bits": int, "registers": int, "fma": bool, "l1_kib": int, "amx": bool}
+MACHINE_KEYS = {"vector_bits": int, "registers": int, "fma": bool, "l1_kib": int, "amx": bool, "half": bool}
 SECTIONS: dict[str, dict[str, type]] = {
     "": {"description": str, "backend": str, "compact": bool, "dispatch": list, "extends": str, "resolve": str},
     "kernel": {**LLVM_KEYS, **MACHINE_KEYS},

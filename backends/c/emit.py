@@ -43,6 +43,8 @@ def constant_arrays(program: Program) -> list[dict[str, str]]:
         if b.place != "constant":
             continue
         array, dtype = program.constants[name], storage(b.dtype)
+        if dtype == "uint16":  # half-width floats are their bits
+            array = array.view(np.uint16)
         odd = dtype in ("float32", "float64") and not np.isfinite(array).all()
         if odd:
             dtype = "uint32" if dtype == "float32" else "uint64"

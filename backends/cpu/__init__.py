@@ -4,4 +4,5 @@ from mlcc_backends.cpu.compile import compile
 from mlcc_backends.cpu.emit import emit
 from mlcc_backends.cpu.run import execute, runner
 
-__all__ = ["compile", "emit", "execute", "runner"]
+NARROW = True
+__all__ = ["NARROW", "compile", "emit", "execute", "runner"]

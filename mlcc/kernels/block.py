@@ -12,6 +12,7 @@ from tvm import tirx as t
 
 from mlcc.arithmetic.bf16 import BLOCK
 from mlcc.kernels import body as bodies
+from mlcc.kernels import convert
 from mlcc.kernels.map import split_index
 from mlcc.program.kernel import PANEL, BlockDot
 from mlcc.schedule.machine import Machine
@@ -121,7 +122,7 @@ class _Emitter:
             base = f.index(affine(point, spec.a.strides[:n], spec.a.offset))
             to = f.index(t.Mul(r, int32(self.pitch)))
             if tail:
-                one = Arithmetic(f, 1, self.machine.fma)
+                one = Arithmetic(f, 1, self.machine)
                 with f.loop(0, tail) as i:
                     f.store(self.packed, t.Add(t.Add(to, int32(stop - start)), i), one.const(0, self.packed.dtype))
             if start == 0 and stop == self.k:
@@ -153,13 +154,13 @@ class _Emitter:
         f, stride = self.f, self.spec.a.strides[-1]
         widest = 32 if self.half and self.machine.amx else 16
         widths = (widest, *(w for w in (16, 8, 4) if w < widest), 1) if self.machine.vector_bits > 32 else (1,)
-        for a, k in bodies.strips(f, self.machine.fma, count, widths):
+        for a, k in bodies.strips(f, self.machine, count, widths):
             x = f.load(f.buffers[self.spec.a.arg], t.Add(source, t.Mul(k, int32(stride))), a.lanes, stride)
             f.store(self.packed, t.Add(to, k), self._element(a, f.let(x, a.v("uint16" if self.half else "float32"))), a.lanes)
 
     def _element(self, a: Arithmetic, x: Expr) -> Expr:
         """An element as packed: bfloat16 bits for tiles, the same as a binary32 number for fma. Rounded already where it lies as bits."""
-        bits = x if self.half else self.f.let(bodies.half(self.f, a, x), a.v("uint16"))
+        bits = x if self.half else self.f.let(convert.bfloat16_bits(self.f, a, x), a.v("uint16"))
         if self.machine.amx:
             return bits
         return a.reinterpret("float32", a.int_op("shift_left", "uint32", a.cast("uint32", bits), a.const(16, "uint32")))
@@ -208,7 +209,7 @@ class _Emitter:
         """The same with fma: a few rows of one panel, sums of all blocks in the scratch array."""
         f, few = self.f, 4 if self.machine.registers >= 32 and self.machine.vector_bits >= 256 else 2
         lanes = PANEL if self.machine.vector_bits > 32 else 1
-        a = Arithmetic(f, lanes, self.machine.fma)
+        a = Arithmetic(f, lanes, self.machine)
         words = self.blocks * 16 * PANEL
         for p in range(panels):
             b = f.index(t.Add(t.Mul(t.Add(t.Mul(pair, int32(2)), int32(p)), int32(words)), int32(at * 16 * PANEL)))
@@ -256,7 +257,7 @@ class _Emitter:
             return split_index(f, f.index(t.Add(first, r)), spec.rows)
 
         scratch = (self.scratch, self.width, "float32")
-        bodies.sweep(f, machine.fma, spec.body, spec.output, scratch, rows, point, column, valid, widths)
+        bodies.sweep(f, machine, spec.body, spec.output, scratch, rows, point, column, valid, widths)
 
 
 def _tile(number: int) -> Expr:

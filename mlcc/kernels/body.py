@@ -5,29 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 from tvm import tirx as t
 
-from mlcc.arithmetic.bf16 import ROUNDS_TO_SMALLEST
 from mlcc.arithmetic.elementary import SEQUENCES
+from mlcc.kernels.convert import ROUND, ROUND_BITS, bfloat16_bits, cast, is_nan
 from mlcc.program.kernel import Access, Body, Step, storage
+from mlcc.schedule.machine import Machine
 from mlcc.tir.arithmetic import Arithmetic, differ
 from mlcc.tir.builder import Expr, Function, affine, int32
 
-ROUND, ROUND_BITS = 12582912.0, 0x4B400000  # 1.5 · 2^23
-FLOAT_RANGE = {
-    "int8": (-128.0, 127.0),
-    "uint8": (0.0, 255.0),
-    "int16": (-32768.0, 32767.0),
-    "uint16": (0.0, 65535.0),
-    "int32": (-2147483648.0, 2147483520.0),
-    "uint32": (0.0, 4294967040.0),
-    "int64": (-9223372036854775808.0, 9223371487098961920.0),
-    "uint64": (0.0, 18446742974197923840.0),
-}
 
-
-def strips(f: Function, has_fma: bool, extent: int, widths: Iterable[int]) -> Iterator[tuple[Arithmetic, Expr]]:
+def strips(f: Function, machine: Machine, extent: int, widths: Iterable[int]) -> Iterator[tuple[Arithmetic, Expr]]:
     """Loops over an extent in ever narrower vectors: what each loop's body is written with, (its arithmetic, its first lane's index)."""
     done = 0
     for width in dict.fromkeys(widths):
@@ -35,13 +23,13 @@ def strips(f: Function, has_fma: bool, extent: int, widths: Iterable[int]) -> It
         if not count:
             continue
         with f.loop(0, count) as i:
-            yield Arithmetic(f, width, has_fma), f.index(t.Add(t.Mul(i, int32(width)), int32(done)))
+            yield Arithmetic(f, width, machine), f.index(t.Add(t.Mul(i, int32(width)), int32(done)))
         done += count * width
 
 
 def sweep(
     f: Function,
-    has_fma: bool,
+    machine: Machine,
     body: Body,
     output: Access,
     scratch: tuple[Any, int, str],
@@ -55,7 +43,7 @@ def sweep(
     buffer, pitch, dtype = scratch
     with f.loop(0, rows) as r:
         row = point(r)
-        for a, j in strips(f, has_fma, valid, widths):
+        for a, j in strips(f, machine, valid, widths):
             at = [*row, f.index(t.Add(column, j))]
             value = f.let(f.load(buffer, t.Add(t.Mul(r, int32(pitch)), j), a.lanes), a.v(dtype))
             store(f, a, output, body[-1].dtype if body else dtype, at, run(f, a, body, at, value))
@@ -122,7 +110,7 @@ def _step(f: Function, a: Arithmetic, step: Step, values: list[Expr], body: Body
     elif step.op == "Requantize":
         value = requantize(f, a, x[0], x[1], step.dtype, *step.value)
     elif step.op == "Half":
-        value = half(f, a, x[0])
+        value = bfloat16_bits(f, a, x[0])
     elif step.op == "Cast":
         value = cast(f, a, x[0], body[step.operands[0]].dtype, step.dtype)
     elif step.op in SEQUENCES:
@@ -143,21 +131,6 @@ def requantize(f: Function, a: Arithmetic, x: Expr, scale: Expr, to: str, zero: 
     return a.cast(to, f.let(whole, a.v("int32")))
 
 
-def half(f: Function, a: Arithmetic, x: Expr) -> Expr:
-    """The bf16 profile's bfloat16 of a binary32 number, as bits: +0 below 2^-55."""
-
-    def bits_of(value: int) -> Expr:
-        return a.const(value, "uint32")
-
-    y = f.let(t.Add(x, a.const(0.0, "float32")), a.v("float32"))  # a NaN becomes quiet, so that its upper half is one
-    bits = f.let(a.reinterpret("uint32", y), a.v("uint32"))
-    odd = a.int_op("bitwise_and", "uint32", a.int_op("shift_right", "uint32", bits, bits_of(16)), bits_of(1))
-    rounded = t.Select(t.EQ(y, y), t.Add(bits, t.Add(odd, bits_of(0x7FFF))), bits)
-    tiny = t.LT(a.intrinsic("llvm.fabs", "float32", y), a.const(ROUNDS_TO_SMALLEST, "float32"))
-    kept = f.let(t.Select(tiny, bits_of(0), rounded), a.v("uint32"))
-    return a.cast("uint16", a.int_op("shift_right", "uint32", kept, bits_of(16)))
-
-
 def in_range(f: Function, a: Arithmetic, index: Expr, dtype: str, extent: int) -> Expr:
     """Negative indices count from the end; the rest is clamped."""
     lane = a.v(dtype)
@@ -174,7 +147,7 @@ def in_range(f: Function, a: Arithmetic, index: Expr, dtype: str, extent: int) -
 def _gather(f: Function, a: Arithmetic, step: Step, indices: list[Expr], sources: list[Step], point: Sequence[Expr]) -> Expr:
     """A load whose address depends on loaded indices; scalar, or in vectors with one index for all lanes (see gather_is_uniform)."""
     assert step.access is not None
-    one = Arithmetic(f, 1, a.has_fma)
+    one = Arithmetic(f, 1, a.machine)
     address = affine(point, step.access.strides, step.access.offset)
     for index, source, (stride, extent) in zip(indices, sources, step.terms):
         if a.lanes > 1:
@@ -189,12 +162,6 @@ def _gather(f: Function, a: Arithmetic, step: Step, indices: list[Expr], sources
         else a.wide(f.load(f.buffers[step.access.arg], address))
     )
     return t.NE(value, a.const(0, "uint8")) if step.dtype == "bool" else value
-
-
-def is_nan(a: Arithmetic, dtype: str, x: Expr) -> Expr:
-    integer, mask, infinity = {"float32": ("int32", 0x7FFFFFFF, 0x7F800000), "float64": ("int64", (1 << 63) - 1, 0x7FF << 52)}[dtype]
-    magnitude = a.int_op("bitwise_and", integer, a.reinterpret(integer, x), a.const(mask, integer))
-    return t.LT(a.const(infinity, integer), magnitude)
 
 
 def _divide(f: Function, a: Arithmetic, dtype: str, x: Expr, y: Expr) -> Expr:
@@ -300,70 +267,6 @@ def elementwise(f: Function, a: Arithmetic, op: str, dtype: str, x: list[Expr]) 
         case "Where":
             return t.Select(x[0], x[1], x[2])
     raise AssertionError(op)
-
-
-def cast(f: Function, a: Arithmetic, x: Expr, source: str, to: str) -> Expr:
-    """The contract's conversions (see mlcc.reference.elementwise.cast)."""
-    if source == to:
-        return x
-    if source == "float16":
-        return cast(f, a, f.let(a.cast("float32", a.reinterpret("float16", x)), a.v("float32")), "float32", to)
-    if source == "bfloat16":
-        bits = a.int_op("shift_left", "uint32", a.cast("uint32", x), a.const(16, "uint32"))
-        return cast(f, a, f.let(a.reinterpret("float32", bits), a.v("float32")), "float32", to)
-    if to == "float16":
-        wide = x if source in ("float32", "float64") else cast(f, a, x, source, "float32")
-        return a.reinterpret("uint16", a.cast("float16", wide))
-    if to == "bfloat16":
-        return _to_bfloat16(f, a, f.let(cast(f, a, x, source, "float32"), a.v("float32")))
-    if to == "bool":
-        return t.Not(t.EQ(x, a.const(0, source)))  # TVM's NE is false for NaN
-    if source == "bool":
-        return t.Select(x, a.const(1, to), a.const(0, to))
-    if source.startswith("float") and not to.startswith("float"):
-        return _to_integer(f, a, x, source, to)
-    return a.cast(to, x)
-
-
-def _to_bfloat16(f: Function, a: Arithmetic, x: Expr) -> Expr:
-    bits = f.let(a.reinterpret("uint32", x), a.v("uint32"))
-    odd = a.int_op("bitwise_and", "uint32", a.int_op("shift_right", "uint32", bits, a.const(16, "uint32")), a.const(1, "uint32"))
-    rounded = t.Add(bits, t.Add(odd, a.const(0x7FFF, "uint32")))
-    quiet = a.int_op("bitwise_or", "uint32", bits, a.const(0x400000, "uint32"))
-    chosen = t.Select(is_nan(a, "float32", x), quiet, rounded)
-    return a.cast("uint16", a.int_op("shift_right", "uint32", chosen, a.const(16, "uint32")))
-
-
-def _to_integer(f: Function, a: Arithmetic, x: Expr, source: str, to: str) -> Expr:
-    low, high = FLOAT_RANGE[to]
-    if source == "float64":
-        info = np.iinfo(to)
-        high = float(info.max) if info.bits < 64 else float(np.nextafter(np.float64(info.max), 0))
-    lane = a.v(source)
-    v = f.let(t.Select(is_nan(a, source, x), a.const(0, source), x), lane)
-    clamped = t.Select(
-        t.LT(v, a.const(low, source)), a.const(low, source), t.Select(t.LT(a.const(high, source), v), a.const(high, source), v)
-    )
-    info = np.iinfo(to)
-    if info.bits < 32 and source == "float32":
-        converted = a.cast(to, _truncated(f, a, f.let(clamped, lane)))
-    else:
-        converted = a.cast(to, f.let(clamped, lane))
-    return t.Select(t.LE(a.const(float(info.max), source), v), a.const(int(info.max), to), converted)
-
-
-def _truncated(f: Function, a: Arithmetic, x: Expr) -> Expr:
-    """A binary32 number below 2^22 without its fraction, as int32, by additions alone.
-
-    QEMU 7.2 dies of a RISC-V vector's own conversion where that starts a block (decode_save_opc's assertion; gen_set_rm runs twice).
-    """
-    shift, one = a.const(ROUND, "float32"), a.const(1.0, "float32")
-    near = f.let(t.Sub(f.let(t.Add(x, shift), a.v("float32")), shift), a.v("float32"))
-    size, wanted = (f.let(a.intrinsic("llvm.fabs", "float32", v), a.v("float32")) for v in (near, x))
-    step = t.Select(t.LT(x, a.const(0.0, "float32")), a.const(-1.0, "float32"), one)
-    whole = f.let(t.Select(t.LT(wanted, size), t.Sub(near, step), near), a.v("float32"))
-    bits = a.reinterpret("int32", f.let(t.Add(whole, shift), a.v("float32")))
-    return f.let(t.Sub(bits, a.const(ROUND_BITS, "int32")), a.v("int32"))
 
 
 def gather_is_uniform(body: Body, step: Step) -> bool:

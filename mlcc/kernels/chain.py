@@ -45,7 +45,7 @@ def _plane(f: Function, spec: Chain, machine: Machine, point: list[Expr], dims: 
     rows = dims[0] if len(dims) == 2 else 1
     tile = tile_rows(rows, machine.registers if machine.vector_bits > 32 else 16)
     most = max(1, min(16, machine.vector_bits // 32))
-    for a, column in bodies.strips(f, machine.fma, extent, (most, *(w for w in (8, 4, 1) if w < most))):
+    for a, column in bodies.strips(f, machine, extent, (most, *(w for w in (8, 4, 1) if w < most))):
         full, rest = divmod(rows, tile)
         with f.loop(0, full) as r:
             _tile(f, a, spec, point, f.index(t.Mul(r, int32(tile))) if len(dims) == 2 else None, tile, column)

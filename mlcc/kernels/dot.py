@@ -14,6 +14,7 @@ from typing import Any
 from tvm import tirx as t
 
 from mlcc.kernels import body as bodies
+from mlcc.kernels import convert
 from mlcc.kernels.map import split_index
 from mlcc.program.kernel import PANEL, Dot, panels
 from mlcc.schedule.machine import Machine
@@ -106,7 +107,7 @@ def _block(f: Function, spec: Dot, machine: Machine, block: Block) -> None:
     depth = prod(spec.k)
     points = _row_points(f, spec, block)
     bases = _row_bases(f, spec, block, points)
-    makers = [Arithmetic(f, w, machine.fma) for w in block.widths]
+    makers = [Arithmetic(f, w, machine) for w in block.widths]
     acc = [[f.local(a.v(spec.dtype), 1) for a in makers] for _ in range(block.rows)]
     per_batch = depth * sum(panels(spec.columns))
     b_base = f.index(
@@ -127,7 +128,7 @@ def _start(f: Function, a: Arithmetic, spec: Dot, block: Block, point: list[Expr
     if valid == a.lanes or spec.init.strides[-1] == 0:
         return bodies.load(f, a, spec.init, spec.dtype, at)
     scratch = f.local(spec.dtype, a.lanes)
-    one = Arithmetic(f, 1, a.has_fma)
+    one = Arithmetic(f, 1, a.machine)
     f.store(scratch, 0, a.const(0, spec.dtype), a.lanes)
     with f.loop(0, valid) as j:
         f.store(scratch, j, bodies.load(f, one, spec.init, spec.dtype, [*at[:-1], f.index(t.Add(at[-1], j))]))
@@ -149,19 +150,16 @@ def _chains(
     unroll = max(u for u in range(1, UNROLL + 1) if inner % u == 0) if inner > 8 else inner
     if inner > 8 and unroll == 1:
         unroll = UNROLL
-    one = Arithmetic(f, 1, makers[0].has_fma)
+    one = Arithmetic(f, 1, makers[0].machine)
+    scales = _scales(f, spec, block, makers)
     panel_bases = [f.index(t.Add(b_base, int32(depth * 16 * p))) if p else b_base for p in range(len(block.widths))]
 
     def step(a_offset: Expr, k: Expr, u: int) -> None:
         """Chain step k + u; a_offset is the address of step k relative to the rows' bases."""
-        columns = [
-            makers[p].number(
-                f.load(f.buffers[spec.b.arg], t.Add(t.Add(panel_bases[p], t.Mul(k, int32(w))), int32(u * w)), w),
-                spec.arguments[spec.b.arg],
-                spec.dtype,
-            )
-            for p, w in enumerate(block.widths)
-        ]
+        columns = []
+        for p, (a, w) in enumerate(zip(makers, block.widths)):
+            stored = f.load(f.buffers[spec.b.arg], t.Add(t.Add(panel_bases[p], t.Mul(k, int32(w))), int32(u * w)), w)
+            columns.append(_weights(f, a, spec, stored, scales[p]))
         for r, (base, constant) in enumerate(bases):
             scalar = one.number(
                 f.load(f.buffers[spec.a.arg], t.Add(t.Add(base, a_offset), int32(constant + u * k_strides[-1]))),
@@ -195,6 +193,26 @@ def _chains(
             nest(level + 1, [*indices, i])
 
     nest(0, [])
+
+
+def _scales(f: Function, spec: Dot, block: Block, makers: Sequence[Arithmetic]) -> list[Expr | None]:
+    """Each panel's scales, where weights are bytes that stand for floats."""
+    if spec.scale is None:
+        return [None] * len(makers)
+    first = f.index(t.Add(block.column, int32(spec.scale.offset)))
+    at = [f.index(t.Add(first, int32(PANEL * p))) if p else first for p in range(len(makers))]
+    return [f.let(f.load(f.buffers[spec.scale.arg], i, a.lanes), a.v("float32")) for i, a in zip(at, makers)]
+
+
+def _weights(f: Function, a: Arithmetic, spec: Dot, stored: Expr, scale: Expr | None) -> Expr:
+    """Weights as numbers: bytes times their column's scale or float16 become the binary32 numbers that they stand for."""
+    kind = spec.arguments[spec.b.arg]
+    if scale is not None:
+        whole = f.let(a.cast("float32", a.cast("int32", f.let(stored, a.v(kind)))), a.v("float32"))
+        return f.let(a.mul("float32", whole, scale), a.v("float32"))
+    if kind == "uint16":
+        return f.let(convert.widened(f, a, f.let(stored, a.v(kind)), finite=True), a.v("float32"))
+    return a.number(stored, kind, spec.dtype)
 
 
 def _finish(
@@ -248,7 +266,7 @@ def _sweep(
     def point(r: Expr) -> list[Expr]:
         return [*block.batch, *(split_index(f, f.index(t.Add(block.row, r)), spec.rows) if spec.rows else [])]
 
-    bodies.sweep(f, machine.fma, spec.body, spec.output, (scratch, pitch, spec.dtype), block.rows, point, column, valid, widths)
+    bodies.sweep(f, machine, spec.body, spec.output, (scratch, pitch, spec.dtype), block.rows, point, column, valid, widths)
 
 
 def _canonical(f: Function, a: Arithmetic, spec: Dot, value: Expr) -> Expr:

@@ -50,7 +50,7 @@ def write(f: Function, spec: Map, machine: Machine, outer: int) -> None:
 def row(f: Function, machine: Machine, body: Body, output: Access, dtype: str, point: Sequence[Expr], extent: int, lanes: int) -> None:
     """The innermost dimension: vectors, then ever smaller tails."""
     widths = [lanes] + ([w for w in (8, 4) if w < lanes] if bodies.weight(body) <= HEAVY else []) + [1]
-    for a, i in bodies.strips(f, machine.fma, extent, widths):
+    for a, i in bodies.strips(f, machine, extent, widths):
         at = [*point, i]
         bodies.store(f, a, output, dtype, at, bodies.run(f, a, body, at))
 
@@ -73,7 +73,7 @@ def _flat(f: Function, spec: Map, machine: Machine) -> None:
             whole = f.index(t.Mul(vectors, int32(lanes)))
             pieces.append((1, whole, f.index(t.Sub(count, whole))))
         for width, first, number in pieces:
-            a = Arithmetic(f, width, machine.fma)
+            a = Arithmetic(f, width, machine)
             with f.loop(0, number) as i:
                 at = [f.index(t.Add(t.Add(start, first), t.Mul(i, int32(width))))]
                 bodies.store(f, a, spec.output, dtype, at, bodies.run(f, a, spec.body, at))

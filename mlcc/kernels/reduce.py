@@ -10,6 +10,7 @@ from typing import Any
 from tvm import tirx as t
 
 from mlcc.kernels import body as bodies
+from mlcc.kernels import convert
 from mlcc.kernels.map import split_index
 from mlcc.program.kernel import Reduce
 from mlcc.schedule.machine import Machine
@@ -77,7 +78,7 @@ def _tree(f: Function, a: Arithmetic, spec: Reduce, lanes: Any, count: int, used
 def _load(f: Function, a: Arithmetic, spec: Reduce, value: Expr) -> Expr:
     """A source element in the type that is computed in: bfloat16 bits become the number that they stand for, bytes int32."""
     if spec.dtype == "float32" and spec.arguments[spec.source.arg] == "uint16":
-        return bodies.cast(f, a, f.let(value, a.v("uint16")), "bfloat16", "float32")
+        return convert.cast(f, a, f.let(value, a.v("uint16")), "bfloat16", "float32")
     if spec.arguments[spec.source.arg] in ("int8", "uint8") and spec.dtype == "int32":
         return a.number(value, spec.arguments[spec.source.arg], spec.dtype)
     return value
@@ -87,7 +88,7 @@ def _vector_tree(f: Function, spec: Reduce, machine: Machine, lanes: Any, count:
     """The same fold of lanes that lie side by side in memory, as halving vectors."""
     while count > 1:
         count //= 2
-        a = Arithmetic(f, count, machine.fma)
+        a = Arithmetic(f, count, machine)
         x, y = (f.let(f.load(lanes, j, count), a.v(spec.dtype)) for j in (0, count))
         f.store(lanes, 0, combine(a, spec.kind, spec.dtype, x, y), count)
     return f.let(f.load(lanes, 0), spec.dtype)
@@ -102,13 +103,13 @@ def _along(f: Function, spec: Reduce, machine: Machine, point: list[Expr]) -> No
     """Each output by itself. Lane j holds elements ≡ j: a vector when the reduced axis lies side by side."""
     total, n = prod(spec.reduced), len(spec.dims)
     width = LANES.get(spec.dtype, 1)
-    one = Arithmetic(f, 1, machine.fma)
+    one = Arithmetic(f, 1, machine)
     lanes = f.local(spec.dtype, width)
     contiguous = len(spec.reduced) == 1 and spec.source.strides[-1] == 1 and width > 1 and machine.vector_bits > 32
     start = start_value(spec.kind, spec.dtype)
     blocks = total // width if contiguous else 0
     if contiguous:
-        a = Arithmetic(f, width, machine.fma)
+        a = Arithmetic(f, width, machine)
         acc = f.local(a.v(spec.dtype), 1)
         f.store(acc, 0, a.const(start, spec.dtype))
         if blocks:
@@ -137,7 +138,7 @@ def _across(f: Function, spec: Reduce, machine: Machine, point: list[Expr]) -> N
     """Vectors across neighbouring outputs, one accumulator vector for each virtual lane."""
     extent, total = spec.dims[-1], prod(spec.reduced)
     width = LANES.get(spec.dtype, 1)
-    for a, column in bodies.strips(f, machine.fma, extent, (machine.lanes(False), 4, 1)):
+    for a, column in bodies.strips(f, machine, extent, (machine.lanes(False), 4, 1)):
         acc = f.local(a.v(spec.dtype), width)
 
         def add(flat: Expr, lane: Expr, first: bool, a: Arithmetic = a, acc: Any = acc, column: Expr = column) -> None:

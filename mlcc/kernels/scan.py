@@ -8,6 +8,7 @@ from typing import Any
 from tvm import tirx as t
 
 from mlcc.kernels import body as bodies
+from mlcc.kernels import convert
 from mlcc.kernels.map import split_index
 from mlcc.kernels.reduce import combine
 from mlcc.program.kernel import Scan, Scatter
@@ -18,7 +19,7 @@ from mlcc.tir.builder import Expr, Function, affine, int32
 
 def emit(spec: Scan, machine: Machine) -> Any:
     f = Function(spec.arguments)
-    a = Arithmetic(f, 1, machine.fma)
+    a = Arithmetic(f, 1, machine)
     with f.loop(f.begin, t.Sub(f.end, f.begin)) as task:
         point = split_index(f, task, spec.dims)
         {"ArgMax": _arg, "ArgMin": _arg, "CumSum": _cumulative, "TopK": _top_k}[spec.kind](f, a, spec, point)
@@ -30,7 +31,7 @@ def _better(a: Arithmetic, spec: Scan, x: Expr, best: Expr, largest: bool) -> Ex
     wins = t.LT(best, x) if largest else t.LT(x, best)
     if not spec.dtype.startswith("float"):
         return wins
-    return t.Or(wins, t.And(bodies.is_nan(a, spec.dtype, x), t.Not(bodies.is_nan(a, spec.dtype, best))))
+    return t.Or(wins, t.And(convert.is_nan(a, spec.dtype, x), t.Not(convert.is_nan(a, spec.dtype, best))))
 
 
 def _arg(f: Function, a: Arithmetic, spec: Scan, point: list[Expr]) -> None:
@@ -79,7 +80,7 @@ def _top_k(f: Function, a: Arithmetic, spec: Scan, point: list[Expr]) -> None:
         wins = t.LT(y, x) if largest else t.LT(x, y)
         loses = t.LT(x, y) if largest else t.LT(y, x)
         if floating:
-            nx, ny = bodies.is_nan(a, spec.dtype, x), bodies.is_nan(a, spec.dtype, y)
+            nx, ny = convert.is_nan(a, spec.dtype, x), convert.is_nan(a, spec.dtype, y)
             first, second = (nx, ny) if largest else (ny, nx)
             wins = t.Or(wins, t.And(first, t.Not(second)))
             loses = t.Or(loses, t.And(second, t.Not(first)))
@@ -106,7 +107,7 @@ def _top_k(f: Function, a: Arithmetic, spec: Scan, point: list[Expr]) -> None:
 def emit_scatter(spec: Scatter, machine: Machine) -> Any:
     """Applies updates in order, so it is one task."""
     f = Function(spec.arguments)
-    a = Arithmetic(f, 1, machine.fma)
+    a = Arithmetic(f, 1, machine)
     with f.loop(f.begin, t.Sub(f.end, f.begin)) as _, ExitStack() as stack:
         point = [stack.enter_context(f.loop(int32(0), n)) for n in spec.dims]
         address = affine(point, spec.output.strides, spec.output.offset)

@@ -109,7 +109,7 @@ class Chain:
 class Dot:
     """output[batch…, row…, n] = body(chain over k of a[batch…, row…, k]·b[batch, k, n] from init, + 0), b packed in panels.
 
-    Panels hold 16 columns ([k][16], the last one [k][4, 8 or 16]); `b` strides by whole batches. Strides of `a` cover batch, rows, k;
+    Panels hold 16 columns ([k][16], the last one [k][4, 8 or 16]); they may be float16 (`uint16`) or bytes (`scale`) that stand for floats; `b` strides by whole batches. Strides of `a` cover batch, rows, k;
     of init, output and the body's loads batch, rows, n. Compact programs pack otherwise: `fours` [n / 4][k][4], `words` [n / 2][k / 4][2][4] for
     bytes (`vectors`: 16 for 4), `plain` [k][n]; their kernels gather a few rows' operands into `scratch` where these do not lie side by side.
     """
@@ -127,7 +127,7 @@ class Dot:
     output: Access
     packing: str = "panels"
     scratch: int | None = None
-    scale: Access | None = None  # of bytes that stand for floats: one a column, the last four readable
+    scale: Access | None = None  # of bytes that stand for floats: one a column, readable to the end of the last panel (or four)
     bounds: tuple[Bound, ...] = ()
     outside: int = 0
 

@@ -22,10 +22,11 @@ from mlcc.program.program import Argument, Buffer, KernelCall, Layout, Program, 
 from mlcc.program.view import View, channels_last, collapse, order_of, ordered, row_major
 
 
-def lower(graph: CoreGraph, compact: bool = False, vectors: bool = False) -> Program:
-    """The program of a core graph, memory planned. compact: for small memories, without padded copies, and for kernels in C; vectors: of 16 bytes."""
+def lower(graph: CoreGraph, compact: bool = False, vectors: bool = False, narrow: bool = False) -> Program:
+    """The program of a core graph, memory planned. compact: for small memories, without padded copies, and for kernels in C; vectors: of 16 bytes;
+    narrow: for kernels that take weights as float16, or as bytes times a scale."""
     if not compact:
-        return _lowered(Lowering(graph))
+        return _lowered(Lowering(graph, narrow=narrow))
     found = []
     for order in orders(fuse(graph), lambda v: graph.types[v].nbytes):
         plain, over = (_lowered(Lowering(graph, compact, vectors, overwrite), order) for overwrite in (False, True))
@@ -86,8 +87,11 @@ class Arguments:
 class Lowering:
     """The state of one lowering: views by value, buffers, calls."""
 
-    def __init__(self, graph: CoreGraph, compact: bool = False, vectors: bool = False, overwrite: bool = False) -> None:
+    def __init__(
+        self, graph: CoreGraph, compact: bool = False, vectors: bool = False, overwrite: bool = False, narrow: bool = False
+    ) -> None:
         self.graph, self.compact, self.vectors = graph, compact, vectors
+        self.narrow = narrow
         self.overwrite = overwrite  # whether convolutions may put their results over their input
         self.groups = fuse(graph)
         self.views: dict[str, View] = {}

@@ -9,6 +9,7 @@ from math import gcd, prod
 import numpy as np
 
 from mlcc.arithmetic.bf16 import BLOCK, SMALLEST
+from mlcc.arithmetic.half import half
 from mlcc.error import Error
 from mlcc.graph.core import DTYPES, Node
 from mlcc.program.fusion import Group
@@ -26,7 +27,8 @@ def packing(s: Lowering, dtype: str) -> str:
     return ("vectors" if s.vectors else "words") if dtype == "int8" else "fours"
 
 
-SQUEEZE = 256  # elements from which weights that are bytes times a scale are kept as such
+SQUEEZE = 256  # elements from which weights that are bytes times a scale, or float16, are kept as such
+FEW = 4  # rows up to which widening weights on the way costs less than reading them wide (AVX2: bytes 1.02 times as fast at four rows, 0.83 at eight)
 
 
 def squeezed(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -63,16 +65,20 @@ def _scale_of(column: np.ndarray) -> np.float32 | None:
     return None
 
 
-def packed_constant(s: Lowering, matrices: np.ndarray, dtype: str) -> str:
-    """A known [batch, k, n] in the program's packing; compact programs keep weights that are bytes times scales as bytes."""
-    found = squeezed(matrices[0]) if s.compact and len(matrices) == 1 else None
-    if found is None:
-        return s.constant(pack(matrices, packing(s, dtype)), dtype)
-    name = s.constant(pack(found[0][None], "fours"), "int8")
-    wide = np.ones(-(-len(found[1]) // 4) * 4, np.float32)
-    wide[: len(found[1])] = found[1]
-    s.scales[name] = s.constant(wide, "float32")
-    return name
+def packed_constant(s: Lowering, matrices: np.ndarray, dtype: str, rows: int | None = None) -> str:
+    """A known [batch, k, n] in the program's packing. Compact programs keep weights that are bytes times scales as bytes; so do narrow ones, and
+    float16 as such, where they are read for so few `rows` that memory binds the product."""
+    layout, few = packing(s, dtype), s.narrow and rows is not None and rows <= FEW
+    found = squeezed(matrices[0]) if (s.compact or few) and len(matrices) == 1 else None
+    if found is not None:
+        weights, scales = found
+        name = s.constant(pack(weights[None], layout), "int8")
+        wide = np.ones(-(-len(scales) // 4) * 4 if s.compact else sum(panels(len(scales))), np.float32)
+        wide[: len(scales)] = scales
+        s.scales[name] = s.constant(wide, "float32")
+        return name
+    halves = half(matrices) if few and matrices.size >= SQUEEZE else None
+    return s.constant(pack(matrices, layout), dtype) if halves is None else s.constant(pack(halves, layout), "float16")
 
 
 def pack(matrices: np.ndarray, packing: str = "panels") -> np.ndarray:
@@ -298,10 +304,11 @@ def matmul(s: Lowering, group: Group, origin: str) -> None:
     rows = [i for i in range(lead) if b_lead[i] == 1]
     if constant is not None:
         c = np.swapaxes(constant, -1, -2) if turned else constant
-        key = ("matmul", right, turned)
+        m = prod(shape[i] for i in (*rows, axis_m))
+        key = ("matmul", right, turned, m <= FEW)
         if key not in s._packed:
             dtype = s.graph.types[right].dtype
-            s._packed[key] = packed_constant(s, c.reshape(-1, *c.shape[-2:]), dtype)
+            s._packed[key] = packed_constant(s, c.reshape(-1, *c.shape[-2:]), dtype, m)
         packed = s._packed[key]
     else:
         b = matrix(s.view(right), turned)
@@ -397,7 +404,7 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
             pairs = _packed_pairs(s, ("conv", node.inputs[1], g), np.transpose(weights, (*order[1:-1], 1, 0)).reshape(-1, per_out))
             block_dot(s, group, origin, part, [0, *range(2, 2 + rank)], 1, [*taps, (per_in, x.strides[1])], operand, pairs)
             continue
-        packed = _packed_kernel(s, node, g, per_out, order, origin)
+        packed = _packed_kernel(s, node, g, per_out, prod((shape[0], *shape[2:])), order, origin)
         start = (
             View(bias.buffer, bias.dtype, part.shape, (0, bias.strides[0], *(0,) * rank), bias.offset + g * per_out * bias.strides[0])
             if bias is not None
@@ -436,16 +443,16 @@ def _packed_pairs(s: Lowering, key: tuple[object, ...], matrix: np.ndarray) -> s
     return s._packed["pairs", *key]
 
 
-def _packed_kernel(s: Lowering, node: Node, g: int, per_out: int, order: tuple[int, ...], origin: str) -> str:
+def _packed_kernel(s: Lowering, node: Node, g: int, per_out: int, rows: int, order: tuple[int, ...], origin: str) -> str:
     """Weights [kernel…, in, out] of one group as panels."""
     weights = known(s, node.inputs[1])
     dtype = s.graph.types[node.inputs[1]].dtype
     perm = (*order[1:-1], 1, 0)
     if weights is not None:
-        key = ("conv", node.inputs[1], g)
+        key = ("conv", node.inputs[1], g, rows <= FEW)
         if key not in s._packed:
             matrix = np.transpose(weights[g * per_out : (g + 1) * per_out], perm).reshape(1, -1, per_out)
-            s._packed[key] = packed_constant(s, matrix, dtype)
+            s._packed[key] = packed_constant(s, matrix, dtype, rows)
         return s._packed[key]
     w = s.view(node.inputs[1])
     part = w.slice((g * per_out, *(0,) * (len(w.shape) - 1)), (1,) * len(w.shape), (per_out, *w.shape[1:])).transpose(perm)

@@ -9,7 +9,7 @@ import numpy as np
 
 from mlcc.error import Error
 from mlcc.graph.core import TensorType
-from mlcc.program.kernel import Kernel
+from mlcc.program.kernel import Dot, Kernel, Nest
 
 ALIGNMENT = 64  # bytes, of every buffer
 
@@ -117,3 +117,14 @@ def validate(program: Program) -> None:
             (first, last), (start, end) = alive[x.name], alive[y.name]
             if first <= end and start <= last:
                 raise broken(f"{x.name} and {y.name} overlap while both live")
+
+
+def narrow(program: Program) -> bool:
+    """Whether panels of weights lie as float16, or as bytes times a scale, that stand for binary32."""
+
+    def one(k: Kernel) -> bool:
+        if isinstance(k, Nest):
+            return any(one(stage) for stage, _ in k.stages)
+        return isinstance(k, Dot) and k.packing == "panels" and (k.scale is not None or k.arguments[k.b.arg] == "uint16")
+
+    return any(one(k) for k in program.kernels.values())

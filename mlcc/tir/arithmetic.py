@@ -11,6 +11,7 @@ import numpy as np
 from tvm import tirx as t
 
 from mlcc.arithmetic.sequence import Instruction, Sequence
+from mlcc.schedule.machine import Machine
 from mlcc.tir.builder import Expr, Function, int32, vector
 
 BIT_NODES = {
@@ -27,8 +28,8 @@ SEQUENCE_DTYPES = {"f32": "float32", "i32": "int32", "i64": "int64"}
 class Arithmetic:
     """Expression makers over vectors of `lanes`."""
 
-    def __init__(self, f: Function, lanes: int, has_fma: bool) -> None:
-        self.f, self.lanes, self.has_fma = f, lanes, has_fma
+    def __init__(self, f: Function, lanes: int, machine: Machine) -> None:
+        self.f, self.lanes, self.machine = f, lanes, machine
 
     def v(self, dtype: str) -> str:
         return vector(dtype, self.lanes)
@@ -72,7 +73,7 @@ class Arithmetic:
     def fma(self, dtype: str, a: Expr, b: Expr, c: Expr) -> Expr:
         if dtype not in ("float32", "float64"):
             return t.Add(t.Mul(a, b), c)
-        if self.has_fma or dtype == "float64":
+        if self.machine.fma or dtype == "float64":
             return self.intrinsic("llvm.fma", dtype, a, b, c)
 
         def let(x: Expr, d: str) -> Expr:

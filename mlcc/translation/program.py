@@ -423,14 +423,8 @@ class ProgramTerms:
         memory, offset = self.of(place.memory), place.offset + spec.b.offset
         if place.apart:
             raise Wrong("packs its operand in memory of its own")
-        if scales is not None:
-            terms.check_inside(memory.size, offset, (size,), (1,))
-            memory, offset, layout, size = (
-                self.scaled(spec, place, offset, scales, layout),
-                0,
-                _Layout(((spec.columns,), (1,)), ((depth,), (spec.columns,)), 0),
-                0,
-            )
+        if scales is not None or buffer is not None and buffer.dtype == "float16" and spec.dtype == "float32":
+            memory, offset = self.widened(spec, place, offset, scales, layout), 0
         parts = []
         for (dims, strides), (k, k_strides), first in layout.pieces():
             found = folded(memory, offset + first, (*spec.batch, *dims), (*batch_strides, *strides), k, k_strides, left_out=ZERO)
@@ -441,18 +435,23 @@ class ProgramTerms:
             self.packed[key] = every
         return every
 
-    def scaled(self, spec: Dot, place: Place, offset: int, scales: tuple[str, int, tuple[int, ...]], layout: _Layout) -> Terms:
-        """Bytes that stand for floats, as the floats that they stand for: [k, columns]."""
-        name, at, strides = scales
-        if name not in self.program.constants or place.memory not in self.program.constants or spec.batch:
-            raise Wrong("has scales that are not known")
-        q = self.program.constants[place.memory].reshape(-1)
-        depth = prod(spec.k)
-        found = np.empty((depth, spec.columns), np.int8)
-        for n in range(spec.columns):
-            found[:, n] = q[offset + (n // 4) * depth * 4 + n % 4 : offset + (n // 4 + 1) * depth * 4 : 4][:depth]
-        row = terms.view(self.program.constants[name].reshape(-1), at, (spec.columns,), strides)
-        return terms.constants(found.astype(np.float32) * row).reshape(-1)
+    def widened(self, spec: Dot, place: Place, offset: int, scales: tuple[str, int, tuple[int, ...]] | None, layout: _Layout) -> Terms:
+        """Packed float16, or bytes times their column's scale, as the binary32 numbers that they stand for, from `offset` on."""
+        if place.memory not in self.program.constants or scales is not None and (scales[0] not in self.program.constants or spec.batch):
+            raise Wrong("has weights or scales that are not known")
+        stored = self.program.constants[place.memory].reshape(-1)
+        terms.check_inside(stored.size, offset, (layout.size,), (1,))
+        wide = stored[offset:].astype(np.float32)
+        if scales is not None:
+            name, at, strides = scales
+            row = np.ones(-(-spec.columns // PANEL) * PANEL, np.float32)
+            row[: spec.columns] = terms.view(self.program.constants[name].reshape(-1), at, (spec.columns,), strides)
+            done = 0
+            for (dims, steps), (k, k_steps), first in layout.pieces():
+                block = terms.view(wide, first, (*dims, *k), (*steps, *k_steps))
+                block *= row[done : done + prod(dims)].reshape(*dims, *(1,) * len(k))
+                done += prod(dims)
+        return terms.constants(wide)
 
     def block_dot(self, spec: BlockDot, places: Sequence[Place], outer: tuple[int, ...]) -> None:
         dims = (*spec.rows, spec.columns)

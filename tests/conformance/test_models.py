@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from benchmarks.corpus import MODELS, fetch
 from mlcc.conformance.emulator import environment
@@ -42,6 +44,37 @@ def test_a_small_model_has_one_answer_on_every_target(small_model: Path, tmp_pat
             if a["target"] not in BOUNDED:
                 digests.add(json.loads(run.stdout)["output_digest"])
     assert len(digests) == 1
+
+
+def every_type(path: Path) -> Path:
+    """A model that computes in every element type and converts between them: what compilers turn into calls of their own library differs by CPU."""
+    kinds = ["float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"]
+    onnx_type = {k: helper.np_dtype_to_tensor_dtype(np.dtype(k)) for k in kinds if k != "bfloat16"} | {"bfloat16": TensorProto.BFLOAT16}
+    nodes, outputs = [helper.make_node("Abs", ["x"], ["size"]), helper.make_node("Mul", ["size", "three"], ["scaled"])], []
+    for k in kinds:
+        nodes.append(helper.make_node("Cast", ["scaled"], [k], to=onnx_type[k]))
+        done = [k]
+        if k != "bool":
+            done = [k, f"{k}.square", f"{k}.quotient"]
+            nodes += [helper.make_node("Mul", [k, k], [done[1]]), helper.make_node("Cast", ["three"], [f"{k}.three"], to=onnx_type[k])]
+            nodes += [helper.make_node("Div", [done[1], f"{k}.three"], [done[2]])]
+        for v in done:
+            for to in ("float32", "float16", "int64", "uint8") if v == k else ("float32",):
+                nodes.append(helper.make_node("Cast", [v], [f"{v}.{to}"], to=onnx_type[to]))
+                outputs.append(helper.make_tensor_value_info(f"{v}.{to}", onnx_type[to], [67]))
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [67])]
+    graph = helper.make_graph(nodes, "types", inputs, outputs, [helper.make_tensor("three", TensorProto.FLOAT, [], [3.0])])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
+
+
+def test_every_type_on_every_instruction_set(tmp_path: Path) -> None:
+    import mlcc
+
+    wanted = "x86_64-v2 x86_64-linux aarch64-linux armv7-linux riscv64-linux riscv64-v-linux ppc64le-linux s390x-linux wasm32-wasi c99"
+    chosen = [n for n in (*wanted.split(), "cortex-m0plus", "rv64imac", "opencl") if n in runnable()]
+    result = mlcc.build(every_type(tmp_path / "types.onnx"), target=chosen, out=tmp_path)
+    assert {a["target"]: (a["class"], a["conformance"]) for a in result["artifacts"]} == {n: ("exact", "passed") for n in chosen}
 
 
 @pytest.mark.parametrize("name", ["kws_ref_model_float32", "ad01_int8", "pretrainedResnet", "vww_96_int8"])
