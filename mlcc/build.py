@@ -369,9 +369,6 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
     from mlcc.graph import core, freeze
     from mlcc.graph.normalise import normalise
     from mlcc.graph.passes import optimise
-    from mlcc.program import program as loop
-    from mlcc.program.lower import lower
-    from mlcc.translation.check import means, prove
 
     progress("importing")
     source = importers.load(request.model)
@@ -383,18 +380,28 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
 
     progress("freezing: golden vectors by the reference")
     identity = core.digest(graph)
-    vectors, coverage = freeze.frozen_vectors(graph, sampled(request.samples, graph))
-    notes = [*shape_notes(source, request.shapes, str(request.model)), *_idle_notes(coverage.report(), request)]
+    with ThreadPoolExecutor(1) as beside:  # neither needs the other, and both spend their time outside Python
+        lowered = beside.submit(_lowered, graph)
+        vectors, coverage = freeze.frozen_vectors(graph, sampled(request.samples, graph))
+        notes = [*shape_notes(source, request.shapes, str(request.model)), *_idle_notes(coverage.report(), request)]
+        verdict = _judged(request, graph, vectors, progress)
+        progress("proving the translation")
+        program, meaning = lowered.result()
     outputs = freeze.program_output_digest(vectors)
+    return Frozen(name, model_digest, identity, outputs, graph, program, meaning, vectors, coverage, verdict, notes)
 
-    verdict = _judged(request, graph, vectors, progress)
-    progress("lowering")
+
+def _lowered(graph: Any) -> tuple[Any, Any]:
+    """The program of a core graph, proven to compute what the graph means, and that meaning."""
+    from mlcc.program import program as loop
+    from mlcc.program.lower import lower
+    from mlcc.translation.check import means, prove
+
     program = lower(graph, narrow=True)
     loop.validate(program)
-    progress("proving the translation")
     meaning = means(graph)
     prove(program, graph, meaning)
-    return Frozen(name, model_digest, identity, outputs, graph, program, meaning, vectors, coverage, verdict, notes)
+    return program, meaning
 
 
 def sampled(files: Mapping[str, Sequence[Path]], graph: Any) -> list[dict[str, Any]]:
