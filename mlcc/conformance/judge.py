@@ -29,7 +29,7 @@ FACTOR = 64.0  # times the noise: what still counts as rounding
 FLOOR = 2.0**-13  # of an output's largest number, where the judge shows no noise: other orders of summing than its own
 COARSE = 2.0**-4  # the same where our arithmetic is coarser on purpose: bf16 products, requantisation by one rounding
 STEPS = 2  # of a quantised output
-NUDGES = (1, 2, 3, 4)  # seeds of the inputs moved: enough that what lies on a step's edge falls on both sides
+NUDGES = (1, 2, 3, 4)  # seeds of the inputs moved: enough that what lies on a step's edge falls on both sides; two where there are no steps
 SMALL = 1 << 20  # elements of parameters up to which the slow judge is asked
 COARSE_RULES = ("precision-bf16", "integer-requantisation", "integer-products")
 
@@ -75,6 +75,7 @@ def judge(model: Path, graph: CoreGraph, vectors: Sequence[Golden]) -> Verdict:
     if model.suffix != ".onnx":
         return Verdict("", "not judged: no ONNX file")
     ordinary = [g for g in vectors if g.kind != "edge"][:2]
+    steps = any(n.op in ("Requantize", "Round") for n in graph.nodes)
     refusals: list[str] = []
     parted: Error | None = None
     for name, start in (("onnxruntime", _runtime), ("onnx", _evaluator)):
@@ -83,7 +84,8 @@ def judge(model: Path, graph: CoreGraph, vectors: Sequence[Golden]) -> Verdict:
         try:
             asked = start(model)
             found = {g.seed: asked(g.inputs) for g in ordinary}
-            noise = {g.seed: _noise(model, name, asked, g) for g in ordinary}
+            plain = _unoptimised(model) if name == "onnxruntime" else None
+            noise = {g.seed: _noise(asked, plain, g, steps) for g in ordinary}
         except Exception as e:  # whatever a judge raises, it gives no verdict
             refusals.append(f"{name}: {(str(e).splitlines() or [type(e).__name__])[0][:160]}")
             continue
@@ -129,14 +131,20 @@ def moved(a: np.ndarray, seed: int) -> np.ndarray:
         return np.where(way == 0, a, np.nextafter(a, np.where(way > 0, np.inf, -np.inf).astype(a.dtype))).astype(a.dtype)
 
 
-def _noise(model: Path, name: str, asked: Judge, vector: Golden) -> list[list[np.ndarray]]:
-    """What the judge computes otherwise than it did."""
-    others = []
-    for seed in NUDGES:
-        others.append(asked({n: moved(a, seed) for n, a in vector.inputs.items()}))
-    if name == "onnxruntime":
-        with suppress(Exception):  # some models run optimised alone
-            others.append(_runtime(model, optimised=False)(vector.inputs))
+def _unoptimised(model: Path) -> Judge | None:
+    try:
+        return _runtime(model, optimised=False)
+    except Error:  # some models load optimised alone
+        return None
+
+
+def _noise(asked: Judge, plain: Judge | None, vector: Golden, steps: bool) -> list[list[np.ndarray]]:
+    """What the judge computes otherwise than it did: of inputs moved, and without its optimisations."""
+    stepped = any(a.dtype.kind != "f" for a in vector.outputs.values()) or steps
+    others = [asked({n: moved(a, seed) for n, a in vector.inputs.items()}) for seed in (NUDGES if stepped else NUDGES[:2])]
+    if plain is not None:
+        with suppress(Exception):  # some run optimised alone
+            others.append(plain(vector.inputs))
     return others
 
 

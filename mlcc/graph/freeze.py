@@ -20,7 +20,7 @@ from mlcc.reference.execute import execute
 
 KEY = 0x6D6C6363
 SEEDS = ((1, "uniform"), (2, "uniform"), (3, "edge"))
-FURTHER = (-3, 3, -6, 6)  # binary exponents of free floats, tried where operators are not exercised yet
+FURTHER = (6, -6, 3, -3)  # binary exponents of free floats, tried where operators are not exercised yet
 FREE = Draw()
 SAMPLE = 0x53414D50  # the seed that stands for given inputs
 EDGES_F32 = (
