@@ -369,6 +369,7 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
     from mlcc.graph import core, freeze
     from mlcc.graph.normalise import normalise
     from mlcc.graph.passes import optimise
+    from mlcc.tir import parallel
 
     progress("importing")
     source = importers.load(request.model)
@@ -380,6 +381,8 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
 
     progress("freezing: golden vectors by the reference")
     identity = core.digest(graph)
+    if request.jobs > 1 and len(graph.nodes) >= parallel.WORTH:
+        parallel.prepare()
     with ThreadPoolExecutor(1) as beside:  # neither needs the other, and both spend their time outside Python
         lowered = beside.submit(_lowered, graph)
         vectors, coverage = freeze.frozen_vectors(graph, sampled(request.samples, graph))

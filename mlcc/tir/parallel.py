@@ -5,10 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
+import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from typing import Any
 
 from mlcc.cache.code import code_digest
@@ -61,6 +64,29 @@ def _silent() -> Iterator[None]:
         os.close(quiet)
 
 
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Processes started here do not run the caller's script again, which need not be guarded by `if __name__ == "__main__"` then: they need
+    nothing of it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+WORTH = 12  # kernels from which worker processes are started
+
+
+def prepare() -> None:
+    """Start the process that workers are forked from ahead of their work: it loads the compiler while others use this one's time."""
+    if os.name == "posix":
+        multiprocessing.set_forkserver_preload(["mlcc.kernels", "mlcc.tir.codegen"])
+        with _deaf_to_interrupts(), _silent():
+            forkserver.ensure_running()
+
+
 def compile_all(
     jobs: Iterable[Job], store: Store | None, processes: int, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, bytes]:
@@ -86,7 +112,7 @@ def compile_all(
             progress(done, total)
 
     todo = [job for _, job in missing]
-    if len(todo) < 12 or processes < 2:
+    if len(todo) < WORTH or processes < 2:
         for job in todo:
             keep(compile_batch([job]))
         return found
@@ -97,7 +123,7 @@ def compile_all(
     try:
         with ProcessPoolExecutor(processes, mp_context=context) as pool:
             try:
-                with _deaf_to_interrupts(), _silent():
+                with _deaf_to_interrupts(), _silent(), _apart():
                     futures = [pool.submit(compile_batch, b) for b in batches]
                 for future in as_completed(futures):
                     keep(future.result())

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 from tests.conftest import Mlcc
 
@@ -181,6 +183,48 @@ def test_a_second_build_comes_from_the_cache(small_model: Path, tmp_path: Path, 
     first = json.loads(mlcc("build", small_model, "-t", "x86_64-v3", "--shape", SHAPE, "-o", tmp_path / "1", "--json").stdout)
     second = json.loads(mlcc("build", small_model, "-t", "x86_64-v3", "--shape", SHAPE, "-o", tmp_path / "2", "--json").stdout)
     assert first["artifacts"][0]["digest"] == second["artifacts"][0]["digest"]
+
+
+def many_kernels(path: Path) -> Path:
+    """A model of enough different kernels for worker processes."""
+    sizes = [3 + 2 * i for i in range(16)]
+    weights = [helper.make_tensor(f"w{i}", 1, [a, b], np.linspace(-1, 1, a * b)) for i, (a, b) in enumerate(zip(sizes, sizes[1:]))]
+    nodes = [helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"x{i + 1}"]) for i in range(len(weights))]
+    ends = [helper.make_tensor_value_info(n, 1, [5, s]) for n, s in (("x0", sizes[0]), (f"x{len(weights)}", sizes[-1]))]
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], weights), ir_version=8), path)
+    return path
+
+
+def test_a_script_without_a_guard_builds(tmp_path: Path) -> None:
+    """Worker processes do not run the caller's script again."""
+    model = many_kernels(tmp_path / "m.onnx")
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import mlcc\nprint('once')\nprint(mlcc.build({str(model)!r}, out={str(tmp_path / 'o')!r}, cache=False, jobs=2)['model'])\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "once\nm\n", "")
+
+
+@pytest.mark.parametrize("seconds", [0.7, 1.5, 2.5])
+def test_interrupted_workers_end(seconds: float, tmp_path: Path) -> None:
+    model = many_kernels(tmp_path / "m.onnx")
+    command = [sys.executable, "-m", "mlcc.cli", "build", model, "-t", "x86_64-linux", "-o", tmp_path / "o", "--no-cache"]
+    environment = {**os.environ, "MLCC_JOBS": "2"}
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment)
+    time.sleep(seconds)
+    os.killpg(run.pid, signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    if run.returncode == 0:
+        pytest.skip("the build was done before the interrupt")
+    assert run.returncode == 130 and "interrupted" in errors and "Traceback" not in errors
+    for _ in range(50):
+        try:
+            os.killpg(run.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    raise AssertionError("processes of the build are still there")
 
 
 def test_interrupt_leaves_nothing_behind(small_model: Path, tmp_path: Path) -> None:
