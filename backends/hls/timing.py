@@ -19,13 +19,14 @@ from mlcc_backends.hls.network import Edge, Network
 from mlcc_backends.hls.schedule import GIVE_DELAY, in_beats, latency, steps, walk
 
 FRAMES = 3
+ENDS = 64  # edges at either side of a stage, and of the network
 RING = 1 << 14  # cycles ahead in which beats may be under way
 TEXT = r"""
 #include <stdint.h>
 typedef struct { int32_t cap, level, reserved, most, back[DELAY]; } edge;
 typedef struct {
-    int32_t inputs, outputs, count, latency, burst, in[8], out[16];
-    const int32_t *need[8], *give[8]; const uint8_t *writes;
+    int32_t inputs, outputs, count, latency, burst, in[ENDS], out[ENDS];
+    const int32_t *need[ENDS], *give[ENDS]; const uint8_t *writes;
     int32_t at, frame, ring[RING]; int32_t fire;
 } stage;
 /* Cycles until every sink has had its frames; -1 where nothing moves any more. ends[sink * frames + f]: when the last beat of a frame left. */
@@ -43,7 +44,7 @@ int64_t simulate(int32_t edges, edge *e, int32_t stages, stage *s, int32_t frame
             if (x->writes[x->at])
                 for (int k = 0; k < x->outputs; k++) if (e[x->out[k]].reserved > e[x->out[k]].cap - x->burst) x->fire = 0;
         }
-        int drained[16];
+        int drained[ENDS];
         for (int i = 0; i < sinks; i++) drained[i] = e[sink_edge[i]].level > 0;
         for (int i = 0; i < edges; i++) {
             e[i].reserved -= e[i].back[0];
@@ -92,10 +93,10 @@ class _Edge(ctypes.Structure):
 class _Stage(ctypes.Structure):
     _fields_ = [
         *((n, ctypes.c_int32) for n in ("inputs", "outputs", "count", "latency", "burst")),
-        ("inp", ctypes.c_int32 * 8),
-        ("out", ctypes.c_int32 * 16),
-        ("need", ctypes.c_void_p * 8),
-        ("give", ctypes.c_void_p * 8),
+        ("inp", ctypes.c_int32 * ENDS),
+        ("out", ctypes.c_int32 * ENDS),
+        ("need", ctypes.c_void_p * ENDS),
+        ("give", ctypes.c_void_p * ENDS),
         ("writes", ctypes.c_void_p),
         ("at", ctypes.c_int32),
         ("frame", ctypes.c_int32),
@@ -135,6 +136,13 @@ def simulate(network: Network, frames: int = FRAMES, unbounded: tuple[Edge, ...]
             gives.append(give.astype(np.int32))
         outs = [index[e] for e in network.edges_of(s.output)]
         rows.append((steps(s), ins, outs, w.writes.astype(np.uint8), latency(s), s.burst, needs, gives))
+    sinks = [(e, network.streams[e.stream].elements // e.beat) for e in network.edges if not e.reader]
+    if max(len(sinks), *(max(len(ins), len(outs)) for _, ins, outs, *_ in rows)) > ENDS:
+        raise Error(
+            "unsupported",
+            f"more than {ENDS} tensors meet in one stage, or leave the model",
+            hint='architecture = "engine" in [hardware] of mlcc.toml',
+        )
     stages = (_Stage * len(rows))()
     for x, (count, ins, outs, writes, late, burst, needs, gives) in zip(stages, rows):
         x.inputs, x.outputs, x.count, x.latency, x.burst = len(ins), len(outs), count, late, burst
@@ -146,10 +154,9 @@ def simulate(network: Network, frames: int = FRAMES, unbounded: tuple[Edge, ...]
         writes = np.ascontiguousarray(writes)
         keep.append(writes)
         x.writes = writes.ctypes.data
-    sinks = [(e, network.streams[e.stream].elements // e.beat) for e in network.edges if not e.reader]
     which, beats_ = np.array([index[e] for e, _ in sinks], np.int32), np.array([n for _, n in sinks], np.int64)
     ends, left = np.zeros((len(sinks), frames), np.int64), np.zeros(len(sinks), np.int64)
-    function = loaded("hls-timing", f"#define DELAY {GIVE_DELAY}\n#define RING {RING}\n{TEXT}").simulate
+    function = loaded("hls-timing", f"#define DELAY {GIVE_DELAY}\n#define RING {RING}\n#define ENDS {ENDS}\n{TEXT}").simulate
     function.restype = ctypes.c_int64
     total = function(
         len(edges), edges, len(rows), stages, frames, len(sinks),

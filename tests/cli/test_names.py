@@ -7,6 +7,7 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import onnx
@@ -77,6 +78,18 @@ def test_hostile_names_build_and_run(target: str, tmp_path: Path) -> None:
         assert np.array_equal(outputs["y*/; int k; /*"], np.full(3, np.float32(2.0 ** len(HOSTILE) - 1)))
         assert np.array_equal(outputs["../z"], -outputs["y*/; int k; /*"])
     assert not (tmp_path / "pwned").exists() and json.loads((root / "manifest.json").read_text())["inputs"][0]["name"] == HOSTILE[0]
+
+
+def test_hostile_names_reach_no_accelerators_language(tmp_path: Path) -> None:
+    """CUDA, OpenCL, HLS C++ and SystemVerilog, StableHLO: built and run; pictures are well-formed XML."""
+    hostile_model(tmp_path / "m.onnx", HOSTILE)
+    made = mlcc.build(tmp_path / "m.onnx", target=["cuda-sm80", "opencl", "hls-zu3eg", "stablehlo"], out=tmp_path / "o", judge=False)
+    assert {a["conformance"] for a in made["artifacts"]} <= {"passed", "not-run"}
+    drawings = [p for a in made["artifacts"] for p in Path(a["path"]).rglob("*.svg")]
+    assert drawings
+    for p in drawings:
+        ElementTree.parse(p)
+    assert not (tmp_path / "pwned").exists()
 
 
 def test_names_of_models_that_are_paths_headers_or_long(tmp_path: Path) -> None:
