@@ -9,6 +9,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
+from html import escape
 
 # of C23 and C++23, since headers serve both
 KEYWORDS = frozenset(
@@ -90,6 +91,11 @@ def library_name(name: str) -> str:
     """An identifier that may also name a header and a library."""
     text = identifier(name)
     return f"m_{text}" if text in TAKEN else text
+
+
+def xml(text: str) -> str:
+    """Text in XML and HTML, between tags or in a quoted attribute."""
+    return escape(printable(text))
 
 
 def printable(text: str, limit: int = 200) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from html import escape
 from math import log10, prod
 from typing import Any
 
+from mlcc.names import xml
 from mlcc.target import Target
 from mlcc_backends.hls import fold, schedule
 from mlcc_backends.hls.network import Network, Stage
@@ -80,7 +80,7 @@ def picture(network: Network, cycles: Cycles) -> bytes:
         boxes.append(
             f'<rect x="{x}" y="{y}" width="300" height="56" rx="6" fill="#f4f7fb" stroke="#345"/>'
             f'<rect x="{x}" y="{y + 52}" width="{300 * share:.0f}" height="4" fill="#c60"/>'
-            f'<text x="{x + 8}" y="{y + 20}" font-weight="bold">{escape(title[-40:])}</text><text x="{x + 8}" y="{y + 40}">{escape(text[:48])}</text>'
+            f'<text x="{x + 8}" y="{y + 20}" font-weight="bold">{xml(title[-40:])}</text><text x="{x + 8}" y="{y + 40}">{xml(text[:48])}</text>'
         )
 
     for p in network.inputs:
@@ -100,7 +100,7 @@ def picture(network: Network, cycles: Cycles) -> bytes:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" font-size="12">'
         '<defs><marker id="a" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="#345"/></marker></defs>'
         f'<rect width="{width}" height="{height}" fill="white"/>{"".join(wires)}{"".join(boxes)}'
-        f'<text x="20" y="{height - 14}">{escape(network.name)}: {cycles.latency:,} cycles, one inference every {cycles.interval:,}; '
+        f'<text x="20" y="{height - 14}">{xml(network.name)}: {cycles.latency:,} cycles, one inference every {cycles.interval:,}; '
         "bars: share of the slowest stage; on wires: words x elements of each memory</text></svg>\n"
     ).encode()
 
@@ -123,8 +123,8 @@ def roofline(network: Network, cycles: Cycles, target: Target) -> bytes:
         return 330 - 280 * (log10(max(v, 0.01)) + 2) / 6
 
     marks = [
-        f'<circle cx="{x(a):.0f}" cy="{y(b):.0f}" r="4" fill="#c60"><title>{escape(n)}: {b:.2f} of {c} operations a cycle</title></circle>'
-        f'<path d="M{x(a) - 6:.0f} {y(c):.0f} h12" stroke="#345"/><text x="{x(a) + 6:.0f}" y="{y(b) - 4:.0f}" font-size="9">{escape(n)}</text>'
+        f'<circle cx="{x(a):.0f}" cy="{y(b):.0f}" r="4" fill="#c60"><title>{xml(n)}: {b:.2f} of {c} operations a cycle</title></circle>'
+        f'<path d="M{x(a) - 6:.0f} {y(c):.0f} h12" stroke="#345"/><text x="{x(a) + 6:.0f}" y="{y(b) - 4:.0f}" font-size="9">{xml(n)}</text>'
         for a, b, c, n in points
     ]
     grid = "".join(

@@ -7,6 +7,8 @@ from typing import Any
 
 import jinja2
 
+from mlcc.names import printable
+
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
 <style>
@@ -27,8 +29,12 @@ code { font-size: 13px; word-break: break-all } .passed { color: #176b2c; font-w
 """
 
 
+def _shown(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else value
+
+
 def render(title: str, tables: list[tuple[str, list[list[Any]]]]) -> bytes:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=_shown)
     return environment.from_string(PAGE).render(title=title, tables=tables).encode()
 
 

@@ -89,6 +89,8 @@ def test_hostile_names_reach_no_accelerators_language(tmp_path: Path) -> None:
     assert drawings
     for p in drawings:
         ElementTree.parse(p)
+    pages = [p.read_text("utf-8") for p in tmp_path.rglob("*.html")]
+    assert pages and all(c.isprintable() or c == "\n" for page in pages for c in page)
     assert not (tmp_path / "pwned").exists()
 
 
