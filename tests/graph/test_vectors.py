@@ -142,6 +142,10 @@ def test_the_judge_agrees_parts_and_can_be_left_out(tmp_path: Path, monkeypatch:
     said = mlcc.build(path, target="native", out=tmp_path / "o", cache=False)
     report = json.loads((Path(said["artifacts"][0]["path"]) / "conformance.json").read_text())
     assert report["judge"]["verdict"] == "agrees" and report["judge"]["engine"].startswith("onnxruntime")
+    comparison = json.loads((tmp_path / "o/m/comparison.json").read_text())
+    figures = [v["outputs"]["y"] for v in comparison["vectors"]]
+    assert comparison["engine"] == report["judge"]["engine"] and all(f["max_abs"] <= f.get("allowed", 1e-6) for f in figures)
+    assert [f.get("allowed", 0) > 0 for f in figures] == [v["kind"] != "edge" for v in comparison["vectors"]]
     monkeypatch.setitem(execute.TABLE, "Tanh", lambda node, a: a)
     graph = graph_of({"x": ("float32", (50,))}, lambda b, x: b("Add", b("Tanh", b("Sigmoid", x)), x))
     vectors, _ = frozen_vectors(graph)
@@ -152,6 +156,35 @@ def test_the_judge_agrees_parts_and_can_be_left_out(tmp_path: Path, monkeypatch:
     without = mlcc.build(path, target="native", out=tmp_path / "o", judge=False)
     report = json.loads((Path(without["artifacts"][0]["path"]) / "conformance.json").read_text())
     assert report["judge"] == {"engine": "", "verdict": "not judged: --no-judge"}
+
+
+def test_a_judge_that_refuses_drawn_vectors_hears_the_samples(tmp_path: Path) -> None:
+    """A rate that decides which branch fits: what is drawn for it, no caller would pass."""
+    branches = [
+        helper.make_graph(
+            [helper.make_node("Conv", ["x", f"w{n}"], [f"y{n}"])],
+            f"b{n}",
+            [],
+            [helper.make_tensor_value_info(f"y{n}", TensorProto.FLOAT, None)],
+            [numpy_helper.from_array(np.ones((1, n, 3), np.float32), f"w{n}")],
+        )
+        for n in (2, 3)
+    ]
+    nodes = [
+        helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(np.array(16000, np.int64))),
+        helper.make_node("Equal", ["rate", "c"], ["fast"]),
+        helper.make_node("If", ["fast"], ["y"], then_branch=branches[0], else_branch=branches[1]),
+    ]
+    path = saved(tmp_path / "m.onnx", nodes, {"x": (1, [1, 2, 9]), "rate": (7, [])})
+
+    def verdict(**samples: float) -> str:
+        for n, value in samples.items():
+            np.save(tmp_path / f"{n}.npy", np.array(value, np.int64))
+        given = {n: (tmp_path / f"{n}.npy",) for n in samples}
+        made = mlcc.build(path, target="native", out=tmp_path / "o", samples=given)
+        return str(json.loads((Path(made["artifacts"][0]["path"]) / "conformance.json").read_text())["judge"]["verdict"])
+
+    assert verdict().startswith("not judged") and verdict(rate=16000) == "agrees"
 
 
 def test_one_symbol_is_one_size(tmp_path: Path) -> None:
