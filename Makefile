@@ -4,8 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 # Emulators for the foreign CPUs and boards that tests build for, compilers for the examples and the portable C, OpenCL on the CPU,
-# simulation and synthesis of hardware.
-PACKAGES := qemu-user-static qemu-system-arm qemu-system-misc gcc g++ libc6-dev pocl-opencl-icd verilator yosys nextpnr-ice40 fpga-icestorm
+# simulation and synthesis of hardware, and the compilers that firmware is built with.
+PACKAGES := qemu-user-static qemu-system-arm qemu-system-misc gcc g++ libc6-dev pocl-opencl-icd verilator yosys nextpnr-ice40 fpga-icestorm \
+            gcc-arm-none-eabi libnewlib-arm-none-eabi gcc-riscv64-unknown-elf clang lld
 
 demo: $(READY)
 	@$(BIN)/python examples/demo.py
@@ -38,7 +39,7 @@ $(READY): pyproject.toml
 
 # System packages where we may install them; a clear word where not. Without the emulators, foreign targets are built but not run.
 system:
-	@if command -v qemu-aarch64-static >/dev/null && command -v qemu-system-arm >/dev/null && command -v qemu-system-riscv32 >/dev/null && command -v g++ >/dev/null && [ -e /etc/OpenCL/vendors ] && command -v verilator >/dev/null && command -v nextpnr-ice40 >/dev/null; then :; \
+	@if command -v qemu-aarch64-static >/dev/null && command -v qemu-system-arm >/dev/null && command -v qemu-system-riscv32 >/dev/null && command -v g++ >/dev/null && [ -e /etc/OpenCL/vendors ] && command -v verilator >/dev/null && command -v nextpnr-ice40 >/dev/null && command -v arm-none-eabi-gcc >/dev/null && command -v riscv64-unknown-elf-gcc >/dev/null && command -v clang >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES) >/dev/null; \
 	else echo "note: to run foreign targets here, install: $(PACKAGES)" >&2; fi

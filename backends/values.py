@@ -79,5 +79,6 @@ def interface_values(program: Program, target: Target, vectors: Sequence[Golden]
         "edges_f32": ", ".join(f"0x{e:08x}u" for e in EDGES_F32),
         "edges_int": ", ".join(f"{e}LL" for e in EDGES_INT),
         "threads": False,
+        "probed": False,
         "selftest_bytes": sum(aligned(t["bytes"]) for t in (*inputs, *outputs)) + program.arena_bytes + 128,
     }

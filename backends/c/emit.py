@@ -97,11 +97,14 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
             }
         )
     text = "\n\n".join(kernels)
+    probes = " && ".join(["probe()"] * ("float" in text) + ["probe_fused()"] * ("FMA(" in text)) or "1"
     shared = interface_values(program, target, vectors)
     name = shared["name"]
     filled = shared | {
         "prelude": helpers.PRELUDE,
-        "helpers": helpers.used(text),
+        "helpers": helpers.used(f"{text} {probes}"),
+        "probes": probes,
+        "probed": True,
         "kernels": text,
         "constants": constant_arrays(program),
         "calls": calls,

@@ -13,8 +13,9 @@ from mlcc.arithmetic.sequence import Instruction, Sequence
 from mlcc_backends.c.text import literal
 
 PRELUDE = r"""
-#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
-#error "results are exact only without -ffast-math"
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) \
+    || defined(__NO_SIGNED_ZEROS__)
+#error "results are exact only without -ffast-math, -funsafe-math-optimizations and their parts"
 #endif
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
@@ -41,6 +42,11 @@ PRELUDE = r"""
 #define HAS_FMA 1
 #else
 #define HAS_FMA 0
+#endif
+#if (defined(__ARM_FEATURE_FMA) && defined(__ARM_FP) && (__ARM_FP & 8)) || defined(__FP_FAST_FMA) || (defined(__riscv_flen) && __riscv_flen >= 64) || defined(__FMA__)
+#define HAS_FMA_64 1
+#else
+#define HAS_FMA_64 0
 #endif
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && !defined(__ARM_BIG_ENDIAN)
 #include <arm_acle.h>
@@ -81,19 +87,54 @@ PRELUDE = r"""
 #else
 #define TILE SHARED /* small cores have too few registers to inline them well */
 #endif
-#if defined(__GNUC__) /* no headers of a C library are needed */
-#define fused __builtin_fmaf
-#define fused_64 __builtin_fma
-#define root_of __builtin_sqrtf
-#define root_of_64 __builtin_sqrt
-#define remainder_of_64 __builtin_fmod
+/* Fused multiply-adds and roots as instructions. Where clang heeds errno, it makes calls of the builtins, and newlib's fmaf rounds twice. */
+#if defined(__clang__) && !defined(__NO_MATH_ERRNO__) && !defined(__gnu_linux__)
+#define CALLS 1
 #else
+#define CALLS 0
+#endif
+#if !defined(__GNUC__)
 #include <math.h>
 #define fused fmaf
 #define fused_64 fma
 #define root_of sqrtf
 #define root_of_64 sqrt
 #define remainder_of_64 fmod
+#else /* no headers of a C library are needed */
+#if !CALLS
+#define fused __builtin_fmaf
+#define fused_64 __builtin_fma
+#elif defined(__aarch64__)
+QUICK float fused(float a, float b, float c) { float r; __asm__("fmadd %s0, %s1, %s2, %s3" : "=w"(r) : "w"(a), "w"(b), "w"(c)); return r; }
+QUICK double fused_64(double a, double b, double c) { double r; __asm__("fmadd %d0, %d1, %d2, %d3" : "=w"(r) : "w"(a), "w"(b), "w"(c)); return r; }
+#elif defined(__ARM_FEATURE_FMA)
+QUICK float fused(float a, float b, float c) { __asm__("vfma.f32 %0, %1, %2" : "+t"(c) : "t"(a), "t"(b)); return c; }
+#if HAS_FMA_64
+QUICK double fused_64(double a, double b, double c) { __asm__("vfma.f64 %P0, %P1, %P2" : "+w"(c) : "w"(a), "w"(b)); return c; }
+#endif
+#elif defined(__riscv_flen)
+QUICK float fused(float a, float b, float c) { float r; __asm__("fmadd.s %0, %1, %2, %3" : "=f"(r) : "f"(a), "f"(b), "f"(c)); return r; }
+#if HAS_FMA_64
+QUICK double fused_64(double a, double b, double c) { double r; __asm__("fmadd.d %0, %1, %2, %3" : "=f"(r) : "f"(a), "f"(b), "f"(c)); return r; }
+#endif
+#elif defined(__FMA__)
+QUICK float fused(float a, float b, float c) { __asm__("vfmadd231ss %2, %1, %0" : "+x"(c) : "x"(a), "x"(b)); return c; }
+QUICK double fused_64(double a, double b, double c) { __asm__("vfmadd231sd %2, %1, %0" : "+x"(c) : "x"(a), "x"(b)); return c; }
+#else
+#undef HAS_FMA
+#define HAS_FMA 0
+#undef HAS_FMA_64
+#define HAS_FMA_64 0
+#endif
+#if defined(__arm__) && defined(__ARM_FP) && (__ARM_FP & 4)
+QUICK float root_of(float x) { float r; __asm__("vsqrt.f32 %0, %1" : "=t"(r) : "t"(x)); return r; }
+#elif defined(__riscv_flen)
+QUICK float root_of(float x) { float r; __asm__("fsqrt.s %0, %1" : "=f"(r) : "f"(x)); return r; }
+#else
+#define root_of __builtin_sqrtf
+#endif
+#define root_of_64 __builtin_sqrt
+#define remainder_of_64 __builtin_fmod
 #endif
 """
 
@@ -104,6 +145,11 @@ SNIPPETS: dict[str, str] = {
     "double_of": "QUICK double double_of(uint64_t x)\n{\n    union { uint64_t u; double f; } v;\n    v.u = x;\n    return v.f;\n}",
     "signed_of": "QUICK int32_t signed_of(uint32_t x)\n{\n    union { uint32_t u; int32_t i; } v;\n    v.u = x;\n    return v.i;\n}",
     "signed_of_64": "QUICK int64_t signed_of_64(uint64_t x)\n{\n    union { uint64_t u; int64_t i; } v;\n    v.u = x;\n    return v.i;\n}",
+    "turned": """/* Eight bits to the right around (arm_acle.h of GCC 12 has no __ror). */
+QUICK uint32_t turned(uint32_t x, uint32_t by)
+{
+    return (x >> by) | (x << (32u - by));
+}""",
     "length_of": r"""/* Bits up to the highest one that is set. */
 HELPER int32_t length_of(uint64_t x)
 {
@@ -176,6 +222,90 @@ HELPER float fma_by_integers(float a, float b, float c)
     if (p == q) return 0.0f;
     return p > q ? pack(sp, p - q, ep) : pack(sz, q - p, ep);
 }""",
+    "pack_64": r"""/* The binary64 number nearest to (high, low) * 2^e; the lowest bit of low stands for all below. */
+HELPER double pack_64(uint64_t sign, uint64_t high, uint64_t low, int32_t e)
+{
+    const int32_t length = high != 0u ? 64 + length_of(high) : length_of(low), up = 128 - length;
+    if (length == 0) return double_of(sign);
+    if (up >= 64) {
+        high = low << (up - 64);
+        low = 0u;
+    } else if (up > 0) {
+        high = (high << up) | (low >> (64 - up));
+        low <<= up;
+    }
+    const uint64_t m = high | (low != 0u);
+    e += 64 - up;
+    int32_t shift = 11;
+    if (e + shift < -1074) shift = -1074 - e;
+    uint64_t r = shift > 63 ? (uint64_t)(shift == 64 && m > (uint64_t)1 << 63) : round_at(m, shift);
+    int32_t exponent = e + shift;
+    if (r >> 53 != 0u) {
+        r >>= 1;
+        exponent++;
+    }
+    if (r >> 52 == 0u) return double_of(sign | r);
+    exponent += 1075;
+    return exponent >= 2047 ? double_of(sign | 0x7FF0000000000000ULL) : double_of(sign | ((uint64_t)exponent << 52) | (r & 0xFFFFFFFFFFFFFULL));
+}""",
+    "fma_64_by_integers": r"""/* a * b + c rounded once, in integers. */
+HELPER double fma_64_by_integers(double a, double b, double c)
+{
+    const uint64_t x = bits_of_double(a), y = bits_of_double(b), z = bits_of_double(c), one = 1u;
+    const int32_t ex = (int32_t)((x >> 52) & 2047u), ey = (int32_t)((y >> 52) & 2047u), ez = (int32_t)((z >> 52) & 2047u);
+    if (ez == 2047 && ex != 2047 && ey != 2047) return c;
+    if (ex == 2047 || ey == 2047 || ez == 2047 || (x << 1) == 0u || (y << 1) == 0u) {
+        const double product = a * b;
+        return product + c;
+    }
+    const uint64_t mx = (x & 0xFFFFFFFFFFFFFULL) | (ex != 0 ? one << 52 : 0u), my = (y & 0xFFFFFFFFFFFFFULL) | (ey != 0 ? one << 52 : 0u);
+    const uint64_t mz = (z & 0xFFFFFFFFFFFFFULL) | (ez != 0 ? one << 52 : 0u), sp = (x ^ y) & one << 63, sz = z & one << 63;
+    const uint64_t x0 = mx & 0xFFFFFFFFu, x1 = mx >> 32, y0 = my & 0xFFFFFFFFu, y1 = my >> 32;
+    const uint64_t middle = x1 * y0 + ((x0 * y0) >> 32), cross = x0 * y1 + (middle & 0xFFFFFFFFu);
+    uint64_t ph = x1 * y1 + (middle >> 32) + (cross >> 32), pl = (cross << 32) | ((x0 * y0) & 0xFFFFFFFFu), qh, ql;
+    int32_t ep = (ex != 0 ? ex : 1) + (ey != 0 ? ey : 1) - 2150, eq = (ez != 0 ? ez : 1) - 1075;
+    if (mz == 0u) return pack_64(sp, ph, pl, ep);
+    const int32_t length = ph != 0u ? 64 + length_of(ph) : length_of(pl), up = 126 - length, uq = 62 - length_of(mz);
+    if (up >= 64) {
+        ph = pl << (up - 64);
+        pl = 0u;
+    } else if (up > 0) {
+        ph = (ph << up) | (pl >> (64 - up));
+        pl <<= up;
+    }
+    ep -= up;
+    qh = mz << uq;
+    ql = 0u;
+    eq -= uq + 64;
+    const int swap = ep < eq;
+    uint64_t *sh = swap ? &ph : &qh, *sl = swap ? &pl : &ql; /* the one whose last bit stands for less is moved down */
+    const int32_t d = swap ? eq - ep : ep - eq;
+    if (d > 126) {
+        *sh = 0u;
+        *sl = 1u;
+    } else if (d >= 64) {
+        const uint64_t lost = *sl | (d > 64 ? *sh << (128 - d) : 0u);
+        *sl = (*sh >> (d - 64)) | (lost != 0u);
+        *sh = 0u;
+    } else if (d > 0) {
+        const uint64_t lost = *sl << (64 - d);
+        *sl = (*sl >> d) | (*sh << (64 - d)) | (lost != 0u);
+        *sh >>= d;
+    }
+    const int32_t e = swap ? eq : ep;
+    if (sp == sz) {
+        const uint64_t low = pl + ql;
+        return pack_64(sp, ph + qh + (low < pl), low, e);
+    }
+    if (ph == qh && pl == ql) return 0.0;
+    if (ph > qh || (ph == qh && pl > ql)) return pack_64(sp, ph - qh - (pl < ql), pl - ql, e);
+    return pack_64(sz, qh - ph - (ql < pl), ql - pl, e);
+}""",
+    "FMA_64": r"""#if HAS_FMA_64
+#define FMA_64(a, b, c) fused_64(a, b, c)
+#else
+#define FMA_64(a, b, c) fma_64_by_integers(a, b, c)
+#endif""",
     "FMA": r"""#if HAS_FMA
 #define FMA(a, b, c) fused(a, b, c)
 #else
@@ -273,6 +403,24 @@ HELPER float largest(float a, float b)
     if (a < b || a != a) return a;
     if (b < a || b != b) return b;
     return double_of(bits_of_double(a) | bits_of_double(b));
+}""",
+    "probe": r"""/* What flags and libraries may break though no macro tells: sums in order, rounded once each and to even; zeros' signs; subnormals; quotients. */
+HELPER int probe(void)
+{
+    volatile uint32_t given[] = {0x4B800000u, 0x3F800000u, 0x40400000u, 0x80000000u, 0x00800000u, 0x3F800800u, 0x1C800000u, 0x40A00000u, 0x40E00000u, 0x41200000u, 0x42440000u};
+    float x[11];
+    for (int32_t i = 0; i < 11; i++) x[i] = float_of(given[i]);
+    const float up = x[0] + x[1], even = x[0] + x[2], square = x[5] * x[5];
+    int holds = bits_of(up - x[0]) == 0u && bits_of(even - x[0]) == 0x40800000u && bits_of(x[3] + 0.0f) == 0u;
+    holds = holds && bits_of(x[4] * 0.5f) == 0x00400000u && bits_of(square + x[6]) == 0x3F801000u;
+    for (int32_t i = 7; i < 10; i++) x[i] = x[i] / x[10]; /* 5, 7 and 10 by 49: none is a product with the reciprocal */
+    return holds && bits_of(x[7]) == 0x3DD0FAC7u && bits_of(x[8]) == 0x3E124925u && bits_of(x[9]) == 0x3E50FAC7u;
+}""",
+    "probe_fused": r"""HELPER int probe_fused(void)
+{
+    volatile uint32_t bits[] = {0x3F800800u, 0x1C800000u};
+    const float x = float_of(bits[0]), c = float_of(bits[1]);
+    return bits_of(FMA(x, x, c)) == 0x3F801001u;
 }""",
     "requantize": r"""/* round(binary32(x) * scale) + zero between the bounds, ties to even. */
 #if HAS_FLOAT
@@ -491,8 +639,8 @@ TILE void words_2x2_X(const T *const x[2], const int8_t *w, int32_t k, int32_t s
     for (; k > 0; k -= 4, x0 += 4, x1 += 4, w += 8) {
 #if HAS_DSP
         const uint32_t p = word_at(x0), q = word_at(x1), u = word_at(w), v = word_at(w + 4);
-        const int16x2_t p0 = EXTEND(p), p1 = EXTEND(__ror(p, 8)), q0 = EXTEND(q), q1 = EXTEND(__ror(q, 8));
-        const int16x2_t u0 = __sxtb16((int8x4_t)u), u1 = __sxtb16((int8x4_t)__ror(u, 8)), v0 = __sxtb16((int8x4_t)v), v1 = __sxtb16((int8x4_t)__ror(v, 8));
+        const int16x2_t p0 = EXTEND(p), p1 = EXTEND(turned(p, 8)), q0 = EXTEND(q), q1 = EXTEND(turned(q, 8));
+        const int16x2_t u0 = __sxtb16((int8x4_t)u), u1 = __sxtb16((int8x4_t)turned(u, 8)), v0 = __sxtb16((int8x4_t)v), v1 = __sxtb16((int8x4_t)turned(v, 8));
         a0 = __smlad(p1, u1, __smlad(p0, u0, a0));
         a1 = __smlad(p1, v1, __smlad(p0, v0, a1));
         b0 = __smlad(q1, u1, __smlad(q0, u0, b0));
@@ -518,9 +666,9 @@ TILE void words_2x2_X(const T *const x[2], const int8_t *w, int32_t k, int32_t s
     for (; k > 0; k -= 4, x0 += 4, w += 8) {
 #if HAS_DSP
         const uint32_t p = word_at(x0), u = word_at(w), v = word_at(w + 4);
-        const int16x2_t p0 = EXTEND(p), p1 = EXTEND(__ror(p, 8));
-        a0 = __smlad(p1, __sxtb16((int8x4_t)__ror(u, 8)), __smlad(p0, __sxtb16((int8x4_t)u), a0));
-        a1 = __smlad(p1, __sxtb16((int8x4_t)__ror(v, 8)), __smlad(p0, __sxtb16((int8x4_t)v), a1));
+        const int16x2_t p0 = EXTEND(p), p1 = EXTEND(turned(p, 8));
+        a0 = __smlad(p1, __sxtb16((int8x4_t)turned(u, 8)), __smlad(p0, __sxtb16((int8x4_t)u), a0));
+        a1 = __smlad(p1, __sxtb16((int8x4_t)turned(v, 8)), __smlad(p0, __sxtb16((int8x4_t)v), a1));
 #else
         for (int32_t i = 0; i < 4; i++) {
             a0 += x0[i] * w[i];
@@ -617,7 +765,7 @@ QUICK void bytes_4_X(const T *x, const int8_t *w, int32_t sum[4])
     __riscv_vse32_v_i32m1(sum, __riscv_vwadd_wv_i32m1(before, PRODUCT_4(__riscv_vle8_v_i8mf4(w, 4), FETCH_4(x, 4), 4), 4), 4);
 #elif HAS_DSP
     const uint32_t p = word_at(x), u = word_at(w);
-    const int16x2_t p0 = EXTEND(p), p1 = EXTEND(__ror(p, 8)), u0 = __sxtb16((int8x4_t)u), u1 = __sxtb16((int8x4_t)__ror(u, 8));
+    const int16x2_t p0 = EXTEND(p), p1 = EXTEND(turned(p, 8)), u0 = __sxtb16((int8x4_t)u), u1 = __sxtb16((int8x4_t)turned(u, 8));
     sum[0] = __smlabb(p0, u0, sum[0]);
     sum[1] = __smlabb(p1, u1, sum[1]);
     sum[2] = __smlatt(p0, u0, sum[2]);
@@ -665,7 +813,7 @@ KINDS = {
 }
 for _suffix, _words in KINDS.items():
     for _name, _text in BYTES.items():
-        _text = re.sub(r"EXTEND\((__ror\(\w+, 8\)|\w+)\)", _words["EXTEND"], _text)
+        _text = re.sub(r"EXTEND\((turned\(\w+, 8\)|\w+)\)", _words["EXTEND"], _text)
         _text = re.sub(rf"\b({'|'.join(w for w in _words if w != 'EXTEND')})\b", lambda m, w=_words: w[m.group(1)], _text)  # type: ignore[misc]
         SNIPPETS[_name.replace("_X", f"_{_suffix}")] = _text.replace("_X(", f"_{_suffix}(")
 

@@ -167,7 +167,7 @@ def fma(dtype: str, x: str, w: str, acc: str) -> str:
     if dtype == "float32":
         return f"FMA({x}, {w}, {acc})"
     if dtype == "float64":
-        return f"fused_64({x}, {w}, {acc})"
+        return f"FMA_64({x}, {w}, {acc})"
     return bodies.arithmetic("+", dtype, acc, bodies.arithmetic("*", dtype, x, w))
 
 

@@ -20,7 +20,7 @@ from mlcc_backends.interface import Sources
 from mlcc_backends.render import render
 from mlcc_backends.values import interface_values
 
-KNOWN = frozenset(("FMA", "fma_by_integers"))  # what the hardware does itself
+KNOWN = frozenset(("FMA", "fma_by_integers", "FMA_64", "fma_64_by_integers"))  # what the hardware does itself
 
 
 def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
