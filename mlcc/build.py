@@ -18,7 +18,7 @@ from typing import Any
 
 from mlcc import lock
 from mlcc.artifact import write
-from mlcc.artifact.keys import SigningKey, signing_key
+from mlcc.artifact.keys import SigningKey, signing_key, withheld
 from mlcc.cache.code import code_digest
 from mlcc.cache.store import Store, cache_folder, key_of
 from mlcc.error import Error, explained
@@ -89,6 +89,11 @@ def build(
 
 def run(request: Request, progress: Progress = lambda text: None) -> dict[str, Any]:
     """Build, test, sign and write every target; the summary of design's `mlcc build --json`."""
+    with withheld():
+        return _run(request, progress)
+
+
+def _run(request: Request, progress: Progress) -> dict[str, Any]:
     start = time.monotonic()
     if not request.targets:
         raise Error("usage", "no target", hint="name one: --target native")

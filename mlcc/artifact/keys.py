@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +14,11 @@ import platformdirs
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from mlcc.artifact import plain, write
 from mlcc.error import Error
 
 VARIABLE = "MLCC_SIGNING_KEY"
+LARGEST = 1 << 16  # bytes of a key's file
 
 
 def config_folder() -> Path:
@@ -49,7 +55,7 @@ def _private(body: bytes, where: str) -> Ed25519PrivateKey:
 
 def load_public(path: Path) -> Ed25519PublicKey:
     try:
-        key = serialization.load_pem_public_key(path.read_bytes())
+        key = serialization.load_pem_public_key(plain.read(path.resolve(), LARGEST, "usage"))
     except OSError as e:
         raise Error("usage", f"cannot read the key: {e.strerror}", str(path)) from None
     except ValueError:
@@ -61,36 +67,78 @@ def load_public(path: Path) -> Ed25519PublicKey:
     return key
 
 
+_held: str | None = None  # $MLCC_SIGNING_KEY while it is withheld
+
+
+@contextmanager
+def withheld() -> Iterator[None]:
+    """No process that is started meanwhile finds the signing key in its environment."""
+    global _held
+    given = os.environ.pop(VARIABLE, None)
+    if given is None:
+        yield
+        return
+    before, _held = _held, given
+    try:
+        yield
+    finally:
+        os.environ[VARIABLE], _held = given, before
+
+
+def _given() -> str | None:
+    return os.environ.get(VARIABLE) or _held
+
+
 def signing_key(path: Path | None) -> SigningKey:
     """The key to sign with: `path`, else $MLCC_SIGNING_KEY (a path, or the PEM itself), else the user's own, made if need be."""
-    given = os.environ.get(VARIABLE)
-    if path is None and given:
-        if given.lstrip().startswith("-----BEGIN"):
-            return SigningKey(_private(given.encode(), f"${VARIABLE}"), None)
-        path = Path(given)
+    given = _given()
     if path is not None:
-        try:
-            return SigningKey(_private(path.read_bytes(), str(path)), path)
-        except OSError as e:
-            raise Error("usage", f"cannot read the signing key: {e.strerror}", str(path)) from None
+        return _loaded(path, str(path))
+    if given:
+        where = f"${VARIABLE}"  # whatever it holds is never shown
+        if "-----BEGIN" in given:
+            return SigningKey(_private(given.strip().encode(), where), None)
+        if len(given) > 4096 or not Path(given).exists():
+            raise Error("usage", "neither a file nor a PEM private key", where, "give the path of a key, or the whole PEM text")
+        return _loaded(Path(given), where)
     own = config_folder() / "key.pem"
-    if own.exists():
-        return SigningKey(_private(own.read_bytes(), str(own)), own)
-    return _make(own)
+    return _loaded(own, str(own)) if own.exists() else _make(own)
+
+
+def _loaded(path: Path, where: str) -> SigningKey:
+    try:
+        _guarded(path, where)
+        return SigningKey(_private(plain.read(path.resolve(), LARGEST, "usage"), where), path)
+    except OSError as e:
+        raise Error("usage", f"cannot read the signing key: {e.strerror}", where) from None
+
+
+def _guarded(path: Path, where: str) -> None:
+    """Raise, as ssh does, where others may read a private key of ours, or put another one in its place."""
+    if os.name != "posix":
+        return
+    about, folder = path.stat(), path.resolve().parent.stat()
+    if about.st_uid == os.getuid() and about.st_mode & 0o077:
+        raise Error("usage", f"others may read the signing key (mode {stat.S_IMODE(about.st_mode):04o})", where, "chmod 600 it")
+    if folder.st_mode & 0o002 and not folder.st_mode & stat.S_ISVTX:
+        raise Error("usage", "anyone may replace the signing key: its folder is writable by all", where, "chmod 700 the folder")
 
 
 def _make(path: Path) -> SigningKey:
+    """A new key, there at once and whole, or the one that another build made meanwhile."""
     key = Ed25519PrivateKey.generate()
     body = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:  # another build made it meanwhile
-            return SigningKey(_private(path.read_bytes(), str(path)), path)
-        with os.fdopen(descriptor, "wb") as f:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".key.") as f:  # of mode 0600
             f.write(body)
-        path.with_suffix(".pub").write_bytes(pem(key.public_key()))
+            f.flush()
+            os.fsync(f.fileno())
+            try:
+                os.link(f.name, path)
+            except FileExistsError:
+                return _loaded(path, str(path))
+        write.file(pem(key.public_key()), path.with_suffix(".pub"))
     except OSError as e:
         raise Error("usage", f"cannot keep a signing key: {e.strerror}", str(path), f"pass --key FILE or set ${VARIABLE}") from None
     return SigningKey(key, path, fresh=True)
@@ -98,11 +146,16 @@ def _make(path: Path) -> SigningKey:
 
 def own_public_keys() -> list[Ed25519PublicKey]:
     """Keys that this user trusts without being asked: their own, and those in trusted/ beside it."""
-    found = []
-    for path in [config_folder() / "key.pub", *sorted((config_folder() / "trusted").glob("*.pub"))]:
+    folder, found = config_folder() / "trusted", []
+    try:
+        others = sorted(p for p in folder.iterdir() if p.suffix == ".pub") if folder.exists() else []
+        if others and os.name == "posix" and (folder.stat().st_mode & 0o002 or folder.stat().st_uid not in (0, os.getuid())):
+            raise Error("usage", "others may put keys there", str(folder), "it must be yours, and not writable by all")
+    except OSError as e:
+        raise Error("usage", f"cannot read the trusted keys: {e.strerror}", str(folder)) from None
+    for path in [config_folder() / "key.pub", *others]:
         if path.exists():
             found.append(load_public(path))
-    given = os.environ.get(VARIABLE)
-    if given:
+    if _given():
         found.append(signing_key(None).private.public_key())
     return found

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mlcc.artifact import plain
 from mlcc.error import Error
 
 FILE = "manifest.json"
@@ -23,8 +24,8 @@ def read(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise Error("usage", "no such artifact", str(folder), "give a folder that `mlcc build` wrote: DIR/<model>/<target>")
     try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        data = json.loads(plain.read(path))
+    except (OSError, ValueError, RecursionError):
         raise Error(
             "verification", f"no readable {FILE}", str(folder), "give a folder that `mlcc build` wrote: DIR/<model>/<target>"
         ) from None

@@ -5,9 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from mlcc.artifact import plain
+from mlcc.error import Error
 
 ARTIFACT_TYPE = "application/vnd.mlcc.artifact.v1+json"
 LAYER_TYPE = (
@@ -72,3 +77,29 @@ def layout(files: Mapping[str, bytes], annotations: Mapping[str, str]) -> tuple[
     ).encode()
     blobs = {f"blobs/sha256/{hashlib.sha256(b).hexdigest()}": b for b in (EMPTY, layer, manifest)}
     return {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": index, **blobs}, str(top["digest"])
+
+
+def unpacked(folder: Path) -> dict[str, bytes]:
+    """The files in the layer of a layout on disk. Raises Error(verification) where it is none of ours, or a blob is not what its name says."""
+
+    def blob(descriptor: Mapping[str, Any]) -> bytes:
+        algorithm, _, digest = str(descriptor["digest"]).partition(":")
+        if algorithm != "sha256" or not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise ValueError("no SHA-256")
+        body = plain.read(folder / "blobs" / algorithm / digest, int(descriptor["size"]))
+        if hashlib.sha256(body).hexdigest() != digest:
+            raise Error("verification", f"blob {digest[:16]}… was changed", str(folder))
+        return body
+
+    try:
+        (top,) = json.loads(plain.read(folder / "index.json"))["manifests"]
+        manifest = json.loads(blob(top))
+        (layer,) = manifest["layers"]
+        blob(manifest["config"])
+        with tarfile.open(fileobj=io.BytesIO(blob(layer)), mode="r:") as archive:
+            members = archive.getmembers()
+            if any(not m.isreg() for m in members) or len({m.name for m in members}) != len(members):
+                raise ValueError("not files alone")
+            return {m.name: f.read() for m in members if (f := archive.extractfile(m)) is not None}
+    except (ValueError, KeyError, TypeError, AttributeError, tarfile.TarError, RecursionError) as e:
+        raise Error("verification", f"no image layout of an artifact: {e}", str(folder)) from None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from mlcc.cli.output import json_option, print_json
+from mlcc.error import Error
 
 
-@click.command(epilog="Example:  mlcc verify dist/model/x86_64-linux --trust builder.pub")
+@click.command(epilog="Example:  mlcc verify dist/model/x86_64-linux --trust builder.pub --target x86_64-linux")
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option(
     "--trust",
@@ -18,22 +21,45 @@ from mlcc.cli.output import json_option, print_json
     type=click.Path(path_type=Path),
     help="A public key (PEM) to trust, instead of your own; may be given again.",
 )
+@click.option("--model", help="Demand that it is of this model: the name of the library, or of the model's file.")
+@click.option("--target", help="Demand that it is for this target.")
 @json_option
-def command(artifact: Path, trust: tuple[Path, ...], as_json: bool) -> None:
-    """Check that a trusted key signed ARTIFACT and that not one byte of it has changed. Exit 0, or 5 where it does not hold."""
+def command(artifact: Path, trust: tuple[Path, ...], model: str | None, target: str | None, as_json: bool) -> None:
+    """Check that a trusted key signed ARTIFACT, a folder or its .oci layout, and that not one byte of it has changed; the layout beside a folder is
+    checked, too. File modes and times are not part of what is signed. Exit 0, or 5 where it does not hold."""
+    from mlcc.artifact import manifest, oci, plain, sign
     from mlcc.artifact.keys import load_public, own_public_keys
-    from mlcc.artifact.sign import verify
 
     keys = [load_public(p) for p in trust] if trust else own_public_keys()
-    statement = verify(artifact, keys)
-    if as_json:
-        print_json(
-            {
-                "artifact": str(artifact),
-                "verified": True,
-                "files": len(statement["subject"]),
-                "builder": statement["predicate"]["runDetails"]["builder"]["id"],
-            }
-        )
+    beside = artifact.with_name(f"{artifact.name}.oci")
+    if (artifact / "oci-layout").is_file():
+        statement = sign.verify_layout(artifact, keys)
+        files = oci.unpacked(artifact)
+        envelope, about = json.loads(files[sign.FILE]), json.loads(files[manifest.FILE])
     else:
-        click.echo(f"{artifact}: signature holds, {len(statement['subject'])} files unchanged")
+        statement = sign.verify(artifact, keys)
+        envelope, about = json.loads(plain.read(artifact / sign.FILE)), manifest.read(artifact)
+        if (beside / "oci-layout").is_file() and sign.verify_layout(beside, keys) != statement:
+            raise Error("verification", "the layout beside the folder holds another artifact", str(beside))
+    _demand(about, {"model": model, "target": target}, artifact)
+    found = {
+        "artifact": str(artifact),
+        "verified": True,
+        "model": about["model"],
+        "target": about["target"],
+        "key": envelope["signatures"][0]["keyid"],
+        "files": len(statement["subject"]),
+        "builder": statement["predicate"]["runDetails"]["builder"]["id"],
+    }
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"{artifact}: signature holds, {found['files']} files unchanged")
+    click.echo(f"{about['model']} for {about['target']}, signed by key {found['key'][:16]}")
+
+
+def _demand(about: dict[str, Any], wanted: dict[str, str | None], artifact: Path) -> None:
+    for what, value in wanted.items():
+        found = (about["model"], about["name"]) if what == "model" else (about[what],)
+        if value is not None and value not in found:
+            raise Error("verification", f"the artifact is of {what} {found[0]}, not {value}", str(artifact))
