@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlcc import trust
+from mlcc.artifact import plain
 from mlcc.error import Error
 from mlcc.names import printable, quoted
 from mlcc.target import Hardware, Serving
@@ -46,7 +48,7 @@ class Project:
 def load(path: Path) -> Project:
     """Read and check a project file. Raises Error(usage) naming file and line."""
     try:
-        text = path.read_text("utf-8")
+        text = plain.read(path.resolve(), code="usage").decode()
     except FileNotFoundError:
         raise Error(
             "usage", f"no model given, and no {FILE} in this folder", hint="mlcc build MODEL --target T, or write one with: mlcc init MODEL"
@@ -67,6 +69,9 @@ def load(path: Path) -> Project:
         if key not in data:
             raise Error("usage", f"{key} is missing", str(path))
     root = path.parent
+    place = (root / data.get("out", "dist")).resolve()
+    if not place.is_relative_to(root.resolve()):
+        trust.demand(text, str(path), f"it writes to {printable(str(place))}, outside its folder")
     return Project(
         root / data["model"],
         tuple(_strings(data["targets"], path)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import difflib
 import platform
+import re
 import tomllib
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -163,13 +164,49 @@ def load(name: str) -> Target:
     """The target of a name, or of a path to a TOML file. Raises Error(usage) with the nearest name."""
     path = Path(name)
     if path.suffix == ".toml":
-        if not path.is_file():
-            raise Error("usage", "no such target file", name)
-        return read(path.stem, path.read_text("utf-8"), name)
+        return _strangers(path, name)
     if name not in names():
         near = difflib.get_close_matches(name, names(), 1, 0.4)
         raise Error("usage", f"unknown target {name}", hint=(f"did you mean {near[0]}? " if near else "") + "`mlcc targets` lists them all")
     return read(name, (folder() / f"{name}.toml").read_text("utf-8"), f"targets/{name}.toml")
+
+
+_loading: list[Path] = []  # files that extend each other
+
+
+def _strangers(path: Path, name: str) -> Target:
+    """A target from a file that is not ours: what could run or write something needs the user's word."""
+    from mlcc import trust
+    from mlcc.artifact import plain
+
+    if not path.is_file():
+        raise Error("usage", "no such target file", name)
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", path.stem):
+        raise Error("usage", "no name for a target", name, "letters, digits, _ . and -, for it names a folder")
+    if path.resolve() in _loading:
+        raise Error("usage", "a target that extends itself", name)
+    try:
+        text = plain.read(path.resolve(), 1 << 20, "usage").decode()
+    except (OSError, UnicodeDecodeError) as e:
+        raise Error("usage", f"cannot read: {e}", name) from None
+    _loading.append(path.resolve())
+    try:
+        found = read(path.stem, text, name)
+    finally:
+        _loading.pop()
+    ours = [load(n) for n in names()]
+    part = found.part
+    wants = {
+        f"it starts {' '.join(found.emulator)[:60]}": found.emulator not in {(), *(t.emulator for t in ours)},
+        f"it links with {' '.join(found.flags)[:60]}": found.flags not in {(), *(t.flags for t in ours)},
+        "it has its own commands for synthesis, or place and route": part is not None
+        and (part.synthesis, part.place) not in {(t.part.synthesis, t.part.place) for t in ours if t.part},
+        "it compiles for something that is no triple or CPU": not all(re.fullmatch(r"[\w.+,:=-]*", v) for v in (found.zig, found.cpu)),
+    }
+    for what, wanted in wants.items():
+        if wanted:
+            trust.demand(text, name, what)
+    return found
 
 
 def read(name: str, text: str, where: str) -> Target:

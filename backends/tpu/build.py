@@ -93,7 +93,7 @@ def worker(what: str, files: dict[str, bytes], platform: str = "cpu", devices: i
         environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
         if what == "compile":  # touches no TPU, so that many may at once
             environment["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
-        line = [sys.executable, "-m", "mlcc_backends.tpu.worker", what, d]
+        line = [sys.executable, "-P", "-m", "mlcc_backends.tpu.worker", what, d]
         done = subprocess.run(line, env=environment, capture_output=True, text=True)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]

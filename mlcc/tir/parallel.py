@@ -67,15 +67,21 @@ def _silent() -> Iterator[None]:
 @contextmanager
 def _apart() -> Iterator[None]:
     """Processes started here do not run the caller's script again, which need not be guarded by `if __name__ == "__main__"` then: they need
-    nothing of it."""
-    main = sys.modules["__main__"]
+    nothing of it. Nor do they take modules from the current folder, which may be a stranger's."""
+    main, safe = sys.modules["__main__"], os.environ.get(SAFE)
     sys.modules["__main__"] = types.ModuleType("__main__")
+    os.environ[SAFE] = "1"
     try:
         yield
     finally:
         sys.modules["__main__"] = main
+        if safe is None:
+            del os.environ[SAFE]
+        else:
+            os.environ[SAFE] = safe
 
 
+SAFE = "PYTHONSAFEPATH"
 WORTH = 12  # kernels from which worker processes are started
 
 
@@ -83,7 +89,7 @@ def prepare() -> None:
     """Start the process that workers are forked from ahead of their work: it loads the compiler while others use this one's time."""
     if os.name == "posix":
         multiprocessing.set_forkserver_preload(["mlcc.kernels", "mlcc.tir.codegen"])
-        with _deaf_to_interrupts(), _silent():
+        with _deaf_to_interrupts(), _silent(), _apart():
             forkserver.ensure_running()
 
 
