@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,5 +81,6 @@ def interface_values(program: Program, target: Target, vectors: Sequence[Golden]
         "edges_int": ", ".join(f"{e}LL" for e in EDGES_INT),
         "threads": False,
         "probed": False,
+        "build": hashlib.sha256("".join(g.digest for g in vectors).encode()).hexdigest()[:16],
         "selftest_bytes": sum(aligned(t["bytes"]) for t in (*inputs, *outputs)) + program.arena_bytes + 128,
     }

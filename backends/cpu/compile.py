@@ -104,7 +104,7 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         if target.shared:
             (folder / "exports.map").write_text(
                 f"{{ global: {name}_run; {name}_run_parallel; {name}_run_arrays; {name}_workspace_bytes; {name}_selftest; {name}_selftest_bytes; "
-                f"{name}_selftest_vector; {name}_variant_runs; {name}_variant_name; {name}_pool_create; {name}_pool_for; {name}_pool_destroy; local: *; }};\n"
+                f"{name}_selftest_vector; {name}_variant_runs; {name}_variant_name; {name}_pool_create; {name}_pool_for; {name}_pool_destroy; {name}_build_*; local: *; }};\n"
             )
             run(
                 [
@@ -115,6 +115,7 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
                     "@objects.txt",
                     f"-Wl,-soname,lib{name}.so",
                     "-Wl,--version-script=exports.map",
+                    "-Wl,-Bsymbolic",  # beside another build of this name, its own functions are called
                     "-Wl,--gc-sections",
                     "-Wl,--build-id=none",
                     "-s",

@@ -37,7 +37,7 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
     extra = {
         "src/firmware.c": render("firmware.c.j2", **shared),
         "src/firmware.ld": render("firmware.ld.j2", **places),
-        "src/memory.c": render("memory.c.j2"),
+        "src/memory.c": render("memory.c.j2", **shared),
         "src/workspace.c": render("workspace.c.j2", **shared),
     }
     return replace(sources, files={**sources.files, **extra})
