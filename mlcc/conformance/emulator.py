@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from mlcc.target import Target, host_machine, runs_here
 
 WASI = """
-const { WASI } = require('node:wasi'); const fs = require('node:fs');
-const wasi = new WASI({ version: 'preview1', args: ['test', ...process.argv.slice(1)], preopens: { '/': '/' }, returnOnExit: true });
+const { WASI } = require('node:wasi'); const fs = require('node:fs'); const folder = require('node:path').dirname(process.env.MLCC_WASM);
+const wasi = new WASI({ version: 'preview1', args: ['test', ...process.argv.slice(1)], preopens: { [folder]: folder }, returnOnExit: true });
 WebAssembly.instantiate(fs.readFileSync(process.env.MLCC_WASM), wasi.getImportObject()).then(({ instance }) => process.exit(wasi.start(instance)));
 """
 
