@@ -150,7 +150,9 @@ def _run(request: Request, progress: Progress) -> dict[str, Any]:
         "program_digest": first.summary["program_digest"],
         "output_digest": first.summary["output_digest"],
         "artifacts": artifacts,
-        "notes": list(dict.fromkeys(note for r in results if r is not None for note in r.summary["notes"])),
+        "notes": list(
+            dict.fromkeys([*filter(None, [key.warning]), *(note for r in results if r is not None for note in r.summary["notes"])])
+        ),
         "seconds": round(time.monotonic() - start, 3),
     }
 

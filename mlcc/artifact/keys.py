@@ -33,6 +33,7 @@ class SigningKey:
     private: Ed25519PrivateKey
     path: Path | None
     fresh: bool = False
+    warning: str = ""
 
     @property
     def public_pem(self) -> bytes:
@@ -107,21 +108,24 @@ def signing_key(path: Path | None) -> SigningKey:
 
 def _loaded(path: Path, where: str) -> SigningKey:
     try:
-        _guarded(path, where)
-        return SigningKey(_private(plain.read(path.resolve(), LARGEST, "usage"), where), path)
+        warning = _guarded(path, where)
+        return SigningKey(_private(plain.read(path.resolve(), LARGEST, "usage"), where), path, warning=warning)
     except OSError as e:
         raise Error("usage", f"cannot read the signing key: {e.strerror}", where) from None
 
 
-def _guarded(path: Path, where: str) -> None:
-    """Raise, as ssh does, where others may read a private key of ours, or put another one in its place."""
+def _guarded(path: Path, where: str) -> str:
+    """A warning where others may read a private key; raises where they may change it, or put another one in its place."""
     if os.name != "posix":
-        return
+        return ""
     about, folder = path.stat(), path.resolve().parent.stat()
-    if about.st_uid == os.getuid() and about.st_mode & 0o077:
-        raise Error("usage", f"others may read the signing key (mode {stat.S_IMODE(about.st_mode):04o})", where, "chmod 600 it")
+    if about.st_mode & 0o002:
+        raise Error("usage", f"anyone may change the signing key (mode {stat.S_IMODE(about.st_mode):04o})", where, "chmod 600 it")
     if folder.st_mode & 0o002 and not folder.st_mode & stat.S_ISVTX:
         raise Error("usage", "anyone may replace the signing key: its folder is writable by all", where, "chmod 700 the folder")
+    return (
+        f"others may read the signing key {where} (mode {stat.S_IMODE(about.st_mode):04o}): chmod 600 it" if about.st_mode & 0o077 else ""
+    )
 
 
 def _make(path: Path) -> SigningKey:

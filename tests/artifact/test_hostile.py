@@ -143,8 +143,11 @@ def test_keys_that_others_may_read_or_replace_are_refused(tmp_path: Path) -> Non
     subprocess.run([sys.executable, "-c", "from mlcc.artifact.keys import signing_key; signing_key(None)"], env=env, check=True)
     assert key.stat().st_mode & 0o777 == 0o600 and key.with_suffix(".pub").exists()
     signing_key(key)
+    assert signing_key(key).warning == ""
     key.chmod(0o644)
-    with pytest.raises(Error, match="others may read"):
+    assert "others may read" in signing_key(key).warning
+    key.chmod(0o602)
+    with pytest.raises(Error, match="anyone may change"):
         signing_key(key)
     key.chmod(0o600)
     key.parent.chmod(0o777)
