@@ -242,14 +242,10 @@ def _versions(request: Request, frozen: Frozen, targets: Sequence[Target]) -> di
     backends that take no narrow weights share one, where there are such."""
     from mlcc.program import program as loop
     from mlcc.program.lower import lower
-    from mlcc.translation.check import prove
     from mlcc_backends import interface
 
     def version(**options: bool) -> Frozen:
-        program = lower(frozen.graph, **options)
-        loop.validate(program)
-        prove(program, frozen.graph, frozen.meaning)
-        return replace(frozen, program=program)
+        return replace(frozen, program=_proven(lower(frozen.graph, **options), frozen.graph, frozen.meaning))
 
     made: dict[tuple[bool, int | None], Frozen] = {}
     wide: Frozen | None = None
@@ -275,15 +271,11 @@ def _versions(request: Request, frozen: Frozen, targets: Sequence[Target]) -> di
 def _in_strips(whole: Frozen, ram: int, vectors: bool) -> Frozen:
     """With the early layers in strips of rows, as RAM demands."""
     from mlcc.program import patch
-    from mlcc.program import program as loop
-    from mlcc.translation.check import prove
 
     smaller = patch.within(whole.graph, ram, vectors)
     if smaller is None or budget.ram_bytes(smaller[0]) >= budget.ram_bytes(whole.program):
         return whole
-    program, cut = smaller
-    loop.validate(program)
-    prove(program, whole.graph, whole.meaning)
+    program, cut = _proven(smaller[0], whole.graph, whole.meaning), smaller[1]
     end = whole.graph.nodes[cut.last]
     note = f"to fit {ram:,} bytes of RAM, the layers up to {(end.origin or end.outputs[0])[-60:]} run in {cut.strips} strips of rows: {cut.work - 1:.0%} more work there"
     return replace(whole, program=program, notes=[*whole.notes, note])
@@ -403,15 +395,21 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
 
 def _lowered(graph: Any) -> tuple[Any, Any]:
     """The program of a core graph, proven to compute what the graph means, and that meaning."""
-    from mlcc.program import program as loop
     from mlcc.program.lower import lower
-    from mlcc.translation.check import means, prove
+    from mlcc.translation.check import means
 
-    program = lower(graph, narrow=True)
-    loop.validate(program)
     meaning = means(graph)
+    return _proven(lower(graph, narrow=True), graph, meaning), meaning
+
+
+def _proven(program: Any, graph: Any, meaning: Any) -> Any:
+    """The program, checked and proven to compute what the graph means."""
+    from mlcc.program import program as loop
+    from mlcc.translation.check import prove
+
+    loop.validate(program)
     prove(program, graph, meaning)
-    return program, meaning
+    return program
 
 
 def sampled(files: Mapping[str, Sequence[Path]], graph: Any) -> list[dict[str, Any]]:

@@ -44,6 +44,11 @@ def private(name: str) -> str:
     return f'__asm__("{"; ".join(f".set {f}, {name}_{f}" for f in MEMORY)}");\n'
 
 
+def plain(name: str) -> list[str]:
+    """Flags that give the library's memcpy and memset their common names, for programs of our own that have no others."""
+    return [f"-D{name}_{f}={f}" for f in MEMORY]
+
+
 def compile(sources: Sources, target: Target, options: CompileOptions) -> Binaries:
     """lib/libNAME.a, and privately the firmware that tests it."""
     name = sources.name
@@ -58,8 +63,7 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
             run([*ours, "-c", f"src/{unit}.c", "-o", f"{unit}.o"], folder, f"compiling {unit}.c")
         for unit in ("memory", "firmware"):
             run([*cc, "-c", f"src/{unit}.c", "-o", f"{unit}.o"], folder, f"compiling {unit}.c")
-        common = [f"-D{name}_{f}={f}" for f in MEMORY]
-        run([*cc, *common, "-c", "src/memory.c", "-o", "common.o"], folder, "compiling the test firmware")
+        run([*cc, *plain(name), "-c", "src/memory.c", "-o", "common.o"], folder, "compiling the test firmware")
         members = [f"{name}.o", "selftest.o", "workspace.o", "memory.o"]
         run([sys.executable, "-m", "ziglang", "ar", "rcsD", f"lib{name}.a", *members], folder, "archiving")
         counted = f"-D{name}_run_arrays=counted_run_arrays"

@@ -19,7 +19,7 @@ from mlcc.program.program import Program
 from mlcc.target import Target
 from mlcc_backends.cpu.compile import compiler, run, write
 from mlcc_backends.interface import CompileOptions, Sources
-from mlcc_backends.mcu.compile import FLAGS, LINK, MEMORY, level
+from mlcc_backends.mcu.compile import FLAGS, LINK, level, plain
 from mlcc_backends.render import render
 from mlcc_backends.values import interface_values
 
@@ -101,7 +101,7 @@ def build(sources: Sources, program: Program, target: Target, digest: str, flash
         (folder / "src/module.c").write_bytes(render("module.c.j2", **filled))
         (folder / "src/module.ld").write_bytes(render("module.ld.j2", **filled))
         cc = [*compiler(target, CompileOptions()), *FLAGS, level(sources), "-Iinclude", "-Isrc"]
-        units = ["src/module.c", "src/memory.c", f"src/{name}.c", *(f"-D{name}_{f}={f}" for f in MEMORY), "-lcompiler_rt"]
+        units = ["src/module.c", "src/memory.c", f"src/{name}.c", *plain(name), "-lcompiler_rt"]
         run([*cc, *LINK, "-Wl,-T,src/module.ld", "-o", "module", *units], folder, "linking the module")
         image = flat((folder / "module").read_bytes())
         (folder / "module.bin").write_bytes(image)

@@ -101,5 +101,7 @@ def unpacked(folder: Path) -> dict[str, bytes]:
             if any(not m.isreg() for m in members) or len({m.name for m in members}) != len(members):
                 raise ValueError("not files alone")
             return {m.name: f.read() for m in members if (f := archive.extractfile(m)) is not None}
+    except OSError as e:
+        raise Error("verification", f"cannot read: {e.strerror or e}", str(e.filename or folder)) from None
     except (ValueError, KeyError, TypeError, AttributeError, tarfile.TarError, RecursionError) as e:
         raise Error("verification", f"no image layout of an artifact: {e}", str(folder)) from None

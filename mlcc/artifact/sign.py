@@ -170,14 +170,3 @@ def verify(folder: Path, trusted: list[Ed25519PublicKey]) -> dict[str, Any]:
             more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
             raise Error("verification", f"{names[0]} {problem}{more}", str(folder))
     return found
-
-
-def verify_layout(folder: Path, trusted: list[Ed25519PublicKey]) -> dict[str, Any]:
-    """Check an OCI image layout: each blob is what its name says, and its layer holds exactly the files that a trusted key signed."""
-    from mlcc.artifact import oci
-
-    try:
-        files = oci.unpacked(folder)
-    except OSError as e:
-        raise Error("verification", f"cannot read: {e.strerror or e}", str(e.filename or folder)) from None
-    return check_files(files, trusted, str(folder))

@@ -33,13 +33,13 @@ def command(artifact: Path, trust: tuple[Path, ...], model: str | None, target: 
     keys = [load_public(p) for p in trust] if trust else own_public_keys()
     beside = artifact.with_name(f"{artifact.name}.oci")
     if (artifact / "oci-layout").is_file():
-        statement = sign.verify_layout(artifact, keys)
         files = oci.unpacked(artifact)
+        statement = sign.check_files(files, keys, str(artifact))
         envelope, about = json.loads(files[sign.FILE]), json.loads(files[manifest.FILE])
     else:
         statement = sign.verify(artifact, keys)
         envelope, about = json.loads(plain.read(artifact / sign.FILE)), manifest.read(artifact)
-        if (beside / "oci-layout").is_file() and sign.verify_layout(beside, keys) != statement:
+        if (beside / "oci-layout").is_file() and sign.check_files(oci.unpacked(beside), keys, str(beside)) != statement:
             raise Error("verification", "the layout beside the folder holds another artifact", str(beside))
     _demand(about, {"model": model, "target": target}, artifact)
     found = {

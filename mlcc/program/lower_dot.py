@@ -9,7 +9,7 @@ from math import gcd, prod
 import numpy as np
 
 from mlcc.arithmetic.bf16 import BLOCK, SMALLEST
-from mlcc.arithmetic.half import half
+from mlcc.arithmetic.narrow import half, scales
 from mlcc.error import Error
 from mlcc.graph.core import DTYPES, Node
 from mlcc.program.fusion import Group
@@ -54,27 +54,23 @@ def _scale_of(column: np.ndarray) -> np.float32 | None:
     largest = np.float32(np.abs(column).max(initial=0))
     if largest == 0:
         return np.float32(1)
-    for k in range(128, 0, -1):
-        near = np.float32(largest / np.float32(k))
-        for scale in (near, np.nextafter(near, np.float32(0)), np.nextafter(near, largest)):
-            if scale < 2.0**-126 or np.float32(k) * scale != largest:
-                continue
-            q = np.rint(column / scale)
-            if q.min() >= -128 and q.max() <= 127 and (q.astype(np.float32) * scale == column).all():
-                return scale
+    for scale in scales(largest, 128):
+        q = np.rint(column / scale)
+        if q.min() >= -128 and q.max() <= 127 and (q.astype(np.float32) * scale == column).all():
+            return scale
     return None
 
 
-def packed_constant(s: Lowering, matrices: np.ndarray, dtype: str, rows: int | None = None) -> str:
+def packed_constant(s: Lowering, matrices: np.ndarray, dtype: str, few: bool = False) -> str:
     """A known [batch, k, n] in the program's packing. Compact programs keep weights that are bytes times scales as bytes; so do narrow ones, and
-    float16 as such, where they are read for so few `rows` that memory binds the product."""
-    layout, few = packing(s, dtype), s.narrow and rows is not None and rows <= FEW
+    float16 as such, where they are read for so `few` rows that memory binds the product."""
+    layout = packing(s, dtype)
     found = squeezed(matrices[0]) if (s.compact or few) and len(matrices) == 1 else None
     if found is not None:
-        weights, scales = found
+        weights, row = found
         name = s.constant(pack(weights[None], layout), "int8")
-        wide = np.ones(-(-len(scales) // 4) * 4 if s.compact else sum(panels(len(scales))), np.float32)
-        wide[: len(scales)] = scales
+        wide = np.ones(-(-len(row) // 4) * 4 if s.compact else packed_columns(len(row)), np.float32)
+        wide[: len(row)] = row
         s.scales[name] = s.constant(wide, "float32")
         return name
     halves = half(matrices) if few and matrices.size >= SQUEEZE else None
@@ -304,11 +300,11 @@ def matmul(s: Lowering, group: Group, origin: str) -> None:
     rows = [i for i in range(lead) if b_lead[i] == 1]
     if constant is not None:
         c = np.swapaxes(constant, -1, -2) if turned else constant
-        m = prod(shape[i] for i in (*rows, axis_m))
-        key = ("matmul", right, turned, m <= FEW)
+        few = s.narrow and prod(shape[i] for i in (*rows, axis_m)) <= FEW
+        key = ("matmul", right, turned, few)
         if key not in s._packed:
             dtype = s.graph.types[right].dtype
-            s._packed[key] = packed_constant(s, c.reshape(-1, *c.shape[-2:]), dtype, m)
+            s._packed[key] = packed_constant(s, c.reshape(-1, *c.shape[-2:]), dtype, few)
         packed = s._packed[key]
     else:
         b = matrix(s.view(right), turned)
@@ -404,7 +400,7 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
             pairs = _packed_pairs(s, ("conv", node.inputs[1], g), np.transpose(weights, (*order[1:-1], 1, 0)).reshape(-1, per_out))
             block_dot(s, group, origin, part, [0, *range(2, 2 + rank)], 1, [*taps, (per_in, x.strides[1])], operand, pairs)
             continue
-        packed = _packed_kernel(s, node, g, per_out, prod((shape[0], *shape[2:])), order, origin)
+        packed = _packed_kernel(s, node, g, per_out, s.narrow and prod((shape[0], *shape[2:])) <= FEW, order, origin)
         start = (
             View(bias.buffer, bias.dtype, part.shape, (0, bias.strides[0], *(0,) * rank), bias.offset + g * per_out * bias.strides[0])
             if bias is not None
@@ -443,16 +439,16 @@ def _packed_pairs(s: Lowering, key: tuple[object, ...], matrix: np.ndarray) -> s
     return s._packed["pairs", *key]
 
 
-def _packed_kernel(s: Lowering, node: Node, g: int, per_out: int, rows: int, order: tuple[int, ...], origin: str) -> str:
+def _packed_kernel(s: Lowering, node: Node, g: int, per_out: int, few: bool, order: tuple[int, ...], origin: str) -> str:
     """Weights [kernel…, in, out] of one group as panels."""
     weights = known(s, node.inputs[1])
     dtype = s.graph.types[node.inputs[1]].dtype
     perm = (*order[1:-1], 1, 0)
     if weights is not None:
-        key = ("conv", node.inputs[1], g, rows <= FEW)
+        key = ("conv", node.inputs[1], g, few)
         if key not in s._packed:
             matrix = np.transpose(weights[g * per_out : (g + 1) * per_out], perm).reshape(1, -1, per_out)
-            s._packed[key] = packed_constant(s, matrix, dtype, rows)
+            s._packed[key] = packed_constant(s, matrix, dtype, few)
         return s._packed[key]
     w = s.view(node.inputs[1])
     part = w.slice((g * per_out, *(0,) * (len(w.shape) - 1)), (1,) * len(w.shape), (per_out, *w.shape[1:])).transpose(perm)

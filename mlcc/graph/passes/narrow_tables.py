@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlcc.arithmetic.half import half
+from mlcc.arithmetic.narrow import half, scales
 from mlcc.graph.core import CoreGraph, Node, TensorType, fresh
 
 WORTH = 4096  # elements from which a table is looked at
@@ -103,15 +103,13 @@ def _levels(table: np.ndarray) -> Narrow | None:
     sample = flat[:: max(1, flat.size // SAMPLE)]
     if largest == 0 or len(np.unique(sample)) > 256:
         return None
-    for k in range(255, 0, -1):
-        near = np.float32(largest / np.float32(k))
-        for scale in (near, np.nextafter(near, np.float32(0)), np.nextafter(near, largest)):
-            if scale < 2.0**-126 or np.float32(k) * scale != largest or not _multiples(sample, scale):
-                continue
-            least, most = round(low / float(scale)), round(high / float(scale))
-            zero = 0 if least >= -128 and most <= 127 else -128 - least
-            if most - least <= 255 and _multiples(flat, scale):
-                return Narrow((np.rint(table / scale) + np.float32(zero)).astype(np.int8), scale, zero)
+    for scale in scales(largest, 255):
+        if not _multiples(sample, scale):
+            continue
+        least, most = round(low / float(scale)), round(high / float(scale))
+        zero = 0 if least >= -128 and most <= 127 else -128 - least
+        if most - least <= 255 and _multiples(flat, scale):
+            return Narrow((np.rint(table / scale) + np.float32(zero)).astype(np.int8), scale, zero)
     return None
 
 

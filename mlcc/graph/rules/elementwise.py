@@ -50,6 +50,11 @@ def variadic(core: str) -> Callable[[Source], Value]:
     return lambda s: fold(lambda a, x: s.b(core, a, x), [s[i] for i in range(1, len(s.inputs))], s[0])
 
 
+def activation(function: Callable[[Source, Value], Value]) -> Callable[[Source], Value]:
+    """The rule of a function of the first operand, which others call on values of theirs."""
+    return lambda s: function(s, s[0])
+
+
 def mean(s: Source) -> Value:
     total = variadic("Add")(s)
     return s.b("Div", total, s.b.like(len(s.inputs), total))
@@ -329,17 +334,22 @@ TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "Where": where,
     "Dropout": dropout,
     "PRelu": prelu,
-    "HardSigmoid": lambda s: hard_sigmoid(s, s[0]),
-    "HardSwish": lambda s: hard_swish(s, s[0]),
-    "LeakyRelu": lambda s: leaky_relu(s, s[0]),
-    "Elu": lambda s: elu(s, s[0]),
-    "Celu": lambda s: celu(s, s[0]),
-    "Selu": lambda s: selu(s, s[0]),
-    "Softplus": lambda s: softplus(s, s[0]),
-    "Softsign": lambda s: softsign(s, s[0]),
-    "Mish": lambda s: mish(s, s[0]),
-    "Swish": lambda s: swish(s, s[0]),
-    "Gelu": lambda s: gelu(s, s[0]),
-    "ThresholdedRelu": lambda s: thresholded_relu(s, s[0]),
-    "Shrink": lambda s: shrink(s, s[0]),
+    **{
+        op: activation(f)
+        for op, f in {
+            "HardSigmoid": hard_sigmoid,
+            "HardSwish": hard_swish,
+            "LeakyRelu": leaky_relu,
+            "Elu": elu,
+            "Celu": celu,
+            "Selu": selu,
+            "Softplus": softplus,
+            "Softsign": softsign,
+            "Mish": mish,
+            "Swish": swish,
+            "Gelu": gelu,
+            "ThresholdedRelu": thresholded_relu,
+            "Shrink": shrink,
+        }.items()
+    },
 }
