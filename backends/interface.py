@@ -44,6 +44,7 @@ class Binaries:
     files: Mapping[str, bytes]
     private: Mapping[str, bytes] = field(default_factory=dict)
     figures: Mapping[str, int] = field(default_factory=dict)
+    frames: Mapping[str, int] = field(default_factory=dict)  # bytes of stack that a measured figure lacks: of the callers above what is run
     exact: bool = True  # whether the contract holds for all of its arithmetic
 
 
@@ -63,6 +64,7 @@ class Runner(Protocol):
     big_endian: bool
     environment: str  # what ran it, for the report: "native", "qemu-aarch64 7.2.0", …
     instructions: int | None  # of one inference, where that is counted: set by golden(0)
+    figures: dict[str, int]  # what runs measured besides, for the manifest: stack_bytes, … (runners that measure nothing need not have it)
     passes: int  # runs of a golden vector, each over memory that holds another pattern
 
     def golden(self, vector: int, variant: int = -1) -> str | None:

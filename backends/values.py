@@ -10,20 +10,14 @@ import numpy as np
 
 from mlcc.graph.core import DTYPES, TensorType
 from mlcc.graph.draws import Draw
+from mlcc.graph.describe import Description
 from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden
-from mlcc.names import comment, identifier, unique
+from mlcc.names import C_TYPES, comment, identifier, unique
 from mlcc.program.memory import aligned
 from mlcc.program.program import Program
 from mlcc.target import Target
+from mlcc_backends import facts
 
-C_TYPES = {
-    "float32": "float",
-    "float64": "double",
-    "float16": "uint16_t",
-    "bfloat16": "uint16_t",
-    "bool": "uint8_t",
-    **{f"{u}int{n}": f"{u}int{n}_t" for u in ("", "u") for n in (8, 16, 32, 64)},
-}
 KINDS = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 3, "bool": 4}  # how the self-test makes and digests elements; 5: integers
 
 
@@ -56,6 +50,8 @@ def interface_values(program: Program, target: Target, vectors: Sequence[Golden]
     )
     drawn = [g for g in vectors if g.drawn]
     how = drawn[0].draws if drawn else {}
+    for kind, entries, found in (("INPUT", inputs, program.inputs), ("OUTPUT", outputs, program.outputs)):
+        facts.about(kind, entries, [t for _, t in found], [program.described.get(n, Description()) for n, _ in found])
     for group, (public, t) in zip(inputs, program.inputs):
         group |= drawing(t, how.get(public, Draw()))
     for group in outputs:

@@ -37,7 +37,8 @@ class Request:
     precision: "float32", or "bf16" for products with weights in bfloat16; lock: an mlcc.lock to follow, and with `tune` to write;
     flash, ram: bytes that a microcontroller has, where its target does not say; emit: further packagings for microcontrollers (`kits.FORMATS`, "mcuboot"), or "bitstream" for FPGAs;
     version, slot (address, bytes), image_key (PEM): of the image that "mcuboot" makes; serving: batches and chips, for XLA's targets;
-    hardware: architecture, interval and share, for FPGAs and ASICs; samples: input → .npy files, real inputs that become golden vectors;
+    hardware: architecture, interval and share, for FPGAs and ASICs; samples: input → .npy files, real inputs that become golden vectors; describe: input or output → what the artifact
+    says of it beyond the file (layout, unit, labels, … as `mlcc.graph.describe.Description`);
     strict: fail where some operator is not exercised by the golden vectors; judge: compare the artifact's outputs with an outside judge's."""
 
     model: Path
@@ -62,6 +63,7 @@ class Request:
     serving: Serving | None = None
     hardware: Hardware | None = None
     samples: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    describe: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     strict: bool = False
     judge: bool = True
 
@@ -366,6 +368,7 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
     """import → normalise → freeze → lower."""
     from mlcc import importers
     from mlcc.graph import core, freeze
+    from mlcc.graph.describe import told
     from mlcc.graph.normalise import normalise
     from mlcc.graph.passes import optimise
     from mlcc.tir import parallel
@@ -377,6 +380,7 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
     with explained("reading the graph", str(request.model), "model"):  # a hostile file can break any assumption of any library under us
         graph = optimise(normalise(source, name, request.shapes, str(request.model)), request.precision)
     core.validate(graph)
+    graph = replace(graph, described=told(graph.described, request.describe, [*graph.inputs, *graph.outputs]))
 
     progress("freezing: golden vectors by the reference")
     identity = core.digest(graph)
@@ -581,6 +585,7 @@ def _key(request: Request, model_digest: str, target: Target, key: SigningKey, n
         "runs": runs,
         "check": request.check,
         "samples": {k: [_digest_of(p) for p in v] for k, v in sorted(request.samples.items())},
+        "describe": {k: dict(v) for k, v in sorted(request.describe.items())},
         "strict": request.strict,
         "judge": engine_version() if request.judge else None,
         "cpu": sorted(cpu_flags()) if runs == "native" else None,

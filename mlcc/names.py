@@ -63,6 +63,15 @@ TAKEN = frozenset(
     internal weights gcc gcc_s util dl rt atomic Arduino arm_acle arm_neon immintrin""",
     )
 )
+# how C's programs hold elements: half-width floats as their bits
+C_TYPES = {
+    "float32": "float",
+    "float64": "double",
+    "float16": "uint16_t",
+    "bfloat16": "uint16_t",
+    "bool": "uint8_t",
+    **{f"{u}int{n}": f"{u}int{n}_t" for u in ("", "u") for n in (8, 16, 32, 64)},
+}
 LONGEST = 64  # characters of an identifier: prefixes and file names come on top
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -108,6 +117,17 @@ def comment(text: str) -> str:
     """A text that may stand in a comment of C, C++, CUDA, OpenCL, SystemVerilog, Tcl, Make and Python: it neither ends nor continues one."""
     flat = printable(text).replace("\\", "/").replace("?" * 2, "? ?").replace('"' * 3, "'")
     return re.sub(r"\*(?=/)|/(?=\*)", r"\g<0> ", flat)
+
+
+def markdown(text: str) -> str:
+    """A text in Markdown, in a heading or in a table's cell."""
+    return re.sub(r"[\\`*\[\]<>#|~&$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\\g<0>", printable(text, 4000))
+
+
+def string(text: str) -> str:
+    """A literal of C and C++, with its quotes, in UTF-8."""
+    plain = "".join(" " if unicodedata.category(c)[0] == "C" else c for c in text).encode("utf-8", "replace")
+    return '"' + "".join(f"\\{b:03o}" if b > 126 or b in b'"\\?' else chr(b) for b in plain) + '"'
 
 
 def label(text: str) -> str:

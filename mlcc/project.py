@@ -24,6 +24,7 @@ KEYS: dict[str, type] = {
     "precision": str,
     "shapes": dict,
     "samples": dict,
+    "describe": dict,
     "serving": dict,
     "hardware": dict,
 }
@@ -43,6 +44,7 @@ class Project:
     serving: Serving | None = None
     hardware: Hardware | None = None
     samples: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    describe: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def load(path: Path) -> Project:
@@ -83,6 +85,7 @@ def load(path: Path) -> Project:
         _serving(data["serving"], f"{path}, [serving]") if "serving" in data else None,
         _hardware(data["hardware"], f"{path}, [hardware]") if "hardware" in data else None,
         {k: _files(v, root, f"{path}, samples.{k}") for k, v in data.get("samples", {}).items()},
+        {k: _described(v, root, f"{path}, describe.{k}") for k, v in data.get("describe", {}).items()},
     )
 
 
@@ -118,6 +121,38 @@ def _serving(data: dict[str, Any], where: str) -> Serving:
         raise Error(
             "usage", f"a batch of {uneven[0]} cannot be dealt to {found.devices} chips", where, f"batches that {found.devices} divides"
         )
+    return found
+
+
+DESCRIBE: dict[str, tuple[type, ...]] = {
+    "layout": (str,),
+    "channels": (str,),
+    "unit": (str,),
+    "text": (str,),
+    "range": (list,),
+    "labels": (list, str),
+    "scale": (float, int),
+    "zero_point": (int,),
+}
+
+
+def _described(value: Any, root: Path, where: str) -> dict[str, Any]:
+    """What the project says of an input or output; labels may be a file with one on each line."""
+    if not isinstance(value, dict):
+        raise Error("usage", 'what an input is, in a table, such as x = { layout = "NHWC", unit = "dB" }', where)
+    _section(value, DESCRIBE, where)
+    found = dict(value)
+    labels = found.get("labels")
+    if isinstance(labels, str):
+        try:
+            found["labels"] = plain.read(root / labels, code="usage").decode().splitlines()
+        except (OSError, UnicodeDecodeError) as e:
+            raise Error("usage", f"cannot read: {e}", f"{where}.labels") from None
+    if not all(isinstance(x, str) for x in found.get("labels", [])):
+        raise Error("usage", "labels are texts, or the name of a file with one on each line", where)
+    ends = found.get("range", [0, 0])
+    if len(ends) != 2 or not all(isinstance(x, int | float) and not isinstance(x, bool) for x in ends):
+        raise Error("usage", "range is two numbers: the lowest and the highest", where)
     return found
 
 
@@ -170,6 +205,10 @@ def render(model: str, inputs: list[tuple[str, str, list[int | str]]]) -> str:
         "# Real inputs (.npy) that become golden vectors, one file or a list for each input.",
         "# [samples]",
         *(f"# {quoted(name)} = {quoted('sample.npy')}" for name, _, _ in inputs[:1]),
+        "",
+        "# What users of the artifact must know of an input or output beyond the file: layout, channels, unit, range, labels, scale, zero_point, text.",
+        "# [describe]",
+        *(f'# {quoted(name)} = {{ unit = "dB" }}' for name, _, _ in inputs[:1]),
         "",
         "# For XLA's targets: programs for batches, dealt to several chips.",
         "# [serving]",

@@ -15,7 +15,6 @@ from mlcc_backends.hls.simulate import lane
 from mlcc_backends.hls.timing import Cycles
 from mlcc_backends.hls.verilog import top_values
 from mlcc_backends.render import render
-from mlcc_backends.values import C_TYPES
 
 
 def scripts(name: str, model: str, target: Target, frames: int, channels: Sequence[tuple[str, int]] | None) -> dict[str, bytes]:

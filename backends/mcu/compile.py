@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from mlcc_backends.interface import Binaries, CompileOptions, Sources
 FLAGS = (
     "-ffreestanding",
     "-ffp-contract=off",
+    "-UNDEBUG",  # arguments are checked
     "-fno-math-errno",
     "-fno-sanitize=all",
     "-fno-unwind-tables",
@@ -58,9 +60,10 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         cc = [*compiler(target, options), *FLAGS, level(sources), "-Iinclude", "-Isrc"]
         (folder / "private.h").write_text(private(name))
         ours = [*cc, "-include", "private.h"]
-        run([*ours, *STRICT, "-c", f"src/{name}.c", "-o", f"{name}.o"], folder, f"compiling {name}.c")
+        run([*ours, *STRICT, *usage(options, name), "-c", f"src/{name}.c", "-o", f"{name}.o"], folder, f"compiling {name}.c")
         for unit in ("selftest", "workspace"):
-            run([*ours, "-c", f"src/{unit}.c", "-o", f"{unit}.o"], folder, f"compiling {unit}.c")
+            run([*ours, *usage(options, unit), "-c", f"src/{unit}.c", "-o", f"{unit}.o"], folder, f"compiling {unit}.c")
+        frames = {f: n for unit in (name, "selftest", "workspace") for f, n in stack_frames(folder / f"{unit}.su").items()}
         for unit in ("memory", "firmware"):
             run([*cc, "-c", f"src/{unit}.c", "-o", f"{unit}.o"], folder, f"compiling {unit}.c")
         run([*cc, *plain(name), "-c", "src/memory.c", "-o", "common.o"], folder, "compiling the test firmware")
@@ -79,7 +82,26 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         files[f"lib/lib{name}.a"] = (folder / f"lib{name}.a").read_bytes()
         files |= {f"share/selftest/{p}": sources.files[f"src/{p}"] for p in ("firmware.c", "firmware.ld", "selftest.c", "internal.h")}
         flash, ram = loaded((folder / "alone").read_bytes())
-        return Binaries(name, files, {"test": (folder / "test").read_bytes()}, {"flash_bytes": flash, "static_ram_bytes": ram})
+        files["report/stack.json"] = (json.dumps(frames, indent=2, sort_keys=True) + "\n").encode()
+        above = {
+            "stack_bytes": sum(frames.get(f"{name}_{f}", 0) for f in ("run", "run_parallel")),
+            "selftest_stack_bytes": frames.get(f"{name}_selftest", 0),
+        }
+        tests = {"test": (folder / "test").read_bytes()}
+        return Binaries(name, files, tests, {"flash_bytes": flash, "static_ram_bytes": ram}, above)
+
+
+def usage(options: CompileOptions, unit: str) -> list[str]:
+    """Flags that have each function's stack frame written to UNIT.su."""
+    return ["-Xclang", "-stack-usage-file", "-Xclang", f"{unit}.su"] if options.compiler == "zig" else ["-fstack-usage"]
+
+
+def stack_frames(path: Path) -> dict[str, int]:
+    """Function → bytes of its frame, as the compiler reports them; none where it does not."""
+    if not path.is_file():
+        return {}
+    rows = [line.split("\t") for line in path.read_text("utf-8").splitlines()]
+    return {row[0].rsplit(":", 1)[-1]: int(row[1]) for row in rows if len(row) > 2 and row[1].isdigit()}
 
 
 def loaded(elf: bytes) -> tuple[int, int]:

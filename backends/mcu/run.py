@@ -46,6 +46,7 @@ class BoardRunner:
     def __init__(self, binaries: Binaries, program: Program, prefix: Sequence[str], environment: str) -> None:
         self.binaries, self.program, self.prefix, self.environment = binaries, program, prefix, environment
         self.instructions: int | None = None
+        self.figures: dict[str, int] = {}
 
     def _emulate(self, folder: Path, arguments: Sequence[str]) -> str:
         path = folder / "test"
@@ -54,10 +55,13 @@ class BoardRunner:
 
     def golden(self, vector: int, variant: int = -1) -> str | None:
         with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
-            digest, _, count = self._emulate(Path(d), ["test", str(vector), str(self.passes)]).split()[:3]
+            words = self._emulate(Path(d), ["test", str(vector), str(self.passes)]).split()
+        digest = words[0]
         steady(digest, self.binaries.name, self.environment)
         if vector == 0:
-            self.instructions = int(count)
+            self.instructions = int(words[2])
+        for what, bytes in zip(("stack_bytes", "selftest_stack_bytes"), words[3:]):
+            self.figures[what] = max(self.figures.get(what, 0), int(bytes) + self.binaries.frames.get(what, 0))
         return digest
 
     def run(self, inputs: Sequence[bytes], steps: int = -1) -> tuple[list[bytes], bytes]:

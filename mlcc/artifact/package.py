@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 from mlcc.artifact import bill, manifest, oci, sign
 from mlcc.artifact.arrays import npy
 from mlcc.artifact.keys import SigningKey
+from mlcc.artifact.readme import readme
 from mlcc.conformance.check import Result
-from mlcc.conformance.page import conformance_page
+from mlcc.conformance.page import conformance_page, workspace_picture
+from mlcc.graph.describe import Description
 from mlcc.program.budget import ram_bytes
+from mlcc.program.program import Program, lifetimes
 from mlcc.program.statistics import step_costs
 from mlcc.target import Target
 
@@ -39,6 +42,10 @@ def describe(
         draw = drawn.get(entry["name"])
         if draw is not None and draw.kind != "free":
             entry["draw"] = asdict(draw)
+    for entry in (*tensors[0], *tensors[1]):
+        entry |= program.described.get(entry["name"], Description()).entry()
+    weights = sum(b.nbytes for b in program.buffers.values() if b.place == "constant")
+    figures = {"flash_bytes": library_bytes(binaries.files), **binaries.figures, **result.figures}
     return {
         "mlcc": manifest.VERSION,
         "model": source,
@@ -59,10 +66,10 @@ def describe(
         "arena_lower_bound_bytes": program.arena_lower_bound,
         "ram_bytes": ram_bytes(program),
         "workspace_bytes": program.arena_bytes + 64,
-        "constant_bytes": sum(b.nbytes for b in program.buffers.values() if b.place == "constant"),
+        "constant_bytes": weights,
         "library_bytes": library_bytes(binaries.files),
-        "flash_bytes": library_bytes(binaries.files),
-        **binaries.figures,
+        **figures,
+        "memory": _places(program, figures, weights),
         **({"architectures": list(target.architectures)} if target.architectures else {}),
         **({"instructions": result.instructions} if result.instructions else {}),
         "parameters": graph.parameters,
@@ -72,6 +79,24 @@ def describe(
         "rewrites": dict(sorted(Counter(r.rule for r in graph.rewrites).items())),
         "licences": {"model": "see the model's own", "libraries": "none linked"},
     }
+
+
+def _places(program: Program, figures: Mapping[str, int], weights: int) -> dict[str, dict[str, int]]:
+    """Bytes of flash and RAM by what takes them. Code: all that is stored besides weights."""
+    ram = {
+        "workspace": program.arena_bytes + 64,
+        "inputs": sum(t.nbytes for _, t in program.inputs),
+        "outputs": sum(t.nbytes for _, t in program.outputs),
+    }
+    named = {"static_ram_bytes": "static", "stack_bytes": "stack", "selftest_stack_bytes": "selftest_stack"}
+    measured = {name: figures[k] for k, name in named.items() if k in figures}
+    return {"flash": {"code": max(0, figures["flash_bytes"] - weights), "weights": weights}, "ram": ram | measured}
+
+
+def _spans(program: Program) -> list[tuple[str, int, int, int, int]]:
+    """The workspace's buffers: name, offset, bytes, first and last call."""
+    alive = lifetimes(program.calls)
+    return [(b.name, b.offset, b.nbytes, *alive[b.name]) for b in program.buffers.values() if b.place == "arena" and b.name in alive and b.nbytes]
 
 
 def package(
@@ -88,10 +113,12 @@ def package(
     about = describe(frozen, source, target, result, binaries, parameters)
     report = result.report(frozen.vectors) | {"coverage": frozen.coverage.report(), "judge": frozen.verdict.report()}
     libraries = {p: hashlib.sha256(b).hexdigest() for p, b in files.items() if p.startswith("lib/") and p.endswith((".so", ".a"))}
+    picture = workspace_picture(_spans(frozen.program), len(frozen.program.calls), frozen.program.arena_bytes)
     files[manifest.FILE] = manifest.dumps(about)
+    files["README.md"] = readme(about, files)
     files["conformance.json"] = manifest.dumps(report)
     files["coverage.json"] = manifest.dumps(frozen.coverage.rows())
-    files["conformance.html"] = conformance_page(about, report)
+    files["conformance.html"] = conformance_page(about, report, picture)
     files["steps.json"] = manifest.dumps([asdict(c) for c in step_costs(frozen.program)])
     files["rewrites.json"] = manifest.dumps([{"rule": r.rule, "where": r.where} for r in frozen.graph.rewrites])
     files["sbom.cdx.json"] = bill.sbom(source, frozen.model_digest, target.name, about["operators"], libraries)

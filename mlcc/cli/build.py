@@ -127,11 +127,12 @@ def command(
 
     given, serving, hardware = parse_shapes(shapes), None, None
     from_project: dict[str, tuple[Path, ...]] = {}
+    describe: dict[str, dict[str, Any]] = {}
     files = [project.FILE] if model is None else []
     if model is None:
         p = project.load(Path(project.FILE))
         model, targets, out, name = p.model, targets or p.targets, out or p.out, name or p.name
-        serving, hardware, from_project = p.serving, p.hardware, p.samples
+        serving, hardware, from_project, describe = p.serving, p.hardware, p.samples, p.describe
         key, given, precision = key or p.key, {**p.shapes, **given}, precision or p.precision
     if not targets:
         raise Error("usage", "no target given", hint="name one: --target native")
@@ -160,6 +161,7 @@ def command(
         serving=serving,
         hardware=hardware,
         samples=_samples(samples) or from_project,
+        describe=describe,
         strict=strict,
         judge=not no_judge,
         **options,

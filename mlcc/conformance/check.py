@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class Result:
     ran: tuple[tuple[str, int], ...]
     instructions: int | None = None
     bound: Mapping[str, float] | None = None
+    figures: Mapping[str, int] = field(default_factory=dict)  # what the runs measured besides
 
     def report(self, vectors: Sequence[Golden]) -> dict[str, Any]:
         return {
@@ -67,7 +68,7 @@ def check(runner: Any, target: Target, program: Program, graph: CoreGraph, vecto
                     "this is a bug in mlcc; please report it with the model",
                 )
             ran.append((variant.name, i))
-    return Result("passed", runner.environment, tuple(ran), runner.instructions)
+    return Result("passed", runner.environment, tuple(ran), runner.instructions, figures=getattr(runner, "figures", {}))
 
 
 def _outputs_of(runner: Any, program: Program, vectors: Sequence[Golden], i: int, variant: int) -> str | None:

@@ -25,6 +25,13 @@ code { font-size: 13px; word-break: break-all } .passed { color: #176b2c; font-w
 {% else %}<td class="{{ cell if cell in ('passed', 'not-run', 'failed') else '' }}">{{ cell }}</td>{% endif %}{% endfor %}</tr>
 {% endfor %}</table>
 {% endfor %}
+{% for picture in pictures %}
+<h2>{{ picture.heading }}</h2>
+<svg role="img" viewBox="0 0 1000 {{ picture.height }}" width="100%">
+{% for r in picture.spans %}<rect x="{{ r.x }}" y="{{ r.y }}" width="{{ r.width }}" height="{{ r.height }}" fill="#3b6ea5" stroke="#fff" stroke-width=".5" opacity=".8"><title>{{ r.text }}</title></rect>
+{% endfor %}</svg>
+<p>{{ picture.text }}</p>
+{% endfor %}
 </body></html>
 """
 
@@ -33,12 +40,30 @@ def _shown(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def render(title: str, tables: list[tuple[str, list[list[Any]]]]) -> bytes:
+def render(title: str, tables: list[tuple[str, list[list[Any]]]], pictures: Sequence[Mapping[str, Any]] = ()) -> bytes:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=_shown)
-    return environment.from_string(PAGE).render(title=title, tables=tables).encode()
+    return environment.from_string(PAGE).render(title=title, tables=tables, pictures=pictures).encode()
 
 
-def conformance_page(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> bytes:
+def workspace_picture(spans: Sequence[tuple[str, int, int, int, int]], calls: int, arena: int) -> dict[str, Any]:
+    """What lies where in the workspace, and when: calls from left to right, addresses from top to bottom. spans: (name, offset, bytes, first call,
+    last call)."""
+    height = 320
+    rectangles = [
+        {
+            "x": round(1000 * first / max(1, calls), 2),
+            "width": round(1000 * (last - first + 1) / max(1, calls), 2),
+            "y": round(height * offset / max(1, arena), 2),
+            "height": round(height * size / max(1, arena), 2),
+            "text": f"{name}: {size:,} bytes at {offset:,}, calls {first} to {last}",
+        }
+        for name, offset, size, first, last in spans
+    ]
+    text = f"{calls} kernel calls from left to right, {arena:,} bytes from top to bottom; point at a value for its name."
+    return {"heading": "Workspace over time", "height": height, "spans": rectangles, "text": text}
+
+
+def conformance_page(manifest: Mapping[str, Any], report: Mapping[str, Any], picture: Mapping[str, Any]) -> bytes:
     facts = [
         ["model", manifest["model"]],
         ["target", manifest["target"]],
@@ -48,7 +73,12 @@ def conformance_page(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> 
         ["outside judge", " ".join(v for v in (report["judge"]["engine"], report["judge"]["verdict"]) if v)],
         ["program digest", manifest["program_digest"]],
         ["output digest", manifest["output_digest"]],
-        ["arena bytes", manifest["arena_bytes"]],
+        *([["instructions of an inference, counted", manifest["instructions"]]] if "instructions" in manifest else []),
+    ]
+    memory = manifest["memory"]
+    places = [
+        *([f"flash: {k}", f"{v:,}"] for k, v in memory["flash"].items()),
+        *([f"RAM: {k.replace('_', ' ')}", f"{v:,}"] for k, v in memory["ram"].items()),
     ]
     vectors = [
         ["vector", "kind", "outputs SHA-256", "compared on"],
@@ -64,7 +94,8 @@ def conformance_page(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> 
     )
     return render(
         f"{manifest['model']} for {manifest['target']}: conformance",
-        [("Result", facts), ("Golden vectors", vectors), ("Coverage", exercised), ("Rewrites that may have changed a rounding", rewrites)],
+        [("Result", facts), ("Memory, in bytes", places), ("Golden vectors", vectors), ("Coverage", exercised), ("Rewrites that may have changed a rounding", rewrites)],
+        [picture] if picture["spans"] else [],
     )
 
 

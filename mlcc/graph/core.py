@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from mlcc.error import Error
+from mlcc.graph.describe import Description
 from mlcc.graph.operators import OPERATORS
 
 ByteOrder = Literal["<", ">"]  # as NumPy names them
@@ -71,7 +72,8 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class CoreGraph:
-    """Nodes in topological order; `types` covers every value; `constants` are little-endian arrays, read-only."""
+    """Nodes in topological order; `types` covers every value; `constants` are little-endian arrays, read-only; `described`: what the file says of
+    inputs and outputs, for people, and no part of the program's identity."""
 
     name: str
     inputs: tuple[str, ...]
@@ -80,6 +82,7 @@ class CoreGraph:
     types: Mapping[str, TensorType]
     constants: Mapping[str, np.ndarray]
     rewrites: tuple[Rewrite, ...] = ()
+    described: Mapping[str, Description] = field(default_factory=dict, compare=False)
 
     def with_nodes(self, nodes: Iterable[Node], **changes: Any) -> CoreGraph:
         """The same graph with other nodes; values and constants that nothing refers to are dropped."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import onnx_ir as ir
 from mlcc.error import Error
 from mlcc.graph.builder import HALF, Builder, Value
 from mlcc.graph.core import DTYPES, CoreGraph, TensorType
+from mlcc.graph.describe import described
 from mlcc.graph.rules import RULES, Rule, move, onnxruntime, qonnx, quant, trees
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.source import Source
@@ -98,7 +99,7 @@ def normalise(model: ir.Model, name: str, shapes: Shapes, where: str) -> CoreGra
         outputs.append((str(value.name), found))
     if not outputs:
         raise Error("model", "the graph has no outputs", where)
-    return walk.b.finish(name, outputs)
+    return replace(walk.b.finish(name, outputs), described=described(model))
 
 
 @dataclass(frozen=True)

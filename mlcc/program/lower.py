@@ -474,6 +474,7 @@ class Lowering:
             arena,
             memory.lower_bound(spans),
             {v: l for v, l in self.layouts.items() if l.buffer in buffers},
+            self.graph.described,
         )
 
 

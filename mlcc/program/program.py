@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from mlcc.error import Error
 from mlcc.graph.core import TensorType
+from mlcc.graph.describe import Description
 from mlcc.program.kernel import Dot, Kernel, Nest
 
 ALIGNMENT = 64  # bytes, of every buffer
@@ -69,6 +70,7 @@ class Program:
     arena_bytes: int
     arena_lower_bound: int
     layouts: Mapping[str, Layout]
+    described: Mapping[str, Description] = field(default_factory=dict)
 
 
 def lifetimes(calls: tuple[KernelCall, ...]) -> dict[str, tuple[int, int]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
 
 from mlcc.conformance.judge import difference, moved
 from mlcc.error import Error
@@ -45,9 +46,15 @@ def judged(m: Maker, model: onnx.ModelProto, ours: Mapping[str, np.ndarray], fee
         again = [session.run(names, {n: moved(a, s) for n, a in feed.items() if n in wanted}) for s in range(1, 9)]
     except Exception:
         return "refused"
+    second: dict[str, np.ndarray] = {}
     for i, name in enumerate(names):
-        _, why = difference(ours[name], np.asarray(theirs[i]), [np.asarray(a[i]) for a in again], m.quantised, 2.0**-10, 0.1)
-        assert not why, f"seed {m.seed}: output {name!r} {why}"
+        noise = [np.asarray(a[i]) for a in again]
+        _, why = difference(ours[name], np.asarray(theirs[i]), noise, m.quantised, 2.0**-10, 0.1)
+        if why:  # as in a build: a number on a step's edge falls to either side, and only where no judge agrees is it wrong
+            second = second or dict(zip(names, ReferenceEvaluator(model).run(names, dict(feed))))
+            assert not difference(ours[name], np.asarray(second[name]), noise, m.quantised, 2.0**-10, 0.1)[1], (
+                f"seed {m.seed}: output {name!r} {why}"
+            )
     return "agrees"
 
 

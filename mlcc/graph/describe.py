@@ -1,0 +1,360 @@
+"""What a person must know to feed a model's inputs and to read its outputs: scales, layouts, ranges, labels, as the file says them.
+
+Sources: QuantizeLinear and its kin around the interface, the operators whose axes ONNX names, and ONNX's metadata (docs/MetadataProps.md,
+"Image Category Definition"; IR.md, "Type Denotation" and "Dimension Denotation").
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from mlcc.error import Error
+
+
+@dataclass(frozen=True)
+class Description:
+    """A number stands for (stored − zero_point) · scale, one pair or one for each index of `axis`; layout: a letter an axis (N batch, C channel,
+    D H W space, T time, F feature); channels: their order, such as RGB; range: of the numbers that are meant; labels: of the classes; text: in words."""
+
+    scale: tuple[float, ...] = ()
+    zero_point: tuple[int, ...] = ()
+    axis: int = -1
+    layout: str = ""
+    channels: str = ""
+    range: tuple[float, float] | None = None
+    unit: str = ""
+    labels: tuple[str, ...] = ()
+    text: str = ""
+
+    def entry(self) -> dict[str, Any]:
+        """For the manifest: what is known."""
+        found = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) not in ((), "", None)}
+        if len(self.scale) == 1:
+            found |= {"scale": self.scale[0], "zero_point": self.zero_point[0]}
+        if len(self.scale) < 2:
+            found.pop("axis", None)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+
+
+# Operators that hand each element on where it lies, or under another index: what is said of one side holds for the other.
+SAME = frozenset(
+    """Identity Cast Clip Relu Add Sub Mul Div Neg Pad Dropout QuantizeLinear DequantizeLinear LeakyRelu PRelu Sigmoid Tanh HardSwish HardSigmoid
+    BatchNormalization Softmax LogSoftmax Min Max Where QLinearAdd QLinearMul""".split()
+)
+MOVING = frozenset("Transpose Reshape Squeeze Unsqueeze Identity Flatten Slice Dropout".split())  # no scale changes here
+SPATIAL = frozenset(
+    """Conv ConvTranspose ConvInteger QLinearConv MaxPool AveragePool GlobalMaxPool GlobalAveragePool LpPool InstanceNormalization
+    BatchNormalization GroupNormalization LRN DepthToSpace SpaceToDepth QLinearAveragePool QLinearGlobalAveragePool""".split()
+)
+RECURRENT = ("LSTM", "GRU", "RNN")
+# operator → (operand, its scale, its zero point) of each quantised operand; and (scale, zero point) of the result
+OPERANDS: dict[str, tuple[tuple[int, int, int], ...]] = {
+    "DequantizeLinear": ((0, 1, 2),),
+    "QLinearConv": ((0, 1, 2),),
+    "QLinearMatMul": ((0, 1, 2), (3, 4, 5)),
+    "QGemm": ((0, 1, 2), (3, 4, 5)),
+    "QLinearAdd": ((0, 1, 2), (3, 4, 5)),
+    "QLinearMul": ((0, 1, 2), (3, 4, 5)),
+    **{op: ((0, 1, 2),) for op in ("QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax")},
+}
+RESULTS = {
+    "QuantizeLinear": (1, 2),
+    "QLinearConv": (6, 7),
+    "QLinearMatMul": (6, 7),
+    "QGemm": (7, 8),
+    "QLinearAdd": (6, 7),
+    "QLinearMul": (6, 7),
+    "QLinearConcat": (0, 1),
+    **{op: (3, 4) for op in ("QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax")},
+}
+CLASSIFIERS = ("TreeEnsembleClassifier", "LinearClassifier", "SVMClassifier")
+LABEL_KEYS = ("labels", "classes", "class_names", "class_labels", "names", "categories", "id2label")
+RANGES = {
+    "NominalRange_0_255": (0.0, 255.0),
+    "NominalRange_16_235": (16.0, 235.0),
+    "Normalized_0_1": (0.0, 1.0),
+    "Normalized_1_1": (-1.0, 1.0),
+}
+DENOTED = {"DATA_BATCH": "N", "DATA_CHANNEL": "C", "DATA_TIME": "T"}
+
+
+def described(model: ir.Model) -> dict[str, Description]:
+    """Value's name → what the file says of it, for each input and output of which it says something."""
+    graph = model.graph
+    inputs = [v for v in graph.inputs if str(v.name) not in {w.name for w in graph.initializers.values()}]
+    found: dict[str, Description] = {}
+    for v in inputs:
+        found[str(v.name)] = replace(_quantised(_operand_scales(v)), layout=_denoted(v) or _layout_from(v), text=v.doc_string or "")
+    for v in graph.outputs:
+        own = replace(_quantised(_result_scales(v)), layout=_denoted(v) or _layout_of(v), labels=_classes(v), text=v.doc_string or "")
+        found[str(v.name)] = replace(own, **{k: x for k, x in _said(found.get(str(v.name), Description())).items()})
+    notes = {str(k).lower(): str(x) for k, x in model.metadata_props.items()}
+    _images(inputs, notes, found)
+    _labels(list(graph.outputs), notes, found)
+    return {name: d for name, d in found.items() if d != Description()}
+
+
+def told(known: Mapping[str, Description], given: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> dict[str, Description]:
+    """With what the user says instead (mlcc.toml's [describe]). Raises Error(usage) for names that are no input or output."""
+    for name in given:
+        if name not in names:
+            raise Error("usage", f"[describe] names no input or output: {name}", hint=f"there are {', '.join(names)}")
+    found = dict(known)
+    for name, said in given.items():
+        plain = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
+        for key in ("scale", "zero_point"):
+            if key in plain:
+                plain[key] = (plain[key],)
+        both = replace(found.get(name, Description()), **plain)
+        if len(both.scale) != len(both.zero_point):
+            both = replace(both, zero_point=both.zero_point[:1] * len(both.scale) or (0,) * len(both.scale))
+        found[name] = both
+    return found
+
+
+def _said(d: Description) -> dict[str, Any]:
+    return {f.name: getattr(d, f.name) for f in fields(d) if getattr(d, f.name) != f.default}
+
+
+def _constant(v: ir.Value | None) -> np.ndarray | None:
+    """A value that the file knows."""
+    if v is None:
+        return None
+    tensor = v.const_value
+    node = v.producer()
+    if tensor is None and node is not None and node.op_type == "Constant" and "value" in node.attributes:
+        tensor = node.attributes["value"].value
+    return tensor.numpy() if tensor is not None else None
+
+
+def _pair(node: ir.Node, scale: int, zero: int) -> tuple[tuple[float, ...], tuple[int, ...], int] | None:
+    """Scales and zero points of a quantised operand or result; None where the file does not know them."""
+
+    def at(i: int) -> ir.Value | None:
+        return node.inputs[i] if i < len(node.inputs) else None
+
+    s, z = _constant(at(scale)), _constant(at(zero))
+    if s is None or s.ndim > 1 or at(zero) is not None and z is None:
+        return None
+    scales = tuple(float(np.float32(x)) for x in s.reshape(-1))
+    zeros = tuple(int(x) for x in z.reshape(-1)) if z is not None else (0,) * len(scales)
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+    return (scales, zeros, axis if len(scales) > 1 else -1) if len(scales) == len(zeros) and scales else None
+
+
+def _quantised(pairs: list[tuple[tuple[float, ...], tuple[int, ...], int] | None]) -> Description:
+    """What all uses agree on."""
+    if not pairs or pairs[0] is None or any(p != pairs[0] for p in pairs):
+        return Description()
+    scale, zero, axis = pairs[0]
+    return Description(scale, zero, axis)
+
+
+def _operand_scales(start: ir.Value) -> list[Any]:
+    found: list[Any] = []
+    for value, moved in _reach(start, lambda n: n.op_type in MOVING):
+        for use in value.uses():
+            for operand, scale, zero in OPERANDS.get(use.node.op_type, ()):
+                if use.idx == operand:
+                    pair = _pair(use.node, scale, zero)
+                    found.append(None if pair and len(pair[0]) > 1 and moved else pair)
+    return found
+
+
+def _result_scales(end: ir.Value) -> list[Any]:
+    value, moved = end, False
+    while (node := value.producer()) is not None:
+        if node.op_type in RESULTS:
+            pair = _pair(node, *RESULTS[node.op_type])
+            return [None if pair and len(pair[0]) > 1 and moved else pair]
+        if node.op_type not in MOVING or node.inputs[0] is None:
+            break
+        value, moved = node.inputs[0], moved or node.op_type != "Identity"
+    return []
+
+
+def _reach(start: ir.Value, through: Callable[[ir.Node], bool]) -> Iterable[tuple[ir.Value, bool]]:
+    """Values that hold the same numbers, and whether they may lie elsewhere."""
+    todo, seen = [(start, False)], {start}
+    while todo:
+        value, moved = todo.pop()
+        yield value, moved
+        for use in value.uses():
+            if use.idx == 0 and through(use.node):
+                for out in use.node.outputs[:1]:
+                    if out not in seen:
+                        seen.add(out)
+                        todo.append((out, moved or use.node.op_type != "Identity"))
+
+
+def _rank(v: ir.Value | None) -> int:
+    return len(v.shape) if v is not None and v.shape is not None else -1
+
+
+def _named(rank: int) -> str:
+    """ONNX's axes of what convolutions and pools take."""
+    return {3: "NCW", 4: "NCHW", 5: "NCDHW"}.get(rank, "")
+
+
+def _permutation(node: ir.Node, rank: int) -> tuple[int, ...]:
+    return tuple(node.attributes["perm"].as_ints()) if "perm" in node.attributes else tuple(reversed(range(rank)))
+
+
+def _dims(v: ir.Value | None) -> tuple[int, ...]:
+    """A shape, 0 where a size is open."""
+    return tuple(d if isinstance(d, int) else 0 for d in v.shape) if v is not None and v.shape is not None else ()
+
+
+def _reshaped(node: ir.Node) -> tuple[int, ...] | None:
+    """Result's axis → operand's, where a Reshape moves axes of one element alone, as exporters write a transposition of such."""
+    before, after = _dims(node.inputs[0]), _dims(node.outputs[0])
+    asked = _constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    if not after and asked is not None:
+        sizes = [before[i] if n == 0 and i < len(before) else int(n) for i, n in enumerate(asked.reshape(-1))]
+        rest = abs(prod(sizes))
+        after = tuple(n if n >= 0 else prod(before) // rest if rest else 0 for n in sizes)
+    if len(before) != len(after) or sorted(before) != sorted(after) or before.count(0) > 1:
+        return None
+    rest = [(i, n) for i, n in enumerate(before) if n != 1]
+    if [n for _, n in rest] != [n for n in after if n != 1]:
+        return None
+    ones = [i for i, n in enumerate(before) if n == 1]
+    kept, large = iter(ones), iter(i for i, _ in rest)
+    return tuple(next(kept) if n == 1 else next(large) for n in after)
+
+
+def _order(node: ir.Node, rank: int) -> tuple[int, ...] | None:
+    """Result's axis → operand's, of a node that moves whole axes."""
+    if node.op_type == "Transpose":
+        return _permutation(node, rank)
+    return _reshaped(node) if node.op_type == "Reshape" else None
+
+
+def _layout_from(start: ir.Value) -> str:
+    """An input's axes, from the operators that its numbers reach with each axis still in sight."""
+    rank = _rank(start)
+    todo: list[tuple[ir.Value, tuple[int, ...]]] = [(start, tuple(range(rank)))]
+    seen, found = {start}, set()
+    while todo and rank > 2:
+        value, axes = todo.pop()
+        for use in value.uses():
+            node, letters = use.node, ""
+            if node.op_type in SPATIAL and use.idx == 0:
+                letters = _named(rank)
+            elif node.op_type in RECURRENT and use.idx == 0 and rank == 3:
+                first = "layout" in node.attributes and node.attributes["layout"].as_int() == 1
+                letters = "NTF" if first else "TNF"
+            if letters:
+                found.add("".join(letters[axes.index(a)] for a in range(rank)))
+                continue
+            out = node.outputs[0]
+            order = _order(node, rank)
+            same = node.op_type in SAME and _rank(out) in (rank, -1) and all(_rank(i) <= rank for i in node.inputs)
+            if (order or same) and out not in seen:
+                seen.add(out)
+                todo.append((out, tuple(axes[p] for p in order) if order else axes))
+    return found.pop() if len(found) == 1 else ""
+
+
+def _layout_of(end: ir.Value) -> str:
+    """An output's axes, from the operator that made its numbers."""
+    value: ir.Value | None = end
+    rank = _rank(end)
+    axes = tuple(range(rank))  # the output's axis → the value's
+    for _ in range(64):
+        node = value.producer() if value is not None else None
+        if node is None or rank < 3:
+            return ""
+        if node.op_type in SPATIAL and node.op_type != "BatchNormalization":
+            letters = _named(rank)
+            return "".join(letters[a] for a in axes) if letters else ""
+        if order := _order(node, rank):
+            axes = tuple(order[a] for a in axes)
+        elif node.op_type not in SAME or _rank(node.inputs[0]) not in (rank, -1):
+            return ""
+        value = node.inputs[0]
+    return ""
+
+
+def _denoted(v: ir.Value) -> str:
+    """An input's axes, as the file's denotations name them."""
+    if v.shape is None:
+        return ""
+    said = [v.shape.get_denotation(i) or "" for i in range(len(v.shape))]
+    space = iter({1: "W", 2: "HW", 3: "DHW"}.get(said.count("DATA_FEATURE"), ""))
+    letters = [DENOTED.get(d) or (next(space, "") if d == "DATA_FEATURE" else "") for d in said]
+    return "".join(letters) if letters and all(letters) else ""
+
+
+def _images(inputs: list[ir.Value], notes: Mapping[str, str], found: dict[str, Description]) -> None:
+    """What Image.* says of the inputs that are denoted as images, else of the only one of four dimensions."""
+    pixels, nominal = notes.get("image.bitmappixelformat", ""), notes.get("image.nominalpixelrange", "")
+    denoted = [v for v in inputs if v.type is not None and getattr(v.type, "denotation", None) == "IMAGE"]
+    flat = [v for v in inputs if _rank(v) == 4]
+    for v in denoted or (flat if len(flat) == 1 else []):
+        name = str(v.name)
+        found[name] = replace(found[name], channels=pixels.rstrip("0123456789").upper(), range=RANGES.get(nominal))
+
+
+def _classes(v: ir.Value) -> tuple[str, ...]:
+    """The classes of a classifier of ai.onnx.ml whose scores an output is."""
+    value: ir.Value | None = v
+    while value is not None and (node := value.producer()) is not None:
+        if node.op_type in CLASSIFIERS and value is node.outputs[1]:
+            for key in ("classlabels_strings", "classlabels_int64s", "classlabels_ints"):
+                if key in node.attributes:
+                    return tuple(str(x) for x in node.attributes[key].value)
+        if node.op_type not in ("Identity", "Cast", "Normalizer", "ZipMap"):
+            return ()
+        value = node.inputs[0]
+    return ()
+
+
+def _labels(outputs: list[ir.Value], notes: Mapping[str, str], found: dict[str, Description]) -> None:
+    """Labels in the metadata, where exactly one output has as many numbers along its last axis, or along its channels."""
+    for key in LABEL_KEYS:
+        labels = parse_labels(notes.get(key, ""))
+        fitting = [v for v in outputs if labels and len(labels) in _class_axes(v, found[str(v.name)].layout)]
+        if len(fitting) == 1 and not found[str(fitting[0].name)].labels:
+            name = str(fitting[0].name)
+            found[name] = replace(found[name], labels=labels)
+
+
+def _class_axes(v: ir.Value, layout: str) -> list[int]:
+    dims = _dims(v)
+    return [*dims[-1:], *(dims[i] for i, letter in enumerate(layout) if letter == "C")]
+
+
+def parse_labels(text: str) -> tuple[str, ...]:
+    """Labels in any of the ways that exporters write them: a list or a mapping from indices (JSON, or as Python prints it), lines, commas."""
+    body = text.strip()
+    if not body or len(body) > 1 << 20:
+        return ()
+    value: Any = None
+    if body[0] in "[{":
+        for read in (json.loads, ast.literal_eval):
+            try:
+                value = read(body)
+                break
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+    if isinstance(value, dict):
+        try:
+            numbered = {int(k): x for k, x in value.items()}
+        except (TypeError, ValueError):
+            return ()
+        value = [numbered[i] for i in sorted(numbered)] if sorted(numbered) == list(range(len(numbered))) else None
+    if isinstance(value, list):
+        return tuple(map(str, value)) if all(isinstance(x, str | int | float) for x in value) else ()
+    if body[0] in "[{":
+        return ()
+    parts = [p.strip() for p in (body.splitlines() if "\n" in body else body.split(","))]
+    return tuple(parts) if len(parts) > 1 and all(parts) else ()
