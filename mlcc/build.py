@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from mlcc.artifact.keys import SigningKey, signing_key, withheld
 from mlcc.cache.code import code_digest
 from mlcc.cache.store import Store, cache_folder, key_of
 from mlcc.error import Error, explained
-from mlcc.names import library_name
+from mlcc.names import library_name, printable
 from mlcc.program import budget
 from mlcc.target import Hardware, Serving, Target, fitted, runs_here
 from mlcc.target import load as load_target
@@ -101,6 +102,8 @@ def _run(request: Request, progress: Progress) -> dict[str, Any]:
         raise Error("usage", "no target", hint="name one: --target native")
     if request.precision not in PRECISIONS:
         raise Error("usage", f"no precision {request.precision}", hint=f"precisions: {', '.join(PRECISIONS)}")
+    if not re.fullmatch(r"\d+(\.\d+){0,3}([-+][0-9A-Za-z.-]+)?", request.version):
+        raise Error("usage", f"version {printable(request.version)} is not of the form 1.2.3")
     tiles = lock.read(request.lock) if request.lock else {}
     targets = [lock.locked(load_target(t), tiles) for t in dict.fromkeys(request.targets)]
     if request.serving:
@@ -462,7 +465,7 @@ def _subject(backend: Any, frozen: Frozen) -> Any:
 
 def _compile(request: Request, target: Target, frozen: Frozen, key: SigningKey, store: Store | None, progress: Progress) -> Any:
     """emit → compile."""
-    from mlcc_backends import interface
+    from mlcc_backends import interface, links
 
     backend = interface.load(target.backend)
     progress(f"{target.name}: compiling")
@@ -472,6 +475,8 @@ def _compile(request: Request, target: Target, frozen: Frozen, key: SigningKey, 
         progress(f"{target.name}: compiling {what} {n}/{total}")
 
     binaries = backend.compile(sources, target, interface.CompileOptions(store, request.compiler, request.jobs, report))
+    known = links.files(sources.name, request.model.name, target, request.version, binaries.files)
+    binaries = replace(binaries, files={**binaries.files, **known})
     return _emitted(request, target, frozen, sources, binaries, key) if request.emit else binaries
 
 
@@ -484,7 +489,7 @@ def _emitted(request: Request, target: Target, frozen: Frozen, sources: Any, bin
 
         return replace(binaries, files={**binaries.files, **bitstream(binaries.files, sources.name, target)})
     wanted = tuple(k for k in request.emit if k in kits.FORMATS)
-    files = {**binaries.files, **kits.files(wanted, sources.name, request.model.name, request.version, binaries.files)}
+    files = {**binaries.files, **kits.files(wanted, sources.name, request.model.name, request.version, target.variants[0].machine.fma, binaries.files)}
     if "mcuboot" in request.emit:
         address, size = request.slot or module.default_slot(target)
         pem = request.image_key or key.path

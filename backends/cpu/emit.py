@@ -84,8 +84,6 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
         "src/weights.c": render("weights.c.j2", **values),
         "src/internal.h": render("internal.h.j2", **values),
         "src/main.c": render("main.c.j2", **values),
-        f"lib/pkgconfig/{name}.pc": render("model.pc.j2", **values),
-        f"lib/cmake/{name}/{name}Config.cmake": render("Config.cmake.j2", **values),
         "src/weights.bin": weights_blob(program, target.endianness),
     }
     for variant in variants:

@@ -52,8 +52,6 @@ def shared_files(values: dict[str, Any]) -> dict[str, bytes]:
         "src/selftest.c": render("selftest.c.j2", **values),
         "src/weights.c": render("weights.c.j2", **values),
         "src/main.c": render("main.c.j2", **values),
-        f"lib/pkgconfig/{name}.pc": render("model.pc.j2", **values),
-        f"lib/cmake/{name}/{name}Config.cmake": render("gpu_config.cmake.j2", **values),
         "src/weights.bin": values["weights"],
     }
 

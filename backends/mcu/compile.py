@@ -46,6 +46,17 @@ def private(name: str) -> str:
     return f'__asm__("{"; ".join(f".set {f}, {name}_{f}" for f in MEMORY)}");\n'
 
 
+# No float, enum or wide character crosses the library's interface, so it links with code of either float ABI and of any size of enums: Arm's build
+# attributes (ABI-addenda32, "Tag_ABI_VFP_args" 28, "Tag_ABI_enum_size" 26, "Tag_ABI_PCS_wchar_t" 18) say so to linkers.
+ANY_ABI = """#if defined(__arm__)
+#if defined(__ARM_FP)
+__asm__(".eabi_attribute 28, 3");
+#endif
+__asm__(".eabi_attribute 26, 0\\n.eabi_attribute 18, 0");
+#endif
+"""
+
+
 def plain(name: str) -> list[str]:
     """Flags that give the library's memcpy and memset their common names, for programs of our own that have no others."""
     return [f"-D{name}_{f}={f}" for f in MEMORY]
@@ -59,13 +70,15 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         write(sources, folder)
         cc = [*compiler(target, options), *FLAGS, level(sources), "-Iinclude", "-Isrc"]
         (folder / "private.h").write_text(private(name))
-        ours = [*cc, "-include", "private.h"]
+        (folder / "abi.h").write_text(ANY_ABI)
+        cc_any = [*cc, "-include", "abi.h"]
+        ours = [*cc_any, "-include", "private.h"]
         run([*ours, *STRICT, *usage(options, name), "-c", f"src/{name}.c", "-o", f"{name}.o"], folder, f"compiling {name}.c")
         for unit in ("selftest", "workspace"):
             run([*ours, *usage(options, unit), "-c", f"src/{unit}.c", "-o", f"{unit}.o"], folder, f"compiling {unit}.c")
         frames = {f: n for unit in (name, "selftest", "workspace") for f, n in stack_frames(folder / f"{unit}.su").items()}
-        for unit in ("memory", "firmware"):
-            run([*cc, "-c", f"src/{unit}.c", "-o", f"{unit}.o"], folder, f"compiling {unit}.c")
+        run([*cc_any, "-c", "src/memory.c", "-o", "memory.o"], folder, "compiling memory.c")
+        run([*cc, "-c", "src/firmware.c", "-o", "firmware.o"], folder, "compiling firmware.c")
         run([*cc, *plain(name), "-c", "src/memory.c", "-o", "common.o"], folder, "compiling the test firmware")
         members = [f"{name}.o", "selftest.o", "workspace.o", "memory.o"]
         run([sys.executable, "-m", "ziglang", "ar", "rcsD", f"lib{name}.a", *members], folder, "archiving")

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
 from mlcc.names import label
@@ -13,18 +14,37 @@ from mlcc.names import label
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that ZIP knows: the same bytes whenever it is made
 
 
-def files(wanted: tuple[str, ...], name: str, model: str, version: str, built: Mapping[str, bytes]) -> dict[str, bytes]:
+@dataclass(frozen=True)
+class Kit:
+    """What every packaging says: the library's name, a line about it, its version, whether its code needs a float unit."""
+
+    name: str
+    about: str
+    version: str
+    fpu: bool
+
+
+def files(wanted: tuple[str, ...], name: str, model: str, version: str, fpu: bool, built: Mapping[str, bytes]) -> dict[str, bytes]:
     """Files by path within the artifact. built: the artifact's own, by path."""
+    kit = Kit(name, f"{label(model)}, built by mlcc", version, fpu)
     found: dict[str, bytes] = {}
     for kind in wanted:
-        found |= {p: text.encode() for p, text in TABLE[kind](name, f"{label(model)}, built by mlcc", version).items()}
+        found |= {p: text.encode() for p, text in TABLE[kind](kit).items()}
+    if set(wanted) - {"zephyr"}:  # what is compiled from sources has the self-test among them
+        found[f"src/{name}_selftest.c"] = selftest(built)
     if "arduino" in wanted:
         found[f"src/{name}.h"] = built[f"include/{name}.h"]  # Arduino looks for headers nowhere else
     if "cmsis-pack" in wanted:
         description = f"mlcc.{name}.pdsc"
-        content = {description: found[description], **{p: built[p] for p in (f"include/{name}.h", f"src/{name}.c")}}
+        content = {description: found[description], **{p: {**built, **found}[p] for p in (f"include/{name}.h", f"src/{name}.c", f"src/{name}_selftest.c")}}
         found[f"mlcc.{name}.{version}.pack"] = _zip(content)
     return found
+
+
+def selftest(built: Mapping[str, bytes]) -> bytes:
+    """The self-test as one source beside the model's."""
+    header, source = (built[f"share/selftest/{f}"] for f in ("internal.h", "selftest.c"))
+    return source.replace(b'#include "internal.h"\n', header, 1)
 
 
 def _zip(content: Mapping[str, bytes]) -> bytes:
@@ -38,80 +58,81 @@ def _zip(content: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _zephyr(name: str, about: str, version: str) -> dict[str, str]:
+def _zephyr(kit: Kit) -> dict[str, str]:
     """A module: list this folder in ZEPHYR_EXTRA_MODULES and set CONFIG_<NAME>=y."""
-    upper = name.upper()
+    upper, needs = kit.name.upper(), "depends on FPU\n\t" if kit.fpu else ""
     return {
-        "zephyr/module.yml": f"name: {name}\nbuild:\n  cmake: zephyr\n  kconfig: zephyr/Kconfig\n",
-        "zephyr/Kconfig": f'config {upper}\n\tbool "{about}"\n\thelp\n\t  Links the model and adds its header to the include path.\n',
+        "zephyr/module.yml": f"name: {kit.name}\nbuild:\n  cmake: zephyr\n  kconfig: zephyr/Kconfig\n",
+        "zephyr/Kconfig": f'config {upper}\n\tbool "{kit.about}"\n\t{needs}help\n\t  Links the model and adds its header to the include path.\n',
         "zephyr/CMakeLists.txt": f"""if(CONFIG_{upper})
   zephyr_include_directories(${{CMAKE_CURRENT_LIST_DIR}}/../include)
-  add_library({name} STATIC IMPORTED GLOBAL)
-  set_target_properties({name} PROPERTIES IMPORTED_LOCATION ${{CMAKE_CURRENT_LIST_DIR}}/../lib/lib{name}.a)
-  zephyr_append_cmake_library({name})
+  add_library({kit.name} STATIC IMPORTED GLOBAL)
+  set_target_properties({kit.name} PROPERTIES IMPORTED_LOCATION ${{CMAKE_CURRENT_LIST_DIR}}/../lib/lib{kit.name}.a)
+  zephyr_append_cmake_library({kit.name})
 endif()
 """,
     }
 
 
-def _platformio(name: str, about: str, version: str) -> dict[str, str]:
+def _platformio(kit: Kit) -> dict[str, str]:
     """A library that PlatformIO compiles from the C source, with the board's own flags."""
     manifest = {
-        "name": name,
-        "version": version,
-        "description": about,
+        "name": kit.name,
+        "version": kit.version,
+        "description": kit.about,
         "frameworks": "*",
         "platforms": "*",
-        "headers": f"{name}.h",
+        "headers": f"{kit.name}.h",
         "build": {"includeDir": "include", "srcDir": "src", "flags": ["-ffp-contract=off", "-fno-fast-math"]},
     }
     return {"library.json": json.dumps(manifest, indent=2) + "\n"}
 
 
-def _arduino(name: str, about: str, version: str) -> dict[str, str]:
+def _arduino(kit: Kit) -> dict[str, str]:
     """A library: put this folder, or a ZIP of it, where the IDE or arduino-cli looks."""
     properties = {
-        "name": name,
-        "version": version,
+        "name": kit.name,
+        "version": kit.version,
         "author": "mlcc",
         "maintainer": "mlcc",
-        "sentence": about,
+        "sentence": kit.about,
         "paragraph": "Outputs are the same bits on every board.",
         "category": "Data Processing",
-        "url": "",
+        "url": "https://mlcc.dev",
         "architectures": "*",
-        "includes": f"{name}.h",
+        "includes": f"{kit.name}.h",
     }
     return {"library.properties": "".join(f"{k}={v}\n" for k, v in properties.items())}
 
 
-def _esp_idf(name: str, about: str, version: str) -> dict[str, str]:
+def _esp_idf(kit: Kit) -> dict[str, str]:
     """A component that ESP-IDF compiles from the C source."""
     return {
-        "CMakeLists.txt": f'idf_component_register(SRCS "src/{name}.c" INCLUDE_DIRS "include")\n'
+        "CMakeLists.txt": f'idf_component_register(SRCS "src/{kit.name}.c" "src/{kit.name}_selftest.c" INCLUDE_DIRS "include")\n'
         "target_compile_options(${COMPONENT_LIB} PRIVATE -O2 -ffp-contract=off)\n",
-        "idf_component.yml": f'version: "{version}"\ndescription: "{about}"\n',
+        "idf_component.yml": f'version: "{kit.version}"\ndescription: "{kit.about}"\n',
     }
 
 
-def _cmsis(name: str, about: str, version: str) -> dict[str, str]:
+def _cmsis(kit: Kit) -> dict[str, str]:
     """A pack's description; the pack itself is an archive of it and of what it names."""
     return {
-        f"mlcc.{name}.pdsc": f"""<?xml version="1.0" encoding="UTF-8"?>
+        f"mlcc.{kit.name}.pdsc": f"""<?xml version="1.0" encoding="UTF-8"?>
 <package schemaVersion="1.7.28" xmlns:xs="http://www.w3.org/2001/XMLSchema-instance" xs:noNamespaceSchemaLocation="https://raw.githubusercontent.com/Open-CMSIS-Pack/Open-CMSIS-Pack-Spec/v1.7.28/schema/PACK.xsd">
   <vendor>mlcc</vendor>
-  <name>{escape(name)}</name>
-  <description>{escape(about)}</description>
+  <name>{escape(kit.name)}</name>
+  <description>{escape(kit.about)}</description>
   <url></url>
   <releases>
-    <release version={quoteattr(version)}>Built by mlcc.</release>
+    <release version={quoteattr(kit.version)}>Built by mlcc.</release>
   </releases>
   <components>
-    <component Cclass="Machine Learning" Cgroup="Model" Csub={quoteattr(name)} Cversion={quoteattr(version)}>
-      <description>{escape(about)}</description>
+    <component Cclass="Machine Learning" Cgroup="Model" Csub={quoteattr(kit.name)} Cversion={quoteattr(kit.version)}>
+      <description>{escape(kit.about)}</description>
       <files>
         <file category="include" name="include/"/>
-        <file category="source" name={quoteattr(f"src/{name}.c")}/>
+        <file category="source" name={quoteattr(f"src/{kit.name}.c")}/>
+        <file category="source" name={quoteattr(f"src/{kit.name}_selftest.c")}/>
       </files>
     </component>
   </components>
@@ -120,7 +141,7 @@ def _cmsis(name: str, about: str, version: str) -> dict[str, str]:
     }
 
 
-TABLE: dict[str, Callable[[str, str, str], dict[str, str]]] = {
+TABLE: dict[str, Callable[[Kit], dict[str, str]]] = {
     "zephyr": _zephyr,
     "platformio": _platformio,
     "arduino": _arduino,

@@ -233,9 +233,8 @@ def _reshaped(node: ir.Node) -> tuple[int, ...] | None:
 
 def _order(node: ir.Node, rank: int) -> tuple[int, ...] | None:
     """Result's axis → operand's, of a node that moves whole axes."""
-    if node.op_type == "Transpose":
-        return _permutation(node, rank)
-    return _reshaped(node) if node.op_type == "Reshape" else None
+    order = _permutation(node, rank) if node.op_type == "Transpose" else _reshaped(node) if node.op_type == "Reshape" else None
+    return order if order is not None and sorted(order) == list(range(rank)) else None
 
 
 def _layout_from(start: ir.Value) -> str:

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,10 +52,10 @@ def gcc(core: str) -> str:
     return "riscv64-unknown-elf-gcc" if core.startswith("rv") else "arm-none-eabi-gcc"
 
 
-def library(core: str, name: str) -> str:
-    """One of GCC's libraries for a core."""
+def library(core: str, name: str, abi: Sequence[str] = ()) -> str:
+    """One of GCC's libraries for a core; abi: flags over the core's own."""
     return subprocess.run(
-        [gcc(core), *(o.removesuffix("_zicsr") for o in CORES[core][0]), f"-print-file-name={name}"],
+        [gcc(core), *(["-mthumb"] if not core.startswith("rv") else []), *(o.removesuffix("_zicsr") for o in CORES[core][0] if not (abi and "float-abi" in o)), *abi, f"-print-file-name={name}"],
         capture_output=True,
         text=True,
         check=True,
@@ -73,29 +74,35 @@ def compiled(core: str, compiler: str, level: str) -> list[str]:
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compilers")
-    build(small(folder / "small.onnx"), target=HERE, out=folder)
+    build(small(folder / "small.onnx"), target=HERE, out=folder, emit=("platformio", "arduino", "esp-idf", "cmsis-pack"))
     return folder / "small"
 
 
-def outcome(artifact: Path, core: str, command_line: Sequence[str], tmp_path: Path) -> list[tuple[str, str]]:
-    """(digest that the board computes, digest wanted) of each vector; the firmware is linked with the compiler's own C library, where it has one."""
+def outcome(
+    artifact: Path, core: str, command_line: Sequence[str], tmp_path: Path, parts: Sequence[Path] = (), abi: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """(digest that the board computes, digest wanted) of each vector; the firmware is linked with the compiler's own C library, where it has one.
+    parts: the model's sources and libraries; abi: further flags of the firmware."""
     share = artifact / "share/selftest"
-    sources = [artifact / "src/small.c", share / "selftest.c", share / "firmware.c"]
-    objects, libraries = [], [library(core, "libgcc.a")]
+    given = list(parts) or [artifact / "src/small.c", share / "selftest.c"]
+    sources = [*(p for p in given if p.suffix == ".c"), share / "firmware.c"]
+    objects, libraries = [], [library(core, "libgcc.a", abi)]
     if core.startswith("rv"):  # Debian has no C library for RISC-V that any firmware may take
         sources.append(Path(__file__).with_name("memory.c"))
     else:
-        libraries.insert(0, library(core, "libc.a"))
-    special = {"selftest": ["-Dsmall_run_arrays=counted_run_arrays"], "memory": ["-fno-lto"]}
+        libraries.insert(0, library(core, "libc.a", abi))
+    counted = ["-Dsmall_run_arrays=counted_run_arrays"]
+    special = {"selftest": counted, "small_selftest": counted, "memory": ["-fno-lto"], "firmware": ["-Dcounted_run_arrays=not_counted"] if parts and parts[0].suffix == ".a" else []}
     for s in sources:
         objects.append(tmp_path / f"{s.stem}.o")
         extra = special.get(s.stem, [])
         line = [*command_line, *extra, "-I", artifact / "include", "-I", share, "-c", s, "-o", objects[-1]]
         done = subprocess.run(list(map(str, line)), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[:2000]
-    line = [*command_line, "-T", share / "firmware.ld", "-Wl,--gc-sections", "-o", tmp_path / "test", *objects, *libraries]
+    line = [*command_line, "-T", share / "firmware.ld", "-Wl,--gc-sections", "-o", tmp_path / "test", *objects, *(p for p in given if p.suffix == ".a"), *libraries]
     done = subprocess.run(list(map(str, line)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:2000]
+    assert "libsmall.a" not in done.stderr, done.stderr[:2000]  # no warning names the library
     wanted = [v["outputs_sha256"] for v in json.loads((artifact / "conformance.json").read_text())["vectors"] if v["kind"] != "sample"]
     runs = command(load(core))
     assert runs is not None
@@ -106,6 +113,37 @@ def check(core: str, compiler: str, level: str, artifacts: Path, tmp_path: Path)
     if shutil.which(gcc(core)) is None or compiler != "gcc" and shutil.which(compiler) is None:
         pytest.skip(f"no {gcc(core)} or no {compiler} here")
     results = outcome(artifacts / core, core, compiled(core, compiler, level), tmp_path)
+    assert results and all(found == wanted for found, wanted in results)
+
+
+FLOAT_ABIS = [("cortex-m4f", ["-mfloat-abi=softfp"]), ("cortex-m4f", []), ("cortex-m33", ["-mfloat-abi=softfp"]), ("cortex-m3", [])]
+
+
+@pytest.mark.parametrize("core, abi", [f for f in FLOAT_ABIS if f[0] in HERE])
+@pytest.mark.parametrize("enums", ["-fshort-enums", "-fno-short-enums"])
+def test_the_library_links_with_every_abi(core: str, abi: list[str], enums: str, artifacts: Path, tmp_path: Path) -> None:
+    """Hard and softfp, short and long enums: without a word from the linker."""
+    if shutil.which(gcc(core)) is None:
+        pytest.skip(f"no {gcc(core)} here")
+    line = [*compiled(core, "gcc", "-O2"), *abi, enums]
+    results = outcome(artifacts / core, core, line, tmp_path, [artifacts / core / "lib/libsmall.a"], abi)
+    assert results and all(found == wanted for found, wanted in results)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pack"])
+@pytest.mark.parametrize("core, compiler", [("cortex-m4f", "gcc"), ("cortex-m33", "clang"), ("rv32imc", "gcc")])
+def test_packages_on_boards(core: str, compiler: str, kind: str, artifacts: Path, tmp_path: Path) -> None:
+    """What Arduino, PlatformIO and ESP-IDF compile (all of src/), and what a CMSIS pack holds: the self-test is in it."""
+    if shutil.which(gcc(core)) is None or compiler != "gcc" and shutil.which(compiler) is None or core not in HERE:
+        pytest.skip(f"no {gcc(core)} or no {compiler} here")
+    root = artifacts / core
+    if kind == "pack":
+        with zipfile.ZipFile(root / "mlcc.small.1.0.0.pack") as pack:
+            pack.extractall(tmp_path / "pack")
+        root = tmp_path / "pack"
+    sources = sorted((root / "src").glob("*.c"))
+    assert [s.name for s in sources] == ["small.c", "small_selftest.c"]
+    results = outcome(artifacts / core, core, compiled(core, compiler, "-Os"), tmp_path, sources)
     assert results and all(found == wanted for found, wanted in results)
 
 
