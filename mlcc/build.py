@@ -114,8 +114,7 @@ def _run(request: Request, progress: Progress) -> dict[str, Any]:
         if all(t.part is None for t in targets):
             raise Error("usage", "[hardware] is for FPGAs and ASICs", ", ".join(t.name for t in targets), "such as hls-zu3eg and ecp5-85k")
         targets = [replace(t, hardware=request.hardware) if t.part else t for t in targets]
-    if request.emit:
-        _can_emit(request.emit, targets)
+    asked = _asked_of(request, targets)
     if request.tune and request.lock is None:
         raise Error("usage", "tuning needs a lock file to write", hint="lock=Path('mlcc.lock')")
     if str(request.model) == "-" or request.model.is_fifo() or request.model.is_char_device() or request.model.is_socket():
@@ -156,7 +155,7 @@ def _run(request: Request, progress: Progress) -> dict[str, Any]:
         "output_digest": first.summary["output_digest"],
         "artifacts": artifacts,
         "notes": list(
-            dict.fromkeys([*filter(None, [key.warning]), *(note for r in results if r is not None for note in r.summary["notes"])])
+            dict.fromkeys([*filter(None, [key.warning]), *asked, *(note for r in results if r is not None for note in r.summary["notes"])])
         ),
         "seconds": round(time.monotonic() - start, 3),
     }
@@ -332,19 +331,33 @@ def _fits(request: Request, target: Target, program: Any, flash: int | None = No
     budget.check(program, limits, target.name, code, lambda flash, ram: roomier(target, flash, ram)[:3])
 
 
-def _can_emit(wanted: Sequence[str], targets: Sequence[Target]) -> None:
-    """Raise where a packaging is unknown or a target takes none."""
+def _takes(target: Target, kind: str) -> bool:
+    """Whether a packaging is for this target."""
+    return target.part is not None and target.part.place if kind == "bitstream" else target.board is not None
+
+
+def _asked_of(request: Request, targets: Sequence[Target]) -> list[str]:
+    """What is asked that some targets have no use for, in words. Raises Error(usage) where none has, or where a packaging is unknown."""
     from mlcc_backends.mcu import kits
 
     known = (*kits.FORMATS, "mcuboot", "bitstream")
-    for kind in wanted:
+    notes = []
+    for kind in request.emit:
         if kind not in known:
-            raise Error("usage", f"cannot emit {kind}", hint=f"one of {', '.join(known)}")
-    for t in targets:
-        if "bitstream" in wanted and (t.part is None or not t.part.place):
-            raise Error("usage", "--emit bitstream is for parts with an open place and route", t.name, "ecp5-85k and ice40-up5k")
-        if t.board is None and set(wanted) != {"bitstream"}:
-            raise Error("usage", f"--emit {', '.join(wanted)} is for microcontrollers", t.name)
+            raise Error("usage", f"cannot emit {printable(kind)}", hint=f"one of {', '.join(known)}")
+        others = [t.name for t in targets if not _takes(t, kind)]
+        purpose = "parts with an open place and route" if kind == "bitstream" else "microcontrollers"
+        if len(others) == len(targets):
+            raise Error("usage", f"--emit {kind} is for {purpose}", ", ".join(others), "ecp5-85k and ice40-up5k" if kind == "bitstream" else "")
+        if others:
+            notes.append(f"{', '.join(others)}: no {kind}, which is for {purpose}")
+    for option, value in (("--flash", request.flash), ("--ram", request.ram)):
+        others = [t.name for t in targets if t.board is None]
+        if value is not None and len(others) == len(targets):
+            raise Error("usage", f"{option} is for microcontrollers", ", ".join(others), "on other targets the manifest says what is needed")
+        if value is not None and others:
+            notes.append(f"{', '.join(others)}: {option} is not checked, since it is for microcontrollers")
+    return notes
 
 
 def _tune(request: Request, targets: list[Target], program: Any, progress: Progress) -> list[Target]:
@@ -477,7 +490,8 @@ def _compile(request: Request, target: Target, frozen: Frozen, key: SigningKey, 
     binaries = backend.compile(sources, target, interface.CompileOptions(store, request.compiler, request.jobs, report))
     known = links.files(sources.name, request.model.name, target, request.version, binaries.files)
     binaries = replace(binaries, files={**binaries.files, **known})
-    return _emitted(request, target, frozen, sources, binaries, key) if request.emit else binaries
+    wanted = tuple(k for k in request.emit if _takes(target, k))
+    return _emitted(replace(request, emit=wanted), target, frozen, sources, binaries, key) if wanted else binaries
 
 
 def _emitted(request: Request, target: Target, frozen: Frozen, sources: Any, binaries: Any, key: SigningKey) -> Any:

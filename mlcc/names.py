@@ -60,7 +60,7 @@ TAKEN = frozenset(
         r"\w+",
         """assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic stdbit stdbool stdckdint stddef
     stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype unistd pthread fcntl poll sched semaphore dlfcn endian memory new
-    internal weights gcc gcc_s util dl rt atomic Arduino arm_acle arm_neon immintrin""",
+    internal weights main selftest firmware workspace module pool gcc gcc_s util dl rt atomic Arduino arm_acle arm_neon immintrin""",
     )
 )
 # how C's programs hold elements: half-width floats as their bits

@@ -73,7 +73,8 @@ def pointer(program: Program, a: Argument, dtype: str, written: bool) -> str:
         name = constant_name(a.buffer) if plain else f"(const {kind} *)(const void *){constant_name(a.buffer)}"
         return f"{name} + {a.offset}" if a.offset else name
     if b.place == "arena":
-        return f"({const}{kind} *)(void *)(arena + {b.offset + a.offset * DTYPES[b.dtype].itemsize})"
+        at = b.offset + a.offset * DTYPES[b.dtype].itemsize
+        return f"({const}{kind} *)(void *){f'(arena + {at})' if at else 'arena'}"
     index = [n for n, _ in (program.inputs if b.place == "input" else program.outputs)].index(b.name.split(".", 1)[1])
     base = f"({const}{kind} *){'inputs' if b.place == 'input' else 'outputs'}[{index}]"
     return f"{base} + {a.offset}" if a.offset else base

@@ -158,12 +158,14 @@ HELPER int32_t length_of(uint64_t x)
     return high != 0u ? 64 - (int32_t)__builtin_clz(high) : low != 0u ? 32 - (int32_t)__builtin_clz(low) : 0;
 #else
     int32_t n = 0;
-    for (int32_t step = 32; step > 0; step /= 2)
-        if (x >> step != 0u) {
+    uint64_t rest = x;
+    for (int32_t step = 32; step > 0; step /= 2) {
+        if ((rest >> step) != 0u) {
             n += step;
-            x >>= step;
+            rest >>= step;
         }
-    return n + (x != 0u);
+    }
+    return n + (rest != 0u ? 1 : 0);
 #endif
 }""",
     "round_at": r"""/* x / 2^shift to the nearest integer, ties to even. */
@@ -217,6 +219,8 @@ HELPER float fma_by_integers(float a, float b, float c)
     } else if (d < 0) {
         p = -d > 62 ? 1u : (p >> -d) | ((p & (((uint64_t)1 << -d) - 1u)) != 0u);
         ep = eq;
+    } else {
+        /* the same exponent */
     }
     if (sp == sz) return pack(sp, p + q, ep);
     if (p == q) return 0.0f;
@@ -409,11 +413,11 @@ HELPER int probe(void)
 {
     volatile uint32_t given[] = {0x4B800000u, 0x3F800000u, 0x40400000u, 0x80000000u, 0x00800000u, 0x3F800800u, 0x1C800000u, 0x40A00000u, 0x40E00000u, 0x41200000u, 0x42440000u};
     float x[11];
-    for (int32_t i = 0; i < 11; i++) x[i] = float_of(given[i]);
+    for (int32_t i = 0; i < 11; i++) { x[i] = float_of(given[i]); }
     const float up = x[0] + x[1], even = x[0] + x[2], square = x[5] * x[5];
     int holds = bits_of(up - x[0]) == 0u && bits_of(even - x[0]) == 0x40800000u && bits_of(x[3] + 0.0f) == 0u;
     holds = holds && bits_of(x[4] * 0.5f) == 0x00400000u && bits_of(square + x[6]) == 0x3F801000u;
-    for (int32_t i = 7; i < 10; i++) x[i] = x[i] / x[10]; /* 5, 7 and 10 by 49: none is a product with the reciprocal */
+    for (int32_t i = 7; i < 10; i++) { x[i] = x[i] / x[10]; } /* 5, 7 and 10 by 49: none is a product with the reciprocal */
     return holds && bits_of(x[7]) == 0x3DD0FAC7u && bits_of(x[8]) == 0x3E124925u && bits_of(x[9]) == 0x3E50FAC7u;
 }""",
     "probe_fused": r"""HELPER int probe_fused(void)
@@ -466,9 +470,12 @@ int32_t requantize(int32_t x, float scale, int32_t zero, int32_t low, int32_t mo
         m = round_at(m, over);
         e += over;
     }
-    if (e > 7) m = m != 0u ? 0x7FFFFFFFu : 0u;
-    else m = round_at(m, -e);
-    if (m > 0x7FFFFFFFu) m = 0x7FFFFFFFu;
+    if (e > 7) {
+        m = m != 0u ? 0x7FFFFFFFu : 0u;
+    } else {
+        m = round_at(m, -e);
+    }
+    if (m > 0x7FFFFFFFu) { m = 0x7FFFFFFFu; }
     const int64_t y = (negative ? 0 - (int64_t)m : (int64_t)m) + zero;
     return y < low ? low : y > most ? most : (int32_t)y;
 #endif

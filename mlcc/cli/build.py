@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +36,10 @@ def parse_size(text: str | None, option: str) -> int | None:
     digits = text.upper().removesuffix("B").removesuffix("I")
     unit = units.get(digits[-1:], 1)
     number = digits[:-1] if digits[-1:] in units else digits
-    if not number.isdigit() or not int(number):
-        raise Error("usage", f"{option} {text} is no size", hint="such as 65536, 64K or 1M")
-    return int(number) * unit
+    size = Fraction(number) * unit if re.fullmatch(r"\d{1,15}(\.\d{1,9})?", number) else Fraction(0)
+    if size < 1 or size.denominator != 1:
+        raise Error("usage", f"{option} {text} is no size", hint="such as 65536, 64K or 1.5M")
+    return int(size)
 
 
 def parse_slot(text: str | None) -> tuple[int, int] | None:

@@ -141,7 +141,15 @@ def test_budget_options(mlcc: Mlcc, tmp_path: Path) -> None:
     model = small(tmp_path / "small.onnx")
     assert mlcc("build", model, "-t", "cortex-m4f", "--flash", "1K", "-o", tmp_path / "d").returncode == 4
     assert mlcc("build", model, "-t", "cortex-m4f", "--ram", "lots", "-o", tmp_path / "d").returncode == 2
+    assert mlcc("build", model, "-t", "cortex-m4f", "--ram", "1.5", "-o", tmp_path / "d").returncode == 2
     assert mlcc("build", model, "-t", "native", "--emit", "zephyr", "-o", tmp_path / "d").returncode == 2
+    for option in ("--ram", "--flash"):
+        done = mlcc("build", model, "-t", "native", option, "1.5M", "-o", tmp_path / "d")
+        assert done.returncode == 2 and f"{option} is for microcontrollers" in done.stderr
+    done = mlcc("build", model, "-t", "native", "-t", "cortex-m4f", "--emit", "zephyr", "--ram", "1.5M", "-o", tmp_path / "d")
+    assert done.returncode == 0 and all(n in done.stdout + done.stderr for n in ("native: no zephyr", "native: --ram is not checked"))
+    assert (tmp_path / "d/small/cortex-m4f/zephyr/Kconfig").exists() and not (tmp_path / "d/small/native/zephyr").exists()
+    assert mlcc("build", model, "-t", "c99", "--name", "main", "-o", tmp_path / "d").returncode == 2
 
 
 def test_packagings(tmp_path: Path) -> None:
@@ -160,10 +168,55 @@ def test_packagings(tmp_path: Path) -> None:
     for path in ET.parse(root / "mlcc.small.pdsc").getroot().iter("file"):
         assert (root / path.attrib["name"]).exists()
     with zipfile.ZipFile(root / "mlcc.small.1.2.3.pack") as pack:
-        assert pack.namelist() == ["include/small.h", "mlcc.small.pdsc", "src/small.c"] and pack.testzip() is None
+        assert pack.namelist() == ["include/small.h", "mlcc.small.pdsc", "src/small.c", "src/small_selftest.c"] and pack.testzip() is None
         assert all(pack.read(p) == (root / p).read_bytes() for p in pack.namelist())
+    assert "depends on FPU" in (root / "zephyr/Kconfig").read_text()
     assert "version=1.2.3\n" in (root / "library.properties").read_text()
     assert (root / "src/small.h").read_bytes() == (root / "include/small.h").read_bytes()
     signed = root / "update" / "small.signed.bin"
     done = subprocess.run([sys.executable, "-m", "imgtool.main", "dumpinfo", str(signed)], capture_output=True, text=True)
     assert "1.2.3+0" in done.stdout and "ED25519" in done.stdout.upper()
+
+
+def test_stack_and_memory_are_told(tmp_path: Path) -> None:
+    """The figures are measured on the board, and lie in manifest, README and page."""
+    model = small(tmp_path / "small.onnx")
+    build_model(model, target=("cortex-m4f", "rv32imc"), out=tmp_path / "d")
+    for target in ("cortex-m4f", "rv32imc"):
+        root = tmp_path / "d" / "small" / target
+        about = json.loads((root / "manifest.json").read_text())
+        frames = json.loads((root / "report/stack.json").read_text())
+        deepest = max(n for f, n in frames.items() if "selftest" not in f)
+        assert deepest <= about["stack_bytes"] < 4096 and about["stack_bytes"] <= about["selftest_stack_bytes"] + 64
+        assert about["memory"]["ram"]["stack"] == about["stack_bytes"] and about["memory"]["flash"]["code"] > 0
+        assert f"| {about['stack_bytes']} | stack (RAM) |" in (root / "README.md").read_text()
+        page = (root / "conformance.html").read_text()
+        assert "RAM: stack" in page and "<rect" in page
+
+
+def test_cmake_and_pkg_config_find_it(tmp_path: Path) -> None:
+    model = small(tmp_path / "small.onnx")
+    build_model(model, target=("cortex-m4f", "native"), out=tmp_path / "d", version="1.4.2")
+    (tmp_path / "CMakeLists.txt").write_text(
+        """cmake_minimum_required(VERSION 3.16)
+project(t C)
+find_package(small 1.3 CONFIG REQUIRED)
+message(STATUS "found ${small_VERSION}")
+add_executable(t t.c)
+target_link_libraries(t PRIVATE small::small)
+find_package(small 2.0 CONFIG QUIET)
+if(small_FOUND)
+  message(FATAL_ERROR "2.0 is another interface")
+endif()
+"""
+    )
+    (tmp_path / "t.c").write_text('#include "small.h"\n#include <stdlib.h>\nint main(void) { return small_selftest(malloc(small_selftest_bytes())); }\n')
+    if shutil.which("cmake"):
+        root = tmp_path / "d/small/native"
+        run = lambda *a: subprocess.run(list(map(str, a)), capture_output=True, text=True)  # noqa: E731
+        done = run("cmake", "-S", tmp_path, "-B", tmp_path / "b", f"-DCMAKE_PREFIX_PATH={root}")
+        assert done.returncode == 0 and "found 1.4.2" in done.stdout, done.stdout + done.stderr
+        assert run("cmake", "--build", tmp_path / "b").returncode == 0 and run(tmp_path / "b/t").returncode == 0
+    text = (tmp_path / "d/small/cortex-m4f/lib/cmake/small/smallConfig.cmake").read_text()
+    assert "libsmall.a" in text and "libsmall.so" not in text and "small::small INTERFACE" in text
+    assert "Version: 1.4.2" in (tmp_path / "d/small/cortex-m4f/lib/pkgconfig/small.pc").read_text()
