@@ -12,9 +12,10 @@ import tempfile
 import time
 import types
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from mlcc import lock
@@ -23,6 +24,7 @@ from mlcc.artifact.keys import SigningKey, signing_key, withheld
 from mlcc.cache.code import code_digest
 from mlcc.cache.store import Store, cache_folder, key_of
 from mlcc.error import Error, explained
+from mlcc.limits import Limits
 from mlcc.names import library_name, printable
 from mlcc.program import budget
 from mlcc.target import Hardware, Serving, Target, fitted, runs_here
@@ -40,7 +42,7 @@ class Request:
     version, slot (address, bytes), image_key (PEM): of the image that "mcuboot" makes; serving: batches and chips, for XLA's targets;
     hardware: architecture, interval and share, for FPGAs and ASICs; samples: input → .npy files, real inputs that become golden vectors; describe: input or output → what the artifact
     says of it beyond the file (layout, unit, labels, … as `mlcc.graph.describe.Description`);
-    strict: fail where some operator is not exercised by the golden vectors; judge: compare the artifact's outputs with an outside judge's."""
+    limits: what the model may ask for; strict: fail where some operator is not exercised by the golden vectors; judge: compare the artifact's outputs with an outside judge's."""
 
     model: Path
     targets: tuple[str, ...]
@@ -65,6 +67,7 @@ class Request:
     hardware: Hardware | None = None
     samples: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     describe: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
     strict: bool = False
     judge: bool = True
 
@@ -394,7 +397,7 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
 
     progress("normalising")
     with explained("reading the graph", str(request.model), "model"):  # a hostile file can break any assumption of any library under us
-        graph = optimise(normalise(source, name, request.shapes, str(request.model)), request.precision)
+        graph = optimise(normalise(source, name, request.shapes, str(request.model), request.limits), request.precision)
     core.validate(graph)
     graph = replace(graph, described=told(graph.described, request.describe, [*graph.inputs, *graph.outputs]))
 
@@ -402,15 +405,28 @@ def _freeze(request: Request, name: str, model_digest: str, progress: Progress) 
     identity = core.digest(graph)
     if request.jobs > 1 and len(graph.nodes) >= parallel.WORTH:
         parallel.prepare()
-    with ThreadPoolExecutor(1) as beside:  # neither needs the other, and both spend their time outside Python
-        lowered = beside.submit(_lowered, graph)
-        vectors, coverage = freeze.frozen_vectors(graph, sampled(request.samples, graph))
-        notes = [*shape_notes(source, request.shapes, str(request.model)), *_idle_notes(coverage.report(), request)]
-        verdict = _judged(request, graph, vectors, progress)
-        progress("proving the translation")
-        program, meaning = lowered.result()
+    lowered = _beside(_lowered, graph)  # neither needs the other, and both spend their time outside Python
+    vectors, coverage = freeze.frozen_vectors(graph, sampled(request.samples, graph))
+    notes = [*shape_notes(source, request.shapes, str(request.model)), *_idle_notes(coverage.report(), request)]
+    verdict = _judged(request, graph, vectors, progress)
+    progress("proving the translation")
+    program, meaning = lowered.result()
     outputs = freeze.program_output_digest(vectors)
     return Frozen(name, model_digest, identity, outputs, graph, program, meaning, vectors, coverage, verdict, notes)
+
+
+def _beside(work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """Work in a thread that nobody waits for where the build ends before it, by an error or by Ctrl-C."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work(*arguments))
+        except BaseException as e:
+            future.set_exception(e)
+
+    Thread(target=run, daemon=True).start()
+    return future
 
 
 def _lowered(graph: Any) -> tuple[Any, Any]:

@@ -91,6 +91,9 @@ def parse_slot(text: str | None) -> tuple[int, int] | None:
 @click.option(
     "--sample", "samples", multiple=True, metavar="NAME=FILE", help="A real input (.npy) as a further golden vector; may be given again."
 )
+@click.option(
+    "--limit", "limits", multiple=True, metavar="NAME=N", help="Let the model ask for more: operators, value, memory (bytes), work, such as memory=8G."
+)
 @click.option("--strict", is_flag=True, help="Fail where some operator is not exercised by the golden vectors.")
 @click.option("--no-judge", is_flag=True, help="Do not compare the artifact's outputs with ONNX Runtime's (the report then says so).")
 @click.option("--no-cache", is_flag=True, help="Ignore every cache.")
@@ -116,6 +119,7 @@ def command(
     model_slot: str | None,
     image_key: Path | None,
     samples: tuple[str, ...],
+    limits: tuple[str, ...],
     strict: bool,
     no_judge: bool,
     no_cache: bool,
@@ -126,6 +130,7 @@ def command(
     from mlcc import project
     from mlcc.build import Request, run
     from mlcc.importers import external
+    from mlcc.limits import parse as parse_limits
     from mlcc.lock import FILE as LOCK
 
     given, serving, hardware = parse_shapes(shapes), None, None
@@ -165,6 +170,7 @@ def command(
         hardware=hardware,
         samples=_samples(samples) or from_project,
         describe=describe,
+        limits=parse_limits(limits),
         strict=strict,
         judge=not no_judge,
         **options,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ from mlcc.graph.core import DTYPES, MAX_ELEMENTS, CoreGraph, Node, Rewrite, Tens
 from mlcc.graph.integers import Quantised, moved
 from mlcc.graph.operators import family
 from mlcc.graph.types import infer
+from mlcc.limits import Limits, work
 from mlcc.reference.execute import evaluate
 
+LIMITS = Limits()
 FOLD_LIMIT = 1 << 24  # elements: larger results of constants stay in the program as views
 HALF = ("float16", "bfloat16")
 NO_ARITHMETIC = ("Cast", "Where", "Identity", "Neg", "Abs", "Equal", "IsNaN")
@@ -52,7 +55,9 @@ def dtype_name(dtype: np.dtype) -> str:
 
 
 class Builder:
-    def __init__(self, public: Iterable[str] = ()) -> None:
+    def __init__(self, public: Iterable[str] = (), limits: Limits = LIMITS) -> None:
+        self.limits = limits
+        self.work = 0
         self.public = frozenset(public)  # names of the model's inputs and outputs, which no inner value may take
         self.nodes: list[Node] = []
         self.types: dict[str, TensorType] = {}
@@ -83,6 +88,11 @@ class Builder:
             self.constants[value.name] = a
             self._by_content[key] = value
         return self._by_content[key]
+
+    def room(self, elements: int, width: int = 8, what: str = "a value") -> None:
+        """Raise where a value of so many elements of `width` bytes is larger than may be, before anything is allocated for it."""
+        if elements * width > self.limits.value:
+            raise self.limits.over("value", f"{what} takes {elements * width:,} bytes", self.origin)
 
     def _name(self, prefix: str) -> str:
         self._made += 1
@@ -138,6 +148,14 @@ class Builder:
                 raise Error(
                     "unsupported", f"{op} makes a tensor of {t.size} elements", self.origin, "tensors have at most 2^31 − 1 elements"
                 )
+            self.room(t.nbytes, 1, op)
+        if node.get("kernel"):
+            self.room(sum(t.size for t in types) * prod(node["kernel"]), 4, f"{op}'s windows")
+        self.work += work(node, self.types, types)
+        if self.work > self.limits.work:
+            raise self.limits.over("work", f"about {self.work:,} operations up to here", self.origin)
+        if len(self.nodes) >= self.limits.operators:
+            raise self.limits.over("operators", f"more than {len(self.nodes):,} operators, with functions and loops written out", self.origin)
         arrays = [self.array(v) for v in operands]
         if operands and all(a is not None for a in arrays) and sum(t.size for t in types) <= FOLD_LIMIT:
             results = tuple(self.constant(np.asarray(r, order="C")) for r in evaluate(node, [a for a in arrays if a is not None]))

@@ -16,12 +16,13 @@ import onnx
 import onnx_ir as ir
 
 from mlcc.error import Error
-from mlcc.graph.builder import HALF, Builder, Value
+from mlcc.graph.builder import HALF, LIMITS, Builder, Value
 from mlcc.graph.core import DTYPES, CoreGraph, TensorType
 from mlcc.graph.describe import described
 from mlcc.graph.rules import RULES, Rule, move, onnxruntime, qonnx, quant, trees
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.source import Source
+from mlcc.limits import Limits, check
 
 Shapes = Mapping[str, tuple[int, ...]]
 Scope = dict[str, Value | None]
@@ -63,8 +64,8 @@ class Unsupported(Exception):
     """A value of an operator that is not supported; its consumers are skipped quietly."""
 
 
-def normalise(model: ir.Model, name: str, shapes: Shapes, where: str) -> CoreGraph:
-    """The core graph of `model` with input shapes completed by `shapes`."""
+def normalise(model: ir.Model, name: str, shapes: Shapes, where: str, limits: Limits = LIMITS) -> CoreGraph:
+    """The core graph of `model` with input shapes completed by `shapes`. Raises Error(unsupported) where it asks for more than `limits`."""
     opset = standard_opset(model.opset_imports, 1)
     if opset < OLDEST_OPSET:
         raise Error("unsupported", f"opset {opset}; the oldest read is {OLDEST_OPSET}", where, "convert it with onnx.version_converter")
@@ -74,7 +75,7 @@ def normalise(model: ir.Model, name: str, shapes: Shapes, where: str) -> CoreGra
     except ValueError:
         raise Error("model", "the graph has a cycle", where, "an ONNX graph must be acyclic; export the model again") from None
     public = [str(v.name) for v in (*graph.inputs, *graph.outputs)]
-    walk = Walk(model, opset, public)
+    walk = Walk(model, opset, public, limits)
     scope: Scope = {}
     initial = {v.name for v in graph.initializers.values()}
     inputs = [v for v in graph.inputs if v.name not in initial]
@@ -99,7 +100,9 @@ def normalise(model: ir.Model, name: str, shapes: Shapes, where: str) -> CoreGra
         outputs.append((str(value.name), found))
     if not outputs:
         raise Error("model", "the graph has no outputs", where)
-    return replace(walk.b.finish(name, outputs), described=described(model))
+    core = replace(walk.b.finish(name, outputs), described=described(model))
+    check(core, limits)
+    return core
 
 
 @dataclass(frozen=True)
@@ -200,8 +203,10 @@ def tensor_array(tensor: Any, where: str) -> np.ndarray:
 class Walk:
     """One pass over a model's nodes, subgraphs included."""
 
-    def __init__(self, model: ir.Model, opset: int, public: Iterable[str] = ()) -> None:
-        self.b = Builder(public)
+    def __init__(self, model: ir.Model, opset: int, public: Iterable[str] = (), limits: Limits = LIMITS) -> None:
+        self.b = Builder(public, limits)
+        self.steps = 0
+        self.within: list[ir.Function] = []  # functions whose bodies are being walked
         self.bound: Mapping[str, ir.Attr] = {}  # attributes of the function whose body is walked
         self.functions = model.functions
         self.opset = opset
@@ -269,6 +274,9 @@ class Walk:
     def node(self, node: ir.Node, scope: Scope) -> tuple[Value | None, ...]:
         origin = node.name or (str(node.outputs[0].name) if node.outputs else "?")
         self.b.origin = origin
+        self.steps += 1
+        if self.steps > self.b.limits.operators:
+            raise self.b.limits.over("operators", f"more than {self.steps - 1:,} operators, with functions and loops written out", origin)
         domain = "" if node.domain in ("", "ai.onnx") else node.domain
         key = (node.domain, node.op_type, node.overload)
         given = self.attributes(node)
@@ -331,7 +339,10 @@ class Walk:
     def call(self, function: ir.Function, inputs: tuple[Value | None, ...], attributes: Mapping[str, ir.Attr]) -> tuple[Value | None, ...]:
         """Inline a function body: its own scope, attributes and operator sets."""
         scope: Scope = {str(v.name): (inputs[i] if i < len(inputs) else None) for i, v in enumerate(function.inputs)}
+        if any(f is function for f in self.within):
+            raise Error("model", f"function {function.name} calls itself", self.b.origin)
         before = self.opset, self.versions, self.bound
+        self.within.append(function)
         self.opset = standard_opset(function.opset_imports, self.opset)
         self.versions = {**self.versions, **function.opset_imports}
         self.bound = {**{k: a for k, a in function.attributes.items() if a.value is not None}, **attributes}
@@ -339,6 +350,7 @@ class Walk:
             self.run(function, scope)
         finally:
             self.opset, self.versions, self.bound = before
+            self.within.pop()
         results = []
         for v in function.outputs:
             found = scope.get(str(v.name))

@@ -56,6 +56,14 @@ def fuse(graph: CoreGraph) -> list[Group]:
         source = producer.get(node.inputs[0]) if node.op == "Requantize" else None
         return source is not None and source.op in ANCHORS
 
+    def reads(node: Node) -> set[str]:
+        """What a node reads, numbers known to the compiler left out."""
+        return {u for u in node.inputs if u not in graph.constants or graph.constants[u].size > 1}
+
+    def makers(node: Node) -> dict[int, Node]:
+        """The nodes that make a node's operands and are in no group yet."""
+        return {id(p): p for v in node.inputs if (p := producer.get(v)) is not None and id(p) not in taken}
+
     taken: set[int] = set()
     groups: list[Group] = []
     for sink in reversed(graph.nodes):
@@ -66,34 +74,34 @@ def fuse(graph: CoreGraph) -> list[Group]:
         anchor = sink if sink.op in ANCHORS else None
         if is_elementwise(sink):
             shape = graph.types[sink.outputs[0]].shape
-            frontier = True
-            while frontier:
-                frontier = False
-                inside = {id(m) for m in members}
-                candidates = {
-                    id(p): p
-                    for m in members
-                    if m is not anchor
-                    for v in m.inputs
-                    if (p := producer.get(v)) is not None and id(p) not in taken
-                }
+            inside, operands, rounded = {id(sink)}, reads(sink), rounds(sink)
+            candidates = makers(sink)
+            found: Node | None = sink
+            while found is not None:
+                found = None
                 for p in sorted(candidates.values(), key=lambda n: -position[id(n)]):
                     if not (is_elementwise(p) or (anchor is None and takes_followers(p, graph))):
                         continue
-                    if rounds(p) and (anchor is not None or any(rounds(m) for m in members)):
+                    if rounds(p) and (anchor is not None or rounded):
                         continue  # else the sums of its own product would have to be kept in int32
                     v = p.outputs[0]
                     if v in outputs or graph.types[v].shape != shape or any(id(r) not in inside or r is anchor for r in readers.get(v, [])):
                         continue
-                    if len(
-                        {u for m in (*members, p) for u in m.inputs if u not in graph.constants or graph.constants[u].size > 1}
-                    ) > MAX_OPERANDS + len(members):
+                    if len(operands | reads(p)) > MAX_OPERANDS + len(members):
                         continue
-                    members.append(p)
-                    taken.add(id(p))
-                    anchor = p if p.op in ANCHORS else anchor
-                    frontier = True
+                    found = p
                     break
+                if found is not None:
+                    members.append(found)
+                    taken.add(id(found))
+                    inside.add(id(found))
+                    operands |= reads(found)
+                    rounded |= rounds(found)
+                    del candidates[id(found)]
+                    if found.op in ANCHORS:
+                        anchor = found
+                    else:
+                        candidates |= makers(found)
         members.sort(key=lambda n: position[id(n)])
         groups.append(Group(tuple(members), anchor))
     return sorted(groups, key=lambda g: position[id(g.sink)])

@@ -131,6 +131,7 @@ def pad(s: Source) -> Value:
         raise s.bad(f"mode {mode}")
     for axis in range(x.rank):
         if before[axis] or after[axis]:
+            b.room(x.shape[axis] + before[axis] + after[axis], what="a padded axis")
             indices = np.pad(np.arange(x.shape[axis], dtype=np.int64), (before[axis], after[axis]), mode=numpy_mode)  # type: ignore[call-overload]
             x = b("Gather", x, b.constant(indices), axis=axis)
     return x
@@ -166,17 +167,20 @@ def constant_of_shape(s: Source) -> Value:
 def range_(s: Source) -> Value:
     start, limit, delta = (s.b.known(s[i], n).reshape(()) for i, n in enumerate(("start", "limit", "delta")))
     count = max(0, int(np.ceil((float(limit) - float(start)) / float(delta)))) if delta else 0
+    s.b.room(count)
     return s.b.constant((start + np.arange(count).astype(start.dtype) * delta).astype(start.dtype))
 
 
 def eye_like(s: Source) -> Value:
     dtype = ONNX_DTYPES[int(s.attr("dtype"))] if "dtype" in s.attributes else s[0].dtype
+    s.b.room(prod(s[0].shape))
     return s.b.constant(np.eye(s[0].shape[0], s[0].shape[1], k=int(s.attr("k", 0))), dtype)
 
 
 def trilu(s: Source) -> Value:
     b, x = s.b, s[0]
     k = int(s.scalar("k", 1, 0))
+    b.room(prod(x.shape[-2:]), 1)
     mask = np.tri(x.shape[-2], x.shape[-1], k=k if not s.attr("upper", 1) else k - 1, dtype=bool)
     keep = b.constant(~mask if s.attr("upper", 1) else mask)
     return b("Where", keep, x, b.like(0, x))
@@ -191,6 +195,7 @@ def one_hot(s: Source) -> Value:
     wrapped = b("Where", b("Less", i, b.like(0, i)), b("Add", i, b.like(depth, i)), i)
     shape_ = list(indices.shape)
     shape_.insert(axis, 1)
+    b.room(indices.type.size * depth)
     classes = b.constant(np.arange(depth, dtype=np.int64).reshape([-1 if a == axis else 1 for a in range(indices.rank + 1)]))
     hit = b("Equal", b.reshape(wrapped, shape_), classes)
     off, on = (b.reshape(b.slice(values, 0, j, 1), ()) for j in (0, 1))

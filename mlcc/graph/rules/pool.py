@@ -34,6 +34,7 @@ def _indices(s: Source, y: Value, kernel: tuple[int, ...], attributes: dict[str,
     """Flat index of each window's first maximum: the positions gathered, then the first that equals the maximum."""
     b, x = s.b, s[0]
     rank, spatial = x.rank - 2, x.shape[2:]
+    b.room(prod(y.shape[2:]) * prod(kernel), what="the windows' indices")
     axes = [np.arange(n) * st for n, st in zip(y.shape[2:], attributes["strides"])]
     where = []
     for i in range(rank):
@@ -69,6 +70,7 @@ def average_pool(s: Source) -> Value:
     explicit = [int(v) for v in s.attr("pads", [0] * 2 * len(kernel))]
     counts = np.ones((), np.int64)
     for i, k in enumerate(kernel):
+        b.room(total.shape[2 + i] * k, what="the windows' indices")
         starts = np.arange(total.shape[2 + i]) * attributes["strides"][i] - attributes["before"][i]
         taps = starts[:, None] + np.arange(k) * attributes["dilations"][i]
         low, high = 0, x.shape[2 + i]

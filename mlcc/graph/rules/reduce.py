@@ -206,10 +206,10 @@ def mean_variance(s: Source) -> Value:
 
 def lrn(s: Source) -> Value:
     b, x, size = s.b, s[0], int(s.attr("size"))
-    low, high = (size - 1) // 2, size - 1 - (size - 1) // 2
     n, c = x.shape[:2]
+    low, high = min((size - 1) // 2, c - 1), min(size - 1 - (size - 1) // 2, c - 1)  # what lies beyond all channels is nothing
     flat = b.reshape(b("Mul", x, x), (n, 1, c, prod(x.shape[2:])))
-    total = b("PoolSum", flat, kernel=(size, 1), strides=(1, 1), dilations=(1, 1), before=(low, 0), after=(high, 0))
+    total = b("PoolSum", flat, kernel=(low + high + 1, 1), strides=(1, 1), dilations=(1, 1), before=(low, 0), after=(high, 0))
     base = b("Add", b("Mul", b.reshape(total, x.shape), b.like(s.attr("alpha", 1e-4) / size, x)), b.like(s.attr("bias", 1.0), x))
     return b("Div", x, b("Pow", base, b.like(s.attr("beta", 0.75), x)))
 

@@ -16,6 +16,7 @@ from mlcc.graph.source import Source, normal_axis
 def coordinates(s: Source, mode: str, n_in: int, n_out: int, scale: Fraction, roi: tuple[Fraction, Fraction]) -> list[Fraction]:
     """Source coordinate of each output index (ONNX Resize, coordinate_transformation_mode), as exact fractions: a coordinate that lies on
     an element or half-way between two must not be moved by a rounding."""
+    s.b.room(n_out, 1000, "a resized axis")  # fractions take a hundred bytes, and are several
     half, every = Fraction(1, 2), [Fraction(i) for i in range(n_out)]
     if mode == "half_pixel":
         return [(x + half) / scale - half for x in every]
