@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +13,9 @@ import numpy as np
 
 from mlcc.cache.store import Store
 from mlcc.error import Error
+from mlcc.graph.core import DTYPES, ByteOrder, from_bytes
 from mlcc.graph.freeze import Golden
+from mlcc.names import printable
 from mlcc.program.kernel import Kernel
 from mlcc.program.program import Program
 from mlcc.target import KernelTarget, Target
@@ -56,6 +59,13 @@ class CompileOptions:
     compiler: str = "zig"
     jobs: int = 2
     progress: Callable[[str, int, int], None] | None = None
+
+
+def received(raw: bytes, t: Mapping[str, Any], order: ByteOrder, artifact: str) -> np.ndarray:
+    """An output that an artifact's program wrote, as its manifest says it is. Raises Error(verification) where it is of another size."""
+    if len(raw) != DTYPES[t["dtype"]].itemsize * prod(t["shape"]):
+        raise Error("verification", f"the program gives {len(raw)} bytes for {printable(t['name'])}, the manifest says otherwise", artifact)
+    return from_bytes(raw, t["dtype"], order).reshape(t["shape"])
 
 
 class Runner(Protocol):

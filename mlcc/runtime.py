@@ -65,6 +65,7 @@ class Model:
             ) from None
         self._run = getattr(self._library, f"{self.name}_run_arrays")
         self._run.restype = ctypes.c_int
+        self._signed(data, folder)
         self._variant = self._choose(variant)
         self._bytes = int(data["workspace_bytes"])
         self._local = threading.local()
@@ -80,6 +81,16 @@ class Model:
             if not self._pool:
                 raise Error("usage", f"cannot make {threads} threads")
         self._pool_for = getattr(self._library, f"{self.name}_pool_for", None)
+
+    def _signed(self, data: Mapping[str, Any], folder: Path) -> None:
+        """Raise Error(verification) where the library is for other inputs and outputs than the manifest says: it would read and write elsewhere."""
+        try:
+            function = getattr(self._library, f"{self.name}_signature")
+        except AttributeError:
+            raise Error("verification", "the library does not say what it takes", str(folder), "build the artifact again") from None
+        function.restype = ctypes.c_char_p
+        if (function() or b"").decode(errors="replace") != manifest.signature(data):
+            raise Error("verification", "the library takes other inputs or outputs than the manifest says", str(folder), "fetch it again")
 
     @property
     def variants(self) -> tuple[str, ...]:

@@ -14,11 +14,11 @@ import numpy as np
 
 from mlcc.conformance.emulator import command
 from mlcc.error import Error
-from mlcc.graph.core import ByteOrder, from_bytes, to_bytes
+from mlcc.graph.core import ByteOrder, to_bytes
 from mlcc.program.program import Program
 from mlcc.target import Target
 from mlcc_backends.cpu.compile import FLAGS, compiler, run
-from mlcc_backends.interface import Binaries, CompileOptions
+from mlcc_backends.interface import Binaries, CompileOptions, received
 
 
 def execute_program(path: Path, prefix: Sequence[str], environment: str, arguments: Sequence[str], name: str) -> str:
@@ -127,4 +127,4 @@ def call_program(
     for path, t in zip(ins, about["inputs"]):
         path.write_bytes(to_bytes(feed[t["name"]], order))
     execute_program(program, prefix, environment, ["run", "-1", *map(str, ins), *map(str, outs), str(folder / "arena")], about["name"])
-    return {t["name"]: from_bytes(p.read_bytes(), t["dtype"], order).reshape(t["shape"]) for t, p in zip(about["outputs"], outs)}
+    return {t["name"]: received(p.read_bytes(), t, order, about["name"]) for t, p in zip(about["outputs"], outs)}

@@ -12,13 +12,13 @@ import numpy as np
 
 from mlcc.conformance.emulator import command
 from mlcc.error import Error
-from mlcc.graph.core import from_bytes, to_bytes
+from mlcc.graph.core import to_bytes
 from mlcc.program.program import Program
 from mlcc.target import Target
 from mlcc_backends.cpu.compile import compiler
 from mlcc_backends.cpu.compile import run as tool
 from mlcc_backends.cpu.run import steady
-from mlcc_backends.interface import Binaries, CompileOptions
+from mlcc_backends.interface import Binaries, CompileOptions, received
 from mlcc_backends.mcu.compile import FLAGS, LINK, SMALL
 
 LIMIT = 900  # seconds of emulation
@@ -98,6 +98,6 @@ def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndar
         names = [f"{kind}{i}" for kind in ("in", "out") for i in range(len(about[f"{kind}puts"]))]
         emulate(found[0], folder / "test", ["run", "-1", *names, "arena"], f"{name} under {found[1]}")
         return {
-            t["name"]: from_bytes((folder / f"out{i}").read_bytes(), t["dtype"], "<").reshape(t["shape"])
+            t["name"]: received((folder / f"out{i}").read_bytes(), t, "<", name)
             for i, t in enumerate(about["outputs"])
         }

@@ -25,6 +25,7 @@ EXPORTED = (
     "selftest",
     "selftest_bytes",
     "selftest_vector",
+    "signature",
     "run_arrays",
     "variant_runs",
     "variant_name",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from mlcc.artifact import plain
 from mlcc.error import Error
+from mlcc.names import C_TYPES
 
 FILE = "manifest.json"
 VERSION = 1
@@ -16,6 +20,49 @@ VERSION = 1
 def dumps(value: Any) -> bytes:
     """JSON with one form only: sorted keys, two spaces, a final newline."""
     return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,90}")
+ELEMENTS = 2**31
+
+
+def _tensors(value: Any) -> bool:
+    """Whether these are inputs or outputs: names, types and static shapes."""
+    return isinstance(value, list) and all(
+        isinstance(t, dict)
+        and isinstance(t.get("name"), str)
+        and isinstance(t.get("dtype"), str)
+        and t["dtype"] in C_TYPES
+        and isinstance(t.get("shape"), list)
+        and all(_count(n) for n in t["shape"])
+        and len(t["shape"]) <= 64
+        and prod(t["shape"]) < ELEMENTS
+        for t in value
+    )
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**48
+
+
+# what programs rely on, and how it must look
+FIELDS: dict[str, Callable[[Any], bool]] = {
+    "name": lambda v: isinstance(v, str) and PLAIN.fullmatch(v) is not None,
+    "inputs": _tensors,
+    "outputs": _tensors,
+    **dict.fromkeys(("workspace_bytes", "arena_bytes", "library_bytes", "constant_bytes", "parameters", "kernel_calls"), _count),
+    **dict.fromkeys(
+        ("model", "model_digest", "program_digest", "output_digest", "target", "class", "conformance"), lambda v: isinstance(v, str)
+    ),
+    "instruction_sets": lambda v: isinstance(v, list) and all(isinstance(x, str) for x in v),
+}
+OPTIONAL: dict[str, Callable[[Any], bool]] = {"architectures": FIELDS["instruction_sets"], "operators": lambda v: isinstance(v, dict)}
+
+
+def signature(data: Mapping[str, Any]) -> str:
+    """Types and shapes of inputs and outputs, and the workspace's bytes, as the library says them (NAME_signature)."""
+    groups = ["".join(f" {t['dtype']}[{','.join(map(str, t['shape']))}]" for t in data[kind]) for kind in ("inputs", "outputs")]
+    return f"{groups[0]} >{groups[1]} > {data['workspace_bytes']}"
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -31,4 +78,10 @@ def read(folder: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(data, dict) or data.get("mlcc") != VERSION:
         raise Error("verification", f"{FILE} is of another version", str(folder))
+    for key, fits in (*FIELDS.items(), *((k, f) for k, f in OPTIONAL.items() if k in data)):
+        if key not in data or not fits(data[key]):
+            raise Error("verification", f"{FILE} is damaged: {key}", str(folder), "build the artifact again, or fetch it again")
+    names = [t["name"] for t in data["inputs"]]
+    if len(set(names)) != len(names):
+        raise Error("verification", f"{FILE} is damaged: two inputs of one name", str(folder))
     return data

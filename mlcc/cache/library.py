@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from mlcc.cache.store import working_folder
+from mlcc.cache.store import ours, working_folder
 from mlcc.error import Error
 
 FLAGS = ("-shared", "-fPIC", "-O2", "-fno-math-errno", "-ffp-contract=off", "-fno-sanitize=all")
@@ -22,8 +23,11 @@ def loaded(name: str, text: str, features: Sequence[str] = ()) -> ctypes.CDLL:
     """The library of a C text. Raises Error(toolchain) where it does not compile."""
     key = hashlib.sha256(f"{text}{list(features)}{platform.machine()}{sys.platform}".encode()).hexdigest()[:24]
     path = working_folder() / name / f"{name}-{key}.so"
-    if not path.exists():
+    said = path.with_suffix(".sha256")
+    if not _whole(path, said):
         path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # another's folder is refused below
+            path.parent.chmod(0o755)
         with tempfile.TemporaryDirectory(dir=path.parent) as d:
             (Path(d) / "library.c").write_text(text, "utf-8")
             command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, *features, "library.c", "-o", "library.so"]
@@ -32,8 +36,22 @@ def loaded(name: str, text: str, features: Sequence[str] = ()) -> ctypes.CDLL:
                 raise Error(
                     "toolchain", f"the {name} library does not compile", done.stderr.strip()[-300:], "is the ziglang package installed?"
                 )
+            (Path(d) / "sha256").write_text(hashlib.sha256((Path(d) / "library.so").read_bytes()).hexdigest())
+            for made in ("library.so", "sha256"):
+                (Path(d) / made).chmod(0o755)
             os.replace(Path(d) / "library.so", path)
+            os.replace(Path(d) / "sha256", said)
+        if not _whole(path, said):
+            raise Error("toolchain", "others may change files in the cache", str(path.parent), "chmod o-w it, or set MLCC_CACHE to a folder of your own")
     return ctypes.CDLL(str(path))
+
+
+def _whole(library: Path, said: Path) -> bool:
+    """Whether a library is what this user once compiled: nobody else's, and of the digest that was noted."""
+    try:
+        return ours(library) and ours(said) and said.read_text("ascii") == hashlib.sha256(library.read_bytes()).hexdigest()
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def host_features() -> list[str]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +29,27 @@ def ulps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(nan_a & nan_b, 0, np.where(nan_a | nan_b, 2**31, d))
 
 
+@cache
+def runtime() -> Any:
+    """The onnxruntime module. When it is imported it writes a file of a known name into the folder for temporary files, through whatever link lies
+    there: it is given a folder of this process alone. Raises ImportError."""
+    own, before = tempfile.mkdtemp(prefix="mlcc-"), os.environ.get("TMPDIR")
+    atexit.register(shutil.rmtree, own, True)
+    os.environ["TMPDIR"] = own
+    try:
+        import onnxruntime
+    finally:
+        if before is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before
+    return onnxruntime
+
+
 def session(model: Path, threads: int = 1, optimised: bool = True) -> Any:
     """An ONNX Runtime session on the CPU."""
     try:
-        import onnxruntime
+        onnxruntime = runtime()
     except ImportError:
         raise Error("usage", "comparing needs ONNX Runtime", hint="pip install 'mlcc[compare]'") from None
     options = onnxruntime.SessionOptions()

@@ -284,8 +284,7 @@ def first_parting(model: Path, graph: CoreGraph, vector: Golden, coarse: bool) -
         made = [(o, n) for n in proto.graph.node for o in n.output if o]
         own = {o.name for o in proto.graph.output}
         proto.graph.output.extend(onnx.ValueInfoProto(name=o) for o, _ in made if o not in own)
-        import onnxruntime
-
+        onnxruntime = compare.runtime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level, options.graph_optimization_level = 4, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])

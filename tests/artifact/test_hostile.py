@@ -10,9 +10,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
+import mlcc as mlcc_package
+from mlcc.error import Error
+from mlcc.runtime import load
 from tests.conftest import Mlcc
 
 
@@ -22,6 +28,16 @@ def built(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     out = tmp_path_factory.mktemp("dist")
     return Path(mlcc.build(small_model, target="x86_64-v3", shapes={"x": (1, 3, 8, 8)}, out=out)["artifacts"][0]["path"])
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """y = relu(x), of three numbers."""
+    folder = tmp_path_factory.mktemp("three")
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 3]) for n in "xy"]
+    onnx.save(helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:]), ir_version=9), folder / "m.onnx")
+    made = mlcc_package.build(folder / "m.onnx", target=("native", "c99"), out=folder)["artifacts"]
+    return {a["target"]: Path(a["path"]) for a in made}
 
 
 @pytest.fixture
@@ -172,3 +188,82 @@ def test_sixteen_builds_make_one_key(tmp_path: Path) -> None:
         env = {**os.environ, "MLCC_CONFIG": str(tmp_path / str(turn))}
         runs = [subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True) for _ in range(16)]
         assert len({r.communicate()[0] for r in runs}) == 1 and all(r.returncode == 0 for r in runs)
+
+
+def altered(artifact: Path, folder: Path, **changes: Any) -> Path:
+    """A copy whose manifest says something else; nobody's signature is asked for by `run`."""
+    copy = folder / "altered"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(artifact, copy)
+    about = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**about, **changes}))
+    return copy
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"inputs": [{"name": "x", "dtype": "float32", "shape": [1, 1]}]},
+        {"outputs": [{"name": "y", "dtype": "float32", "shape": [0]}]},
+        {"outputs": [{"name": "y", "dtype": "int8", "shape": [1, 3]}]},
+        {"workspace_bytes": 1},
+    ],
+)
+@pytest.mark.parametrize("target", ["native", "c99"])
+def test_a_manifest_that_the_library_contradicts(target: str, changes: dict[str, Any], artifacts: dict[str, Path], tmp_path: Path, mlcc: Mlcc) -> None:
+    if target == "c99" and "workspace_bytes" in changes:
+        pytest.skip("the program has a workspace of its own")
+    copy = altered(artifacts[target], tmp_path, **changes)
+    done = mlcc("run", copy)
+    assert done.returncode in (4, 5, 7) and "internal" not in done.stderr, done.stderr
+    if target == "native":
+        with pytest.raises(Error, match="other inputs or outputs"):
+            load(copy)
+
+
+DAMAGES: list[dict[str, Any]] = [
+    {"name": "../x"}, {"name": 3}, {"inputs": None}, {"inputs": [{"name": "x", "dtype": "float32", "shape": [-1]}]}, {"workspace_bytes": -1}, {"workspace_bytes": 2**70},
+    {"inputs": [{"name": "x", "dtype": "object", "shape": [1]}]}, {"outputs": [{"dtype": "float32"}]}, {"target": []}, {"instruction_sets": "x"}, {"operators": 3},
+    {"inputs": [{"name": "x", "dtype": "float32", "shape": [2**31, 2**31]}]}, {"inputs": [{"name": "x", "dtype": ["float32"], "shape": [1]}]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", DAMAGES)
+def test_damaged_manifests_are_said_to_be_so(changes: dict[str, Any], artifacts: dict[str, Path], tmp_path: Path, mlcc: Mlcc) -> None:
+    copy = altered(artifacts["native"], tmp_path, **changes)
+    for command in (("run", copy), ("inspect", copy), ("bench", copy)):
+        done = mlcc(*command)
+        assert done.returncode == 5 and "manifest.json is damaged" in done.stderr, (command, done.stderr)
+
+
+def test_helpers_of_others_are_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cached library is loaded only where nobody else may have put it there, and as it was compiled."""
+    from mlcc.cache import library
+
+    monkeypatch.setattr(library, "working_folder", lambda: tmp_path)
+    text = "int answer(void) { return 42; }"
+    assert library.loaded("t", text).answer() == 42
+    (path,) = (tmp_path / "t").glob("*.so")
+    good = path.read_bytes()
+    path.unlink()  # it is mapped
+    path.write_bytes(good[:-8])  # damaged: compiled again
+    assert library._whole(path, path.with_suffix(".sha256")) is False
+    assert library.loaded("t", text).answer() == 42 and path.read_bytes() == good
+    path.chmod(0o777)
+    library.loaded("t", text)
+    assert path.stat().st_mode & 0o002 == 0
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert library.loaded("t", text).answer() == 42 and not path.is_symlink()
+
+
+def test_temporary_links_are_not_followed(tmp_path: Path) -> None:
+    """ONNX Runtime writes $TMPDIR/.ses when it is imported. This test fails where it no longer does: then `compare.runtime` can go."""
+    victim = tmp_path / "victim"
+    for code, harmed in (("import onnxruntime", True), ("from mlcc.conformance.compare import runtime; runtime()", False)):
+        place = tmp_path / code[:4]
+        place.mkdir()
+        victim.write_text("precious")
+        (place / ".ses").symlink_to(victim)
+        subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "TMPDIR": str(place)})
+        assert (victim.read_text() != "precious") is harmed
