@@ -22,7 +22,7 @@ def read(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
         data = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise Error("usage", f"cannot read: {e}", str(path), "delete it, and build with --tune to make another") from None
     try:
         if data["version"] != VERSION:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlcc import trust
+from mlcc import toml, trust
 from mlcc.artifact import plain
 from mlcc.error import Error
 from mlcc.names import printable, quoted
@@ -57,10 +56,7 @@ def load(path: Path) -> Project:
         ) from None
     except (OSError, UnicodeDecodeError) as e:
         raise Error("usage", f"cannot read: {e}", str(path)) from None
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise Error("usage", f"not valid TOML: {e}", str(path)) from None
+    data = toml.parse(text, str(path))
     for key, value in data.items():
         line = next((i for i, row in enumerate(text.splitlines(), 1) if row.strip().lstrip("[").startswith(key)), 1)
         if key not in KEYS:

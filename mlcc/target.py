@@ -6,14 +6,14 @@ import ctypes
 import difflib
 import platform
 import re
-import tomllib
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from importlib.resources import files
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from mlcc import toml
 from mlcc.error import Error
 from mlcc.program.budget import Budget
 from mlcc.schedule.machine import Machine
@@ -211,10 +211,7 @@ def _strangers(path: Path, name: str) -> Target:
 
 def read(name: str, text: str, where: str) -> Target:
     """Parse and check a target description; messages name the line."""
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise Error("usage", f"not valid TOML: {e}", where) from None
+    data = toml.parse(text, where)
     sections = {"": {k: v for k, v in data.items() if not isinstance(v, dict)}, **{k: v for k, v in data.items() if isinstance(v, dict)}}
     for section, values in sections.items():
         if section not in SECTIONS:
@@ -230,8 +227,13 @@ def read(name: str, text: str, where: str) -> Target:
                 raise Error(
                     "usage", f"unknown key {key}", f"{where}, line {_line(text, key)}", f"keys here: {', '.join(SECTIONS[section])}"
                 )
-            if not isinstance(value, wanted):
+            if not isinstance(value, wanted) or isinstance(value, bool) and wanted is not bool:
                 raise Error("usage", f"{key} must be a {wanted.__name__}", f"{where}, line {_line(text, key)}")
+            item = int if key == "dsp_bits" else str
+            if isinstance(value, list) and not all(isinstance(v, item) for v in value):
+                raise Error("usage", f"{key} must be a list of {item.__name__}", f"{where}, line {_line(text, key)}")
+            if isinstance(value, int) and not 0 <= value < 2**40:
+                raise Error("usage", f"{key} cannot be {value}", f"{where}, line {_line(text, key)}")
     top, kernel, link, run, board = (sections.get(s, {}) for s in ("", "kernel", "link", "run", "board"))
     if top.get("resolve") == "native":
         return replace(load(native()), name=name, description=top.get("description", ""), resolved=native(), source=text)
@@ -278,12 +280,20 @@ def read(name: str, text: str, where: str) -> Target:
         tuple(run.get("emulator", ())),
         run.get("emulated_only", False),
         tuple(run.get("requires", ())),
-        Board(**{"vectors_at": board.get("flash_at", 0), **board}) if board else None,
+        _whole(Board, {"vectors_at": board.get("flash_at", 0), **board}, f"{where}, [board]") if board else None,
         budget,
-        part=Part(**part) if part else None,
+        part=_whole(Part, part, f"{where}, [part]") if part else None,
         source=text,
         **accelerator,
     )
+
+
+def _whole(kind: type[Any], values: dict[str, Any], where: str) -> Any:
+    """A section as its class. Raises Error(usage) where it lacks a key."""
+    missing = [f.name for f in fields(kind) if f.name not in values and f.default is MISSING and f.default_factory is MISSING]
+    if missing:
+        raise Error("usage", f"{', '.join(missing)} missing", where)
+    return kind(**values)
 
 
 def _line(text: str, word: str) -> int:

@@ -10,7 +10,8 @@ import click
 
 from mlcc.cli.build import parse_shapes
 from mlcc.cli.output import human, json_option, print_json, table
-from mlcc.error import Error
+from mlcc.error import Error, explained
+from mlcc.names import printable
 
 
 @click.command(epilog="Example:  mlcc inspect model.onnx --shape x=1x3x224x224")
@@ -32,9 +33,10 @@ def command(what: Path, shapes: tuple[str, ...], graph: bool, as_json: bool) -> 
                 list(value[0]),
             )
         elif isinstance(value, dict):
-            click.echo(f"{key:18} {', '.join(f'{k} {v}' for k, v in value.items())}")
+            click.echo(f"{printable(key):18} {printable(', '.join(f'{k} {v}' for k, v in value.items()), 4000)}")
         else:
-            click.echo(f"{key:18} {human(value) + f' ({value})' if key.endswith('bytes') else value}")
+            shown = human(value) + f" ({value})" if key.endswith("bytes") and isinstance(value, int) else printable(str(value))
+            click.echo(f"{printable(key):18} {shown}")
 
 
 def artifact(folder: Path) -> dict[str, Any]:
@@ -65,7 +67,8 @@ def model(path: Path, shapes: dict[str, tuple[int, ...]], list_nodes: bool) -> d
         "source_operators": dict(sorted(Counter(n.op_type for n in source.graph).items())),
     }
     try:
-        graph = optimise(normalise(source, model_name(path), shapes, str(path)))
+        with explained("reading the graph", str(path), "model"):
+            graph = optimise(normalise(source, model_name(path), shapes, str(path)))
     except Error as e:
         if e.code != "usage":
             raise
