@@ -555,7 +555,7 @@ def _check(request: Request, target: Target, frozen: Frozen, binaries: Any) -> A
 def _parameters(request: Request) -> dict[str, Any]:
     """What the provenance says was asked for."""
     shapes = {k: list(v) for k, v in sorted(request.shapes.items())}
-    return {"model": request.model.name, "shapes": shapes, "compiler": request.compiler, "precision": request.precision}
+    return {"model": request.model.name, "shapes": shapes, "compiler": request.compiler, "precision": request.precision, "version": request.version}
 
 
 def _package(request: Request, target: Target, frozen: Frozen, binaries: Any, result: Any, key: SigningKey) -> Built:

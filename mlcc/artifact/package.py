@@ -53,6 +53,7 @@ def describe(
         "model_digest": frozen.model_digest,
         "program_digest": frozen.identity,
         "output_digest": frozen.outputs,
+        "version": parameters["version"],
         "target": target.name,
         "resolved_target": target.resolved or target.name,
         "instruction_sets": [v.name for v in target.variants],

@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 
 import click
 
@@ -64,6 +65,15 @@ def _leave() -> None:
         os._exit(_interrupted[0])
 
 
+def _key_withheld() -> AbstractContextManager[None]:
+    """No program that a command starts finds the signing key in its environment."""
+    if "MLCC_SIGNING_KEY" not in os.environ:
+        return nullcontext()
+    from mlcc.artifact.keys import withheld
+
+    return withheld()
+
+
 def _terminate(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -76,7 +86,8 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of a model may not be in the terminal's alphabet
     try:
-        group.main(arguments, prog_name="mlcc", standalone_mode=False)
+        with _key_withheld():
+            group.main(arguments, prog_name="mlcc", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as e:
         sys.exit(e.exit_code)

@@ -217,6 +217,8 @@ def _write_depfile(path: Path, outputs: list[str], inputs: list[str]) -> None:
     from mlcc.artifact.write import file
 
     def escape(text: str) -> str:
+        if not set(text).isdisjoint("\n\r\t\v\f\0"):
+            raise Error("usage", "Make and Ninja have no way to write this file's name", text, "rename it, or leave --depfile away")
         return text.replace("\\", "\\\\").replace("$", "$$").replace("#", "\\#").replace(" ", "\\ ")
 
     file((" ".join(map(escape, outputs)) + ": " + " ".join(map(escape, inputs)) + "\n").encode(), path)

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from mlcc.names import printable
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else on stdout.")
 
 
@@ -44,7 +46,7 @@ def progress(quiet: bool = False) -> Iterator[Callable[[str], None]]:
 
 def table(rows: list[list[Any]], header: list[str]) -> None:
     """Plain columns."""
-    cells = [header, *[[str(c) for c in r] for r in rows]]
+    cells = [[printable(str(c), 2000) for c in r] for r in (header, *rows)]
     widths = [max(len(r[i]) for r in cells) for i in range(len(header))]
     for i, row in enumerate(cells):
         line = "  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip()

@@ -95,6 +95,8 @@ def test_verify_says_what_it_verified_and_checks_what_is_demanded(copy: Path, ml
     assert mlcc("verify", copy, "--target", "x86_64-v3", "--model", "small").returncode == 0
     assert mlcc("verify", copy, "--target", "aarch64-linux").returncode == 5
     assert mlcc("verify", copy, "--model", "other").returncode == 5
+    assert mlcc("verify", copy, "--minimum-version", "1.0").returncode == 0 and mlcc("verify", copy, "--minimum-version", "1.0.1").returncode == 5
+    assert mlcc("verify", copy, "--minimum-version", "one").returncode == 2
     assert "x86_64-v3" in mlcc("verify", copy.with_name(f"{copy.name}.oci")).stdout
 
 

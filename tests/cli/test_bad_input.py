@@ -285,3 +285,40 @@ def test_python_calls_raise_the_same_errors(tmp_path: Path, small_model: Path) -
     with pytest.raises(mlcc.Error):
         mlcc.load(tmp_path)
     assert sys.modules["mlcc"] is mlcc
+
+
+def test_names_that_no_depfile_can_hold(tmp_path: Path, mlcc: Mlcc) -> None:
+    path = save(tmp_path / "a\nb.onnx", [RELU])
+    done = mlcc("build", path, "-t", "c99", "-o", tmp_path / "d", "--depfile", tmp_path / "m.d")
+    assert done.returncode == 2 and "no way to write" in done.stderr
+
+
+def test_models_that_ask_for_too_much(tmp_path: Path, mlcc: Mlcc) -> None:
+    """A few hundred bytes: refused before anything is allocated, with the option that allows it."""
+    from benchmarks.bombs import cases
+
+    made = dict(cases())
+    small = "CumSum over 2^16"
+    for name, limit in (
+        ("Tile to 2^30", "value"), ("Expand to 2^31", "value"), ("Range to 2^40", "value"), ("Pad, mirrored, by 2^31", "value"), ("OneHot of depth 2^40", "value"),
+        ("Resize by 2^20, cubic", "value"), ("MatMul of 10000² constants", "work"), ("functions, 60 deep", "operators"), ("functions of nothing, 60 deep", "operators"),
+        ("loops, 3 deep, 4096 times", "operators"), ("LSTM of 200000 steps, 1 wide", "operators"), ("MaxPool of 1073741824", "value"), ("TopK of 2^24", "work"),
+    ):  # fmt: skip
+        onnx.save(made[name](), tmp_path / "m.onnx")
+        line = ["import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)); from mlcc.cli import main; main(sys.argv[1:])"]
+        command = [sys.executable, "-c", *line, "build", str(tmp_path / "m.onnx"), "-t", "c99", "-o", str(tmp_path / "d")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 4 and (f"--limit {limit}=" in done.stderr or "2^31" in done.stderr), (name, done.stderr)
+    onnx.save(made[small](), tmp_path / "m.onnx")
+    refused(mlcc, tmp_path / "d", 4, "--limit value=", arguments=(tmp_path / "m.onnx", "-t", "c99", "--limit", "value=64K"))
+    refused(mlcc, tmp_path / "d", 2, "is no limit", arguments=(tmp_path / "m.onnx", "-t", "c99", "--limit", "time=1"))
+    assert mlcc("build", tmp_path / "m.onnx", "-t", "c99", "--limit", "value=1M", "--limit", "work=1G", "-o", tmp_path / "d").returncode == 0
+
+
+def test_functions_that_call_themselves(tmp_path: Path, mlcc: Mlcc) -> None:
+    body = helper.make_function("f", "R", ["a"], ["b"], [helper.make_node("R", ["a"], ["b"], domain="f")], [helper.make_opsetid("f", 1)])
+    ends = [helper.make_tensor_value_info(n, F, [2]) for n in "xy"]
+    graph = helper.make_graph([helper.make_node("R", ["x"], ["y"], domain="f")], "g", ends[:1], ends[1:])
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("f", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=imports, functions=[body], ir_version=9), tmp_path / "m.onnx")
+    refused(mlcc, tmp_path / "d", 3, "calls itself", arguments=(tmp_path / "m.onnx", "-t", "c99"))

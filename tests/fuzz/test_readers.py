@@ -15,7 +15,7 @@ from mlcc.artifact.arrays import npy
 from tests.fuzz.readers import Reader, readers, run
 
 KINDS = ("manifest", "attestation", "npy", "project", "target", "lock", "model")
-EVERY_DAY, FULL = 40, 3000
+EVERY_DAY, FULL = 40, 2900
 PROJECT = """model = "m.onnx"
 targets = ["native", "cortex-m4f"]
 out = "dist"
