@@ -21,9 +21,7 @@ def number(x: float) -> str:
 def macros(kind: str, names: Sequence[str], tensors: Sequence[TensorType], known: Sequence[Description]) -> list[list[tuple[str, str]]]:
     """(name, value) pairs for each input or output: `kind` alone begins the names where there is one, else the tensor's name follows."""
     tags = [""] if len(names) == 1 else [f"_{n}" for n in unique([n.upper() for n in names])]
-    return [
-        [(f"{kind}{tag}_{suffix}", value) for suffix, value in _values(t, d)] for tag, t, d in zip(tags, tensors, known, strict=True)
-    ]
+    return [[(f"{kind}{tag}_{suffix}", value) for suffix, value in _values(t, d)] for tag, t, d in zip(tags, tensors, known, strict=True)]
 
 
 def _values(t: TensorType, d: Description) -> list[tuple[str, str]]:

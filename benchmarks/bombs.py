@@ -1,6 +1,6 @@
 """Small files that ask for much: time and peak memory of `mlcc build` on each, as docs/limits.md.
 
-    python -m benchmarks.bombs [-o docs/limits.md]
+python -m benchmarks.bombs [-o docs/limits.md]
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ NODE = Callable[..., Any]
 node = h.make_node
 
 
-def model(nodes: Sequence[Any], known: dict[str, Any] | None = None, inputs: Sequence[Any] = (FLOATS,), functions: Sequence[Any] = ()) -> onnx.ModelProto:
+def model(
+    nodes: Sequence[Any], known: dict[str, Any] | None = None, inputs: Sequence[Any] = (FLOATS,), functions: Sequence[Any] = ()
+) -> onnx.ModelProto:
     constants = [numpy_helper.from_array(np.asarray(a), n) for n, a in (known or {}).items()]
     graph = h.make_graph(list(nodes), "g", list(inputs), [V("y", T.FLOAT, None)], constants)
     return h.make_model(graph, opset_imports=[h.make_opsetid("", 17), h.make_opsetid("f", 1)], functions=list(functions), ir_version=8)
@@ -57,7 +59,9 @@ def laughs(depth: int, op: str) -> onnx.ModelProto:
 
     def one(i: int) -> Any:
         inner, domain = (op, "") if i == 0 else (f"F{i - 1}", "f")
-        return h.make_function("f", f"F{i}", ["a"], ["b"], [node(inner, ["a"], ["t"], domain=domain), node(inner, ["t"], ["b"], domain=domain)], imports)
+        return h.make_function(
+            "f", f"F{i}", ["a"], ["b"], [node(inner, ["a"], ["t"], domain=domain), node(inner, ["t"], ["b"], domain=domain)], imports
+        )
 
     return model([node(f"F{depth - 1}", ["x"], ["y"], domain="f")], functions=[one(i) for i in range(depth)])
 
@@ -98,24 +102,47 @@ def cases() -> Iterator[tuple[str, Callable[[], onnx.ModelProto]]]:
         yield f"ConstantOfShape of 2^{power}", lambda k=known: summed([node("ConstantOfShape", ["r"], ["t"])], {"r": k})
         yield f"Expand to 2^{power}", lambda k=known: summed([node("Expand", ["c", "r"], ["t"])], {"c": one, "r": k})
         yield f"Tile to 2^{power}", lambda k=known: made_large([node("Tile", ["x", "r"], ["t"])], {"r": k // 4})
-        yield f"Range to 2^{power}", lambda n=n: summed([node("Range", ["a", "n", "d"], ["t"])], {"a": np.int64(0), "n": np.int64(n), "d": np.int64(1)})
+        yield (
+            f"Range to 2^{power}",
+            lambda n=n: summed([node("Range", ["a", "n", "d"], ["t"])], {"a": np.int64(0), "n": np.int64(n), "d": np.int64(1)}),
+        )
         yield f"Pad by 2^{power}", lambda n=n: made_large([node("Pad", ["x", "p"], ["t"])], {"p": np.array([n, 0])})
-        yield f"Pad, mirrored, by 2^{power}", lambda n=n: made_large([node("Pad", ["x", "p"], ["t"], mode="reflect")], {"p": np.array([n, 0])})
+        yield (
+            f"Pad, mirrored, by 2^{power}",
+            lambda n=n: made_large([node("Pad", ["x", "p"], ["t"], mode="reflect")], {"p": np.array([n, 0])}),
+        )
     for power in (10, 12, 13, 20):
         scales = np.array([1, 1, 2.0**power, 2.0**power], np.float32)
         for mode in ("nearest", "linear", "cubic"):
-            yield f"Resize by 2^{power}, {mode}", lambda s=scales, m=mode: made_large([node("Resize", ["x", "", "s"], ["t"], mode=m)], {"s": s}, image)
-        yield f"OneHot of depth 2^{2 * power}", lambda p=power: model([node("OneHot", ["i", "d", "v"], ["y"])], {"d": np.int64(4**p), "v": np.array([0, 1], np.float32)}, [V("i", T.INT64, [4])])
+            yield (
+                f"Resize by 2^{power}, {mode}",
+                lambda s=scales, m=mode: made_large([node("Resize", ["x", "", "s"], ["t"], mode=m)], {"s": s}, image),
+            )
+        yield (
+            f"OneHot of depth 2^{2 * power}",
+            lambda p=power: model(
+                [node("OneHot", ["i", "d", "v"], ["y"])], {"d": np.int64(4**p), "v": np.array([0, 1], np.float32)}, [V("i", T.INT64, [4])]
+            ),
+        )
     for n in (1000, 4000, 10_000, 20_000):
-        yield f"MatMul of {n}² constants", lambda n=n: summed([node("ConstantOfShape", ["r"], ["a"]), node("MatMul", ["a", "a"], ["t"])], {"r": np.array([n, n])})
+        yield (
+            f"MatMul of {n}² constants",
+            lambda n=n: summed([node("ConstantOfShape", ["r"], ["a"]), node("MatMul", ["a", "a"], ["t"])], {"r": np.array([n, n])}),
+        )
         yield f"MatMul of {n}² inputs", lambda n=n: made_large([node("MatMul", ["x", "x"], ["t"])], {}, [V("x", T.FLOAT, [n, n])])
         yield f"{n} x Relu", lambda n=n: chain("Relu", n)
         yield f"{n} x Add", lambda n=n: chain("Add", n)
         yield f"{n} x MatMul of 4 numbers", lambda n=n: chain("MatMul", n)
     yield "100,000 x Sin", lambda: chain("Sin", 100_000)
     for power in (16, 20, 24, 28):
-        yield f"CumSum over 2^{power}", lambda p=power: made_large([node("CumSum", ["x", "z"], ["t"])], {"z": np.int64(0)}, [V("x", T.FLOAT, [2**p])])
-        yield f"TopK of 2^{power}", lambda p=power: model([node("TopK", ["x", "k"], ["y", "i"])], {"k": np.array([2**p])}, [V("x", T.FLOAT, [2**p])])
+        yield (
+            f"CumSum over 2^{power}",
+            lambda p=power: made_large([node("CumSum", ["x", "z"], ["t"])], {"z": np.int64(0)}, [V("x", T.FLOAT, [2**p])]),
+        )
+        yield (
+            f"TopK of 2^{power}",
+            lambda p=power: model([node("TopK", ["x", "k"], ["y", "i"])], {"k": np.array([2**p])}, [V("x", T.FLOAT, [2**p])]),
+        )
     for depth in (8, 12, 16, 30, 60):
         yield f"functions, {depth} deep", lambda d=depth: laughs(d, "Sin")
         yield f"functions of nothing, {depth} deep", lambda d=depth: laughs(d, "Identity")
@@ -123,22 +150,43 @@ def cases() -> Iterator[tuple[str, Callable[[], onnx.ModelProto]]]:
         yield f"loops, {depth} deep, {trips} times", lambda d=depth, t=trips: loops(d, t)
     for depth in (4, 8, 12, 15):
         yield f"branches, {depth} deep", lambda d=depth: branches(d)
-    for op, steps, hidden in (("LSTM", 1000, 8), ("GRU", 1000, 8), ("LSTM", 200_000, 1), ("GRU", 200_000, 1), ("RNN", 200_000, 1), ("LSTM", 100, 512)):
+    for op, steps, hidden in (
+        ("LSTM", 1000, 8),
+        ("GRU", 1000, 8),
+        ("LSTM", 200_000, 1),
+        ("GRU", 200_000, 1),
+        ("RNN", 200_000, 1),
+        ("LSTM", 100, 512),
+    ):
         yield f"{op} of {steps} steps, {hidden} wide", lambda o=op, n=steps, w=hidden: recurrent(o, n, w)
     for size in (101, 100_001, 2**31 - 1):
         yield f"LRN of size {size}", lambda s=size: model([node("LRN", ["x"], ["y"], size=s)], inputs=[V("x", T.FLOAT, [1, 8, 4, 4])])
     for kernel in (1001, 100_001, 2**30):
         for op in ("MaxPool", "AveragePool", "LpPool"):
-            yield f"{op} of {kernel}", lambda k=kernel, o=op: model([node(o, ["x"], ["y"], kernel_shape=[k], pads=[k - 1, k - 1])], inputs=[V("x", T.FLOAT, [1, 1, 100])])
+            yield (
+                f"{op} of {kernel}",
+                lambda k=kernel, o=op: model(
+                    [node(o, ["x"], ["y"], kernel_shape=[k], pads=[k - 1, k - 1])], inputs=[V("x", T.FLOAT, [1, 1, 100])]
+                ),
+            )
     for dilation in (2**8, 2**12, 2**20):
-        yield f"Conv with dilation {dilation}", lambda d=dilation: model(
-            [node("Conv", ["x", "w"], ["y"], dilations=[d, d], pads=[2 * d] * 4)], {"w": np.ones((1, 1, 3, 3), np.float32)}, image
+        yield (
+            f"Conv with dilation {dilation}",
+            lambda d=dilation: model(
+                [node("Conv", ["x", "w"], ["y"], dilations=[d, d], pads=[2 * d] * 4)], {"w": np.ones((1, 1, 3, 3), np.float32)}, image
+            ),
         )
-        yield f"ConvTranspose with stride {dilation}", lambda d=dilation: model(
-            [node("ConvTranspose", ["x", "w"], ["y"], strides=[d, d])], {"w": np.ones((1, 1, 3, 3), np.float32)}, image
+        yield (
+            f"ConvTranspose with stride {dilation}",
+            lambda d=dilation: model(
+                [node("ConvTranspose", ["x", "w"], ["y"], strides=[d, d])], {"w": np.ones((1, 1, 3, 3), np.float32)}, image
+            ),
         )
     for n in (60, 120, 200):
-        yield f"Einsum to {n}⁴", lambda n=n: made_large([node("Einsum", ["x"] * 4, ["t"], equation="a,b,c,d->abcd")], {}, [V("x", T.FLOAT, [n])])
+        yield (
+            f"Einsum to {n}⁴",
+            lambda n=n: made_large([node("Einsum", ["x"] * 4, ["t"], equation="a,b,c,d->abcd")], {}, [V("x", T.FLOAT, [n])]),
+        )
     for n in (1000, 4000):
         yield f"Concat of {n}", lambda n=n: made_large([node("Concat", ["x"] * n, ["t"], axis=0)], {})
 
@@ -151,7 +199,9 @@ def measured(path: Path, folder: Path) -> tuple[float, int, int, str]:
 
     line = [sys.executable, "-m", "mlcc.cli", "build", str(path), "-t", "c99", "-o", str(folder / "d"), "--no-cache"]
     start = time.monotonic()
-    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=limited, start_new_session=True) as run:
+    with subprocess.Popen(
+        line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=limited, start_new_session=True
+    ) as run:
         try:
             _, errors = run.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -167,7 +217,11 @@ def row(name: str) -> str:
         path = Path(d) / "m.onnx"
         onnx.save(dict(cases())[name](), path)
         seconds, peak, code, said = measured(path, Path(d))
-        outcome = {0: "built", -1: "**ran out of time**"}.get(code) or said.partition("error: ")[2].split("\n")[0].partition(": ")[2][:90] or f"exit {code}"
+        outcome = (
+            {0: "built", -1: "**ran out of time**"}.get(code)
+            or said.partition("error: ")[2].split("\n")[0].partition(": ")[2][:90]
+            or f"exit {code}"
+        )
         return f"| {name} | {path.stat().st_size:,} | {seconds:.1f} | {peak / 2**20:,.0f} | {outcome.replace('|', '/')} |"
 
 

@@ -336,7 +336,7 @@ def _fits(request: Request, target: Target, program: Any, flash: int | None = No
 
 def _takes(target: Target, kind: str) -> bool:
     """Whether a packaging is for this target."""
-    return target.part is not None and target.part.place if kind == "bitstream" else target.board is not None
+    return target.part is not None and bool(target.part.place) if kind == "bitstream" else target.board is not None
 
 
 def _asked_of(request: Request, targets: Sequence[Target]) -> list[str]:
@@ -351,13 +351,17 @@ def _asked_of(request: Request, targets: Sequence[Target]) -> list[str]:
         others = [t.name for t in targets if not _takes(t, kind)]
         purpose = "parts with an open place and route" if kind == "bitstream" else "microcontrollers"
         if len(others) == len(targets):
-            raise Error("usage", f"--emit {kind} is for {purpose}", ", ".join(others), "ecp5-85k and ice40-up5k" if kind == "bitstream" else "")
+            raise Error(
+                "usage", f"--emit {kind} is for {purpose}", ", ".join(others), "ecp5-85k and ice40-up5k" if kind == "bitstream" else ""
+            )
         if others:
             notes.append(f"{', '.join(others)}: no {kind}, which is for {purpose}")
     for option, value in (("--flash", request.flash), ("--ram", request.ram)):
         others = [t.name for t in targets if t.board is None]
         if value is not None and len(others) == len(targets):
-            raise Error("usage", f"{option} is for microcontrollers", ", ".join(others), "on other targets the manifest says what is needed")
+            raise Error(
+                "usage", f"{option} is for microcontrollers", ", ".join(others), "on other targets the manifest says what is needed"
+            )
         if value is not None and others:
             notes.append(f"{', '.join(others)}: {option} is not checked, since it is for microcontrollers")
     return notes
@@ -519,7 +523,10 @@ def _emitted(request: Request, target: Target, frozen: Frozen, sources: Any, bin
 
         return replace(binaries, files={**binaries.files, **bitstream(binaries.files, sources.name, target)})
     wanted = tuple(k for k in request.emit if k in kits.FORMATS)
-    files = {**binaries.files, **kits.files(wanted, sources.name, request.model.name, request.version, target.variants[0].machine.fma, binaries.files)}
+    files = {
+        **binaries.files,
+        **kits.files(wanted, sources.name, request.model.name, request.version, target.variants[0].machine.fma, binaries.files),
+    }
     if "mcuboot" in request.emit:
         address, size = request.slot or module.default_slot(target)
         pem = request.image_key or key.path
@@ -555,7 +562,13 @@ def _check(request: Request, target: Target, frozen: Frozen, binaries: Any) -> A
 def _parameters(request: Request) -> dict[str, Any]:
     """What the provenance says was asked for."""
     shapes = {k: list(v) for k, v in sorted(request.shapes.items())}
-    return {"model": request.model.name, "shapes": shapes, "compiler": request.compiler, "precision": request.precision, "version": request.version}
+    return {
+        "model": request.model.name,
+        "shapes": shapes,
+        "compiler": request.compiler,
+        "precision": request.precision,
+        "version": request.version,
+    }
 
 
 def _package(request: Request, target: Target, frozen: Frozen, binaries: Any, result: Any, key: SigningKey) -> Built:

@@ -46,7 +46,7 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
 
 def shared_files(values: dict[str, Any]) -> dict[str, bytes]:
     """What is the same for all GPUs."""
-    name = values["name"]
+    values["name"]
     return {
         "src/launches.h": render("launches.h.j2", **values),
         "src/selftest.c": render("selftest.c.j2", **values),

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mlcc.graph.core import CoreGraph
-from mlcc.names import comment, identifier, module_name
+from mlcc.names import C_TYPES, comment, identifier, module_name
 from mlcc.target import Target
 from mlcc_backends.hls import synth
 from mlcc_backends.hls.network import Network

@@ -57,8 +57,23 @@ FIELDS: dict[str, Callable[[Any], bool]] = {
     "instruction_sets": lambda v: isinstance(v, list) and all(isinstance(x, str) for x in v),
 }
 OPTIONAL: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("instructions", "kernels", "arena_lower_bound_bytes", "ram_bytes", "flash_bytes", "static_ram_bytes", "stack_bytes", "selftest_stack_bytes"), _count),
-    "architectures": FIELDS["instruction_sets"], "operators": lambda v: isinstance(v, dict)}
+    **dict.fromkeys(
+        (
+            "instructions",
+            "cycles",
+            "kernels",
+            "arena_lower_bound_bytes",
+            "ram_bytes",
+            "flash_bytes",
+            "static_ram_bytes",
+            "stack_bytes",
+            "selftest_stack_bytes",
+        ),
+        _count,
+    ),
+    "architectures": FIELDS["instruction_sets"],
+    "operators": lambda v: isinstance(v, dict),
+}
 
 
 def signature(data: Mapping[str, Any]) -> str:

@@ -97,7 +97,11 @@ def _places(program: Program, figures: Mapping[str, int], weights: int) -> dict[
 def _spans(program: Program) -> list[tuple[str, int, int, int, int]]:
     """The workspace's buffers: name, offset, bytes, first and last call."""
     alive = lifetimes(program.calls)
-    return [(b.name, b.offset, b.nbytes, *alive[b.name]) for b in program.buffers.values() if b.place == "arena" and b.name in alive and b.nbytes]
+    return [
+        (b.name, b.offset, b.nbytes, *alive[b.name])
+        for b in program.buffers.values()
+        if b.place == "arena" and b.name in alive and b.nbytes
+    ]
 
 
 def package(

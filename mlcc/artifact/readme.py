@@ -37,6 +37,15 @@ Built by mlcc: {{ about.class }}, golden vectors {{ about.conformance }}. Progra
 | {{ row[1] }} | {{ row[0] }} |
 {% endfor %}
 
+{% if "instructions" in about %}
+## Speed
+
+{{ "{:,}".format(about.instructions) }} instructions an inference, counted by the emulator; they do not vary.
+{% if "cycles" in about %}
+About {{ "{:,}".format(about.cycles) }} cycles, by the timings that Arm publishes for the core, with no wait states: flash that is slower than the core costs more.
+{% endif %}
+
+{% endif %}
 {% if header %}
 ## Calling it
 
@@ -78,7 +87,11 @@ def rows(t: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = []
     if "scale" in t and not isinstance(t["scale"], list):
         zero, scale = t["zero_point"], f"{t['scale']:.9g}"
-        found += [("scale", scale), ("zero point", str(zero)), ("a stored number q stands for", f"(q − {zero}) × {scale}" if zero >= 0 else f"(q + {-zero}) × {scale}")]
+        found += [
+            ("scale", scale),
+            ("zero point", str(zero)),
+            ("a stored number q stands for", f"(q − {zero}) × {scale}" if zero >= 0 else f"(q + {-zero}) × {scale}"),
+        ]
         low, high = _limits(t["dtype"])
         if high > low:
             found.append(("so it reaches from", f"{(low - zero) * t['scale']:.6g} to {(high - zero) * t['scale']:.6g}"))
@@ -94,7 +107,9 @@ def rows(t: Mapping[str, Any]) -> list[tuple[str, str]]:
         low, span = t["draw"]["low"], t["draw"]["span"]
         found.append(("golden vectors draw", f"{low} to {low + span - 1}, as {t['draw']['why']}"))
     if "labels" in t:
-        found.append(("classes", ", ".join(f"{i}: {label}" for i, label in enumerate(t["labels"][:200])) + (", …" if len(t["labels"]) > 200 else "")))
+        found.append(
+            ("classes", ", ".join(f"{i}: {label}" for i, label in enumerate(t["labels"][:200])) + (", …" if len(t["labels"]) > 200 else ""))
+        )
     return found
 
 

@@ -21,6 +21,11 @@ FLAGS = ("-shared", "-fPIC", "-O2", "-fno-math-errno", "-ffp-contract=off", "-fn
 
 def loaded(name: str, text: str, features: Sequence[str] = ()) -> ctypes.CDLL:
     """The library of a C text. Raises Error(toolchain) where it does not compile."""
+    return ctypes.CDLL(str(compiled(name, text, features)))
+
+
+def compiled(name: str, text: str, features: Sequence[str] = ()) -> Path:
+    """The file of a C text's library. Raises Error(toolchain) where it does not compile."""
     key = hashlib.sha256(f"{text}{list(features)}{platform.machine()}{sys.platform}".encode()).hexdigest()[:24]
     path = working_folder() / name / f"{name}-{key}.so"
     said = path.with_suffix(".sha256")
@@ -42,8 +47,13 @@ def loaded(name: str, text: str, features: Sequence[str] = ()) -> ctypes.CDLL:
             os.replace(Path(d) / "library.so", path)
             os.replace(Path(d) / "sha256", said)
         if not _whole(path, said):
-            raise Error("toolchain", "others may change files in the cache", str(path.parent), "chmod o-w it, or set MLCC_CACHE to a folder of your own")
-    return ctypes.CDLL(str(path))
+            raise Error(
+                "toolchain",
+                "others may change files in the cache",
+                str(path.parent),
+                "chmod o-w it, or set MLCC_CACHE to a folder of your own",
+            )
+    return path
 
 
 def _whole(library: Path, said: Path) -> bool:

@@ -92,7 +92,11 @@ def parse_slot(text: str | None) -> tuple[int, int] | None:
     "--sample", "samples", multiple=True, metavar="NAME=FILE", help="A real input (.npy) as a further golden vector; may be given again."
 )
 @click.option(
-    "--limit", "limits", multiple=True, metavar="NAME=N", help="Let the model ask for more: operators, value, memory (bytes), work, such as memory=8G."
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME=N",
+    help="Let the model ask for more: operators, value, memory (bytes), work, such as memory=8G.",
 )
 @click.option("--strict", is_flag=True, help="Fail where some operator is not exercised by the golden vectors.")
 @click.option("--no-judge", is_flag=True, help="Do not compare the artifact's outputs with ONNX Runtime's (the report then says so).")

@@ -64,7 +64,7 @@ def model(path: Path, shapes: dict[str, tuple[int, ...]], list_nodes: bool) -> d
         "file": str(path),
         "opset": source.opset_imports.get("", 0),
         "producer": f"{source.producer_name or '?'} {source.producer_version or ''}".strip(),
-        "source_operators": dict(sorted(Counter(n.op_type for n in source.graph).items())),
+        "source_operators": dict(sorted(Counter(str(n.op_type) for n in source.graph).items())),
     }
     try:
         with explained("reading the graph", str(path), "model"):

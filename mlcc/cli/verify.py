@@ -26,7 +26,11 @@ from mlcc.names import printable
 )
 @click.option("--model", help="Demand that it is of this model: the name of the library, or of the model's file.")
 @click.option("--target", help="Demand that it is for this target.")
-@click.option("--minimum-version", metavar="V", help="Demand that its --version is V or later, such as 1.4.0: an old artifact is else as good as a new one.")
+@click.option(
+    "--minimum-version",
+    metavar="V",
+    help="Demand that its --version is V or later, such as 1.4.0: an old artifact is else as good as a new one.",
+)
 @json_option
 def command(
     artifact: Path, trust: tuple[Path, ...], model: str | None, target: str | None, minimum_version: str | None, as_json: bool
@@ -51,7 +55,11 @@ def command(
             raise Error("verification", "the layout beside the folder holds another artifact", str(beside))
     _demand(about, {"model": model, "target": target}, artifact)
     if minimum_version is not None and version_order(str(about.get("version", "0"))) < version_order(minimum_version):
-        raise Error("verification", f"the artifact is of version {printable(str(about.get('version', '?')))}, older than {minimum_version}", str(artifact))
+        raise Error(
+            "verification",
+            f"the artifact is of version {printable(str(about.get('version', '?')))}, older than {minimum_version}",
+            str(artifact),
+        )
     found = {
         "artifact": str(artifact),
         "verified": True,
@@ -66,7 +74,9 @@ def command(
         print_json(found)
         return
     click.echo(f"{artifact}: signature holds, {found['files']} files unchanged")
-    click.echo(f"{printable(about['model'])} {found['version']} for {printable(about['target'])}, signed by key {printable(found['key'])[:16]}")
+    click.echo(
+        f"{printable(about['model'])} {found['version']} for {printable(about['target'])}, signed by key {printable(found['key'])[:16]}"
+    )
 
 
 def version_order(text: str) -> tuple[int, ...]:

@@ -75,6 +75,8 @@ def conformance_page(manifest: Mapping[str, Any], report: Mapping[str, Any], pic
         ["output digest", manifest["output_digest"]],
         *([["instructions of an inference, counted", manifest["instructions"]]] if "instructions" in manifest else []),
     ]
+    if "cycles" in manifest:
+        facts.append(["cycles of an inference, by the core's published timings", manifest["cycles"]])
     memory = manifest["memory"]
     places = [
         *([f"flash: {k}", f"{v:,}"] for k, v in memory["flash"].items()),
@@ -94,7 +96,13 @@ def conformance_page(manifest: Mapping[str, Any], report: Mapping[str, Any], pic
     )
     return render(
         f"{manifest['model']} for {manifest['target']}: conformance",
-        [("Result", facts), ("Memory, in bytes", places), ("Golden vectors", vectors), ("Coverage", exercised), ("Rewrites that may have changed a rounding", rewrites)],
+        [
+            ("Result", facts),
+            ("Memory, in bytes", places),
+            ("Golden vectors", vectors),
+            ("Coverage", exercised),
+            ("Rewrites that may have changed a rounding", rewrites),
+        ],
         [picture] if picture["spans"] else [],
     )
 

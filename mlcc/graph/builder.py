@@ -155,7 +155,9 @@ class Builder:
         if self.work > self.limits.work:
             raise self.limits.over("work", f"about {self.work:,} operations up to here", self.origin)
         if len(self.nodes) >= self.limits.operators:
-            raise self.limits.over("operators", f"more than {len(self.nodes):,} operators, with functions and loops written out", self.origin)
+            raise self.limits.over(
+                "operators", f"more than {len(self.nodes):,} operators, with functions and loops written out", self.origin
+            )
         arrays = [self.array(v) for v in operands]
         if operands and all(a is not None for a in arrays) and sum(t.size for t in types) <= FOLD_LIMIT:
             results = tuple(self.constant(np.asarray(r, order="C")) for r in evaluate(node, [a for a in arrays if a is not None]))

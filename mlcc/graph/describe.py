@@ -46,13 +46,57 @@ class Description:
 
 # Operators that hand each element on where it lies, or under another index: what is said of one side holds for the other.
 SAME = frozenset(
-    """Identity Cast Clip Relu Add Sub Mul Div Neg Pad Dropout QuantizeLinear DequantizeLinear LeakyRelu PRelu Sigmoid Tanh HardSwish HardSigmoid
-    BatchNormalization Softmax LogSoftmax Min Max Where QLinearAdd QLinearMul""".split()
+    [
+        "Identity",
+        "Cast",
+        "Clip",
+        "Relu",
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Neg",
+        "Pad",
+        "Dropout",
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "LeakyRelu",
+        "PRelu",
+        "Sigmoid",
+        "Tanh",
+        "HardSwish",
+        "HardSigmoid",
+        "BatchNormalization",
+        "Softmax",
+        "LogSoftmax",
+        "Min",
+        "Max",
+        "Where",
+        "QLinearAdd",
+        "QLinearMul",
+    ]
 )
-MOVING = frozenset("Transpose Reshape Squeeze Unsqueeze Identity Flatten Slice Dropout".split())  # no scale changes here
+MOVING = frozenset(["Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Flatten", "Slice", "Dropout"])  # no scale changes here
 SPATIAL = frozenset(
-    """Conv ConvTranspose ConvInteger QLinearConv MaxPool AveragePool GlobalMaxPool GlobalAveragePool LpPool InstanceNormalization
-    BatchNormalization GroupNormalization LRN DepthToSpace SpaceToDepth QLinearAveragePool QLinearGlobalAveragePool""".split()
+    [
+        "Conv",
+        "ConvTranspose",
+        "ConvInteger",
+        "QLinearConv",
+        "MaxPool",
+        "AveragePool",
+        "GlobalMaxPool",
+        "GlobalAveragePool",
+        "LpPool",
+        "InstanceNormalization",
+        "BatchNormalization",
+        "GroupNormalization",
+        "LRN",
+        "DepthToSpace",
+        "SpaceToDepth",
+        "QLinearAveragePool",
+        "QLinearGlobalAveragePool",
+    ]
 )
 RECURRENT = ("LSTM", "GRU", "RNN")
 # operator → (operand, its scale, its zero point) of each quantised operand; and (scale, zero point) of the result
@@ -63,7 +107,10 @@ OPERANDS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "QGemm": ((0, 1, 2), (3, 4, 5)),
     "QLinearAdd": ((0, 1, 2), (3, 4, 5)),
     "QLinearMul": ((0, 1, 2), (3, 4, 5)),
-    **{op: ((0, 1, 2),) for op in ("QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax")},
+    **{
+        op: ((0, 1, 2),)
+        for op in ("QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax")
+    },
 }
 RESULTS = {
     "QuantizeLinear": (1, 2),
@@ -109,7 +156,7 @@ def told(known: Mapping[str, Description], given: Mapping[str, Mapping[str, Any]
             raise Error("usage", f"[describe] names no input or output: {name}", hint=f"there are {', '.join(names)}")
     found = dict(known)
     for name, said in given.items():
-        plain = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
         for key in ("scale", "zero_point"):
             if key in plain:
                 plain[key] = (plain[key],)
@@ -223,11 +270,11 @@ def _reshaped(node: ir.Node) -> tuple[int, ...] | None:
         after = tuple(n if n >= 0 else prod(before) // rest if rest else 0 for n in sizes)
     if len(before) != len(after) or sorted(before) != sorted(after) or before.count(0) > 1:
         return None
-    rest = [(i, n) for i, n in enumerate(before) if n != 1]
-    if [n for _, n in rest] != [n for n in after if n != 1]:
+    others = [(i, n) for i, n in enumerate(before) if n != 1]
+    if [n for _, n in others] != [n for n in after if n != 1]:
         return None
     ones = [i for i, n in enumerate(before) if n == 1]
-    kept, large = iter(ones), iter(i for i, _ in rest)
+    kept, large = iter(ones), iter(i for i, _ in others)
     return tuple(next(kept) if n == 1 else next(large) for n in after)
 
 

@@ -35,7 +35,10 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """y = relu(x), of three numbers."""
     folder = tmp_path_factory.mktemp("three")
     ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 3]) for n in "xy"]
-    onnx.save(helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:]), ir_version=9), folder / "m.onnx")
+    onnx.save(
+        helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:]), ir_version=9),
+        folder / "m.onnx",
+    )
     made = mlcc_package.build(folder / "m.onnx", target=("native", "c99"), out=folder)["artifacts"]
     return {a["target"]: Path(a["path"]) for a in made}
 
@@ -95,7 +98,10 @@ def test_verify_says_what_it_verified_and_checks_what_is_demanded(copy: Path, ml
     assert mlcc("verify", copy, "--target", "x86_64-v3", "--model", "small").returncode == 0
     assert mlcc("verify", copy, "--target", "aarch64-linux").returncode == 5
     assert mlcc("verify", copy, "--model", "other").returncode == 5
-    assert mlcc("verify", copy, "--minimum-version", "1.0").returncode == 0 and mlcc("verify", copy, "--minimum-version", "1.0.1").returncode == 5
+    assert (
+        mlcc("verify", copy, "--minimum-version", "1.0").returncode == 0
+        and mlcc("verify", copy, "--minimum-version", "1.0.1").returncode == 5
+    )
     assert mlcc("verify", copy, "--minimum-version", "one").returncode == 2
     assert "x86_64-v3" in mlcc("verify", copy.with_name(f"{copy.name}.oci")).stdout
 
@@ -212,7 +218,9 @@ def altered(artifact: Path, folder: Path, **changes: Any) -> Path:
     ],
 )
 @pytest.mark.parametrize("target", ["native", "c99"])
-def test_a_manifest_that_the_library_contradicts(target: str, changes: dict[str, Any], artifacts: dict[str, Path], tmp_path: Path, mlcc: Mlcc) -> None:
+def test_a_manifest_that_the_library_contradicts(
+    target: str, changes: dict[str, Any], artifacts: dict[str, Path], tmp_path: Path, mlcc: Mlcc
+) -> None:
     if target == "c99" and "workspace_bytes" in changes:
         pytest.skip("the program has a workspace of its own")
     copy = altered(artifacts[target], tmp_path, **changes)

@@ -210,7 +210,9 @@ if(small_FOUND)
 endif()
 """
     )
-    (tmp_path / "t.c").write_text('#include "small.h"\n#include <stdlib.h>\nint main(void) { return small_selftest(malloc(small_selftest_bytes())); }\n')
+    (tmp_path / "t.c").write_text(
+        '#include "small.h"\n#include <stdlib.h>\nint main(void) { return small_selftest(malloc(small_selftest_bytes())); }\n'
+    )
     if shutil.which("cmake"):
         root = tmp_path / "d/small/native"
         run = lambda *a: subprocess.run(list(map(str, a)), capture_output=True, text=True)  # noqa: E731
@@ -220,3 +222,30 @@ endif()
     text = (tmp_path / "d/small/cortex-m4f/lib/cmake/small/smallConfig.cmake").read_text()
     assert "libsmall.a" in text and "libsmall.so" not in text and "small::small INTERFACE" in text
     assert "Version: 1.4.2" in (tmp_path / "d/small/cortex-m4f/lib/pkgconfig/small.pc").read_text()
+
+
+def test_thumb_instructions_are_told_apart() -> None:
+    from mlcc_backends.mcu.cycles import CORES, counted, instructions
+
+    known = {
+        0x2001: ("other", 0), 0x6808: ("load", 1), 0x6008: ("store", 1), 0x4801: ("load", 1), 0xB530: ("several", 3), 0xBD30: ("several", 3), 0xC806: ("several", 2),
+        0x4770: ("branch", 0), 0x4348: ("other", 0), 0xF000F800: ("link", 0), 0xEEA00A81: ("fused", 0), 0xEE800A81: ("float divide", 0), 0xEE300A81: ("other", 0),
+        0xEEB10AC0: ("float divide", 0), 0xEEB40A40: ("other", 0), 0xED900A00: ("load", 1), 0xED800A00: ("store", 1), 0xED2D8A04: ("several", 4), 0xFB91F0F2: ("divide", 0),
+        0xFB013002: ("accumulate", 0), 0xFB01F002: ("other", 0), 0xFB213002: ("accumulate", 0), 0xFBA20103: ("long", 0), 0xF8D01004: ("load", 1), 0xF8C01004: ("store", 1),
+        0xE8900006: ("several", 2), 0xE9D01200: ("several", 2), 0xEB000001: ("other", 0), 0xF0008001: ("other", 0), 0xEE100A10: ("other", 0),
+    }  # fmt: skip
+    code = b"".join(
+        (k if k < 0x10000 else k >> 16).to_bytes(2, "little") + ((k & 0xFFFF).to_bytes(2, "little") if k >= 0x10000 else b"") for k in known
+    )
+    assert list(instructions(code)) == list(known.values())
+    loop = "100 10 9 08680868013801d1"  # ldr, ldr, subs, bne: ten times, nine of them back
+    assert counted(loop, CORES["cortex_m4"]) == (40, 10 * (2 + 1 + 1 + 1) + 9 * 2)
+
+
+def test_cycles_are_modelled_where_timings_are_published(tmp_path: Path) -> None:
+    build_model(small(tmp_path / "small.onnx"), target=("cortex-m4f", "cortex-m0plus", "cortex-m33"), out=tmp_path / "d")
+    for target, most in (("cortex-m4f", 2.5), ("cortex-m0plus", 3.0), ("cortex-m33", None)):
+        about = json.loads((tmp_path / "d/small" / target / "manifest.json").read_text())
+        assert ("cycles" in about) == (most is not None)
+        if most is not None:
+            assert 1.0 < about["cycles"] / about["instructions"] < most

@@ -305,14 +305,18 @@ def test_models_that_ask_for_too_much(tmp_path: Path, mlcc: Mlcc) -> None:
         ("loops, 3 deep, 4096 times", "operators"), ("LSTM of 200000 steps, 1 wide", "operators"), ("MaxPool of 1073741824", "value"), ("TopK of 2^24", "work"),
     ):  # fmt: skip
         onnx.save(made[name](), tmp_path / "m.onnx")
-        line = ["import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)); from mlcc.cli import main; main(sys.argv[1:])"]
+        line = [
+            "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)); from mlcc.cli import main; main(sys.argv[1:])"
+        ]
         command = [sys.executable, "-c", *line, "build", str(tmp_path / "m.onnx"), "-t", "c99", "-o", str(tmp_path / "d")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert done.returncode == 4 and (f"--limit {limit}=" in done.stderr or "2^31" in done.stderr), (name, done.stderr)
     onnx.save(made[small](), tmp_path / "m.onnx")
     refused(mlcc, tmp_path / "d", 4, "--limit value=", arguments=(tmp_path / "m.onnx", "-t", "c99", "--limit", "value=64K"))
     refused(mlcc, tmp_path / "d", 2, "is no limit", arguments=(tmp_path / "m.onnx", "-t", "c99", "--limit", "time=1"))
-    assert mlcc("build", tmp_path / "m.onnx", "-t", "c99", "--limit", "value=1M", "--limit", "work=1G", "-o", tmp_path / "d").returncode == 0
+    assert (
+        mlcc("build", tmp_path / "m.onnx", "-t", "c99", "--limit", "value=1M", "--limit", "work=1G", "-o", tmp_path / "d").returncode == 0
+    )
 
 
 def test_functions_that_call_themselves(tmp_path: Path, mlcc: Mlcc) -> None:

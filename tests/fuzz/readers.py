@@ -7,7 +7,7 @@ import json
 import random
 import signal
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,9 @@ def altered_bytes(r: random.Random, raw: bytes) -> bytes:
             case 3:
                 del body[at : at + r.randrange(1, 20)]
             case _:
-                body[at : at + 1] = r.choice([b"\xff", b"\0", b"[", b"{", b'"', b"'''", b"= ", b"\n", b"9" * 30, b"-", b"\xf0\x9f", b"\x1b[2J"])
+                body[at : at + 1] = r.choice(
+                    [b"\xff", b"\0", b"[", b"{", b'"', b"'''", b"= ", b"\n", b"9" * 30, b"-", b"\xf0\x9f", b"\x1b[2J"]
+                )
     return bytes(body)
 
 
@@ -91,7 +93,23 @@ def altered_text(r: random.Random, text: str) -> bytes:
                 odd = r.choice([o for o in ODD if o is not None])
                 lines[at] = f"{key}= {json.dumps(odd) if not isinstance(odd, dict) else '{ x = 1 }'}"
             case _:
-                lines.insert(at, r.choice(["[x]", "[[x]]", "x = 1", "a.b.c = 1", "[" * 3000, "x = " + "[" * 3000, "\x00", "extends = 'native'", '"" = 1', "x = 1979-05-27"]))
+                lines.insert(
+                    at,
+                    r.choice(
+                        [
+                            "[x]",
+                            "[[x]]",
+                            "x = 1",
+                            "a.b.c = 1",
+                            "[" * 3000,
+                            "x = " + "[" * 3000,
+                            "\x00",
+                            "extends = 'native'",
+                            '"" = 1',
+                            "x = 1979-05-27",
+                        ]
+                    ),
+                )
     return "\n".join(lines).encode(errors="surrogatepass")
 
 
@@ -106,9 +124,28 @@ def altered_model(r: random.Random, model: onnx.ModelProto) -> bytes:
         node = r.choice(g.node) if g.node else None
         match r.randrange(14):
             case 0 if node:
-                node.op_type = r.choice(["Relu", "Conv", "Loop", "If", "Scan", "LSTM", "Reshape", "TopK", "Resize", "Einsum", "", "x" * 1000, "Constant", "Cast"])
+                node.op_type = r.choice(
+                    [
+                        "Relu",
+                        "Conv",
+                        "Loop",
+                        "If",
+                        "Scan",
+                        "LSTM",
+                        "Reshape",
+                        "TopK",
+                        "Resize",
+                        "Einsum",
+                        "",
+                        "x" * 1000,
+                        "Constant",
+                        "Cast",
+                    ]
+                )
             case 1 if node and node.input:
-                node.input[r.randrange(len(node.input))] = r.choice([*(o for n in g.node for o in n.output), *(i.name for i in g.initializer), "", "nothing"])
+                node.input[r.randrange(len(node.input))] = r.choice(
+                    [*(o for n in g.node for o in n.output), *(i.name for i in g.initializer), "", "nothing"]
+                )
             case 2 if node and node.output:
                 node.output[r.randrange(len(node.output))] = r.choice([*(o for n in g.node for o in n.output), ""])
             case 3 if node and node.attribute:
@@ -196,7 +233,9 @@ def readers(artifact: Path, model: Path, npy: bytes, project: str, target: str, 
         place = copy(folder)
         body = json.dumps(altered_json(r, about)).encode() if r.random() < 0.8 else altered_bytes(r, json.dumps(about).encode())
         (place / "manifest.json").write_bytes(body)
-        return [["run", str(place)], ["inspect", str(place)], ["verify", str(place)], ["bench", str(place), "--seconds", "0.01"]][: r.choice([1, 4])]
+        return [["run", str(place)], ["inspect", str(place)], ["verify", str(place)], ["bench", str(place), "--seconds", "0.01"]][
+            : r.choice([1, 4])
+        ]
 
     def attestation(r: random.Random, folder: Path) -> list[list[str]]:
         place = copy(folder)
@@ -217,10 +256,8 @@ def readers(artifact: Path, model: Path, npy: bytes, project: str, target: str, 
         from mlcc import Error
         from mlcc import project as reader
 
-        try:
+        with suppress(Error):
             reader.load(path)
-        except Error:
-            pass
         return []
 
     def machine(r: random.Random, folder: Path) -> list[list[str]]:
@@ -234,18 +271,28 @@ def readers(artifact: Path, model: Path, npy: bytes, project: str, target: str, 
         from mlcc import Error
         from mlcc import lock as reader
 
-        try:
+        with suppress(Error):
             reader.read(path)
-        except Error:
-            pass
         return []
 
     def graph(r: random.Random, folder: Path) -> list[list[str]]:
         path = folder / "m.onnx"
         path.write_bytes(altered_model(r, proto))
-        return [["inspect", str(path)] if r.random() < 0.5 else ["build", str(path), "-t", "c99", "--no-test", "--no-judge", "--no-cache", "-o", str(folder / "d")]]
+        return [
+            ["inspect", str(path)]
+            if r.random() < 0.5
+            else ["build", str(path), "-t", "c99", "--no-test", "--no-judge", "--no-cache", "-o", str(folder / "d")]
+        ]
 
-    return {"manifest": manifest, "attestation": attestation, "npy": array, "project": settings, "target": machine, "lock": locked, "model": graph}
+    return {
+        "manifest": manifest,
+        "attestation": attestation,
+        "npy": array,
+        "project": settings,
+        "target": machine,
+        "lock": locked,
+        "model": graph,
+    }
 
 
 def run(reader: Reader, name: str, seed: int, folder: Path) -> None:
@@ -253,5 +300,3 @@ def run(reader: Reader, name: str, seed: int, folder: Path) -> None:
     folder.mkdir()
     for arguments in reader(r, folder):
         checked(arguments, f"{name}, seed {seed}: mlcc {' '.join(arguments)}")
-
-

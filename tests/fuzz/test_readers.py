@@ -53,7 +53,10 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
         helper.make_node("Reshape", ["c", "s"], ["d"]),
         helper.make_node("Softmax", ["d"], ["y"], axis=-1),
     ]
-    ends = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 4]), helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8])]
+    ends = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 4]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8]),
+    ]
     constants = [numpy_helper.from_array(a, n) for n, a in weights.items()]
     graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], constants)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "m.onnx")

@@ -67,7 +67,9 @@ def test_a_scale_that_is_computed_is_not_told() -> None:
     assert "y" not in said(model(nodes, [V("x", T.FLOAT, [4]), V("scale", T.FLOAT, [])], [V("y", T.UINT8, [4])], QUANTISED))
 
 
-@pytest.mark.parametrize("shape, to, layout", [([1, 9, 7, 1], [-1, 1, 9, 7], "NHWC"), ([1, 9, 7, 1], [1, 1, 7, 9], ""), ([1, 9, 7, 1], [1, 9, 7, 1], "NCHW")])
+@pytest.mark.parametrize(
+    "shape, to, layout", [([1, 9, 7, 1], [-1, 1, 9, 7], "NHWC"), ([1, 9, 7, 1], [1, 1, 7, 9], ""), ([1, 9, 7, 1], [1, 9, 7, 1], "NCHW")]
+)
 def test_reshapes_that_stand_for_transpositions(shape: list[int], to: list[int], layout: str) -> None:
     nodes = [h.make_node("Reshape", ["x", "to"], ["a"]), h.make_node("GlobalMaxPool", ["a"], ["y"])]
     made = model(nodes, [V("x", T.FLOAT, shape)], [V("y", T.FLOAT, None)], {"to": np.array(to)})
@@ -142,18 +144,34 @@ def test_header_manifest_and_readme_say_it(tmp_path: Path) -> None:
     onnx.save(made, tmp_path / "m.onnx")
     artifact = Path(mlcc.build(tmp_path / "m.onnx", target="c99", out=tmp_path / "d")["artifacts"][0]["path"])
     about = json.loads((artifact / "manifest.json").read_text())
-    assert about["inputs"][0]["scale"] == 0.5 and about["inputs"][0]["layout"] == "NHWC" and about["outputs"][0]["labels"] == ['c"at??/', "dög"]
+    assert (
+        about["inputs"][0]["scale"] == 0.5
+        and about["inputs"][0]["layout"] == "NHWC"
+        and about["outputs"][0]["labels"] == ['c"at??/', "dög"]
+    )
     parts = about["memory"]
     assert parts["ram"]["workspace"] == about["workspace_bytes"] and parts["flash"]["weights"] == about["constant_bytes"]
     text = (artifact / "README.md").read_text()
-    assert "| scale | 0.5 |" in text and "| zero point | 3 |" in text and "NHWC" in text and "0: c\"at??/, 1: dög" in text
+    assert "| scale | 0.5 |" in text and "| zero point | 3 |" in text and "NHWC" in text and '0: c"at??/, 1: dög' in text
     (tmp_path / "t.c").write_text(USER)
     snippet = re.search(r"```c\n(.*?)```", text, re.S)
     assert snippet
     (tmp_path / "u.c").write_text(snippet[1])
     for compiler in ("gcc", "g++"):
         language = ["-x", "c++"] if compiler == "g++" else ["-std=c99"]
-        line = [compiler, *language, "-Wall", "-Wextra", "-Werror", "-Wno-unused-variable", "-I", artifact / "include", tmp_path / "t.c", tmp_path / "u.c", *sorted(artifact.glob("src/*.c"))]
+        line = [
+            compiler,
+            *language,
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-Wno-unused-variable",
+            "-I",
+            artifact / "include",
+            tmp_path / "t.c",
+            tmp_path / "u.c",
+            *sorted(artifact.glob("src/*.c")),
+        ]
         done = subprocess.run([*map(str, line), "-o", str(tmp_path / "t")], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
         assert subprocess.run([tmp_path / "t"]).returncode == 0

@@ -55,7 +55,13 @@ def gcc(core: str) -> str:
 def library(core: str, name: str, abi: Sequence[str] = ()) -> str:
     """One of GCC's libraries for a core; abi: flags over the core's own."""
     return subprocess.run(
-        [gcc(core), *(["-mthumb"] if not core.startswith("rv") else []), *(o.removesuffix("_zicsr") for o in CORES[core][0] if not (abi and "float-abi" in o)), *abi, f"-print-file-name={name}"],
+        [
+            gcc(core),
+            *(["-mthumb"] if not core.startswith("rv") else []),
+            *(o.removesuffix("_zicsr") for o in CORES[core][0] if not (abi and "float-abi" in o)),
+            *abi,
+            f"-print-file-name={name}",
+        ],
         capture_output=True,
         text=True,
         check=True,
@@ -92,14 +98,29 @@ def outcome(
     else:
         libraries.insert(0, library(core, "libc.a", abi))
     counted = ["-Dsmall_run_arrays=counted_run_arrays"]
-    special = {"selftest": counted, "small_selftest": counted, "memory": ["-fno-lto"], "firmware": ["-Dcounted_run_arrays=not_counted"] if parts and parts[0].suffix == ".a" else []}
+    special = {
+        "selftest": counted,
+        "small_selftest": counted,
+        "memory": ["-fno-lto"],
+        "firmware": ["-Dcounted_run_arrays=not_counted"] if parts and parts[0].suffix == ".a" else [],
+    }
     for s in sources:
         objects.append(tmp_path / f"{s.stem}.o")
         extra = special.get(s.stem, [])
         line = [*command_line, *extra, "-I", artifact / "include", "-I", share, "-c", s, "-o", objects[-1]]
         done = subprocess.run(list(map(str, line)), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[:2000]
-    line = [*command_line, "-T", share / "firmware.ld", "-Wl,--gc-sections", "-o", tmp_path / "test", *objects, *(p for p in given if p.suffix == ".a"), *libraries]
+    line = [
+        *command_line,
+        "-T",
+        share / "firmware.ld",
+        "-Wl,--gc-sections",
+        "-o",
+        tmp_path / "test",
+        *objects,
+        *(p for p in given if p.suffix == ".a"),
+        *libraries,
+    ]
     done = subprocess.run(list(map(str, line)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:2000]
     assert "libsmall.a" not in done.stderr, done.stderr[:2000]  # no warning names the library
