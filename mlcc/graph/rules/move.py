@@ -180,7 +180,7 @@ def eye_like(s: Source) -> Value:
 def trilu(s: Source) -> Value:
     b, x = s.b, s[0]
     k = int(s.scalar("k", 1, 0))
-    b.room(prod(x.shape[-2:]), 1)
+    b.room(prod(x.shape[-2:]), 4)
     mask = np.tri(x.shape[-2], x.shape[-1], k=k if not s.attr("upper", 1) else k - 1, dtype=bool)
     keep = b.constant(~mask if s.attr("upper", 1) else mask)
     return b("Where", keep, x, b.like(0, x))
