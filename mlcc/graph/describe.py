@@ -365,10 +365,13 @@ def _classes(v: ir.Value) -> tuple[str, ...]:
 
 
 def _labels(outputs: list[ir.Value], notes: Mapping[str, str], found: dict[str, Description]) -> None:
-    """Labels in the metadata, where exactly one output has as many numbers along its last axis, or along its channels."""
+    """Labels in the metadata: of the output that alone has as many numbers along its last axis, or along its channels; else of an only output, which
+    may hold other numbers beside the classes' (a detector's boxes)."""
     for key in LABEL_KEYS:
         labels = parse_labels(notes.get(key, ""))
         fitting = [v for v in outputs if labels and len(labels) in _class_axes(v, found[str(v.name)].layout)]
+        if labels and not fitting and len(outputs) == 1:
+            fitting = outputs
         if len(fitting) == 1 and not found[str(fitting[0].name)].labels:
             name = str(fitting[0].name)
             found[name] = replace(found[name], labels=labels)

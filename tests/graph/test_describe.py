@@ -101,6 +101,21 @@ def test_labels_in_all_their_ways(text: str, labels: tuple[str, ...]) -> None:
     assert parse_labels(text) == labels
 
 
+def test_labels_of_a_detector() -> None:
+    """As YOLO's exporter writes them: more numbers than classes."""
+    made = model(
+        [h.make_node("Relu", ["x"], ["y"])], [V("x", T.FLOAT, [1, 6, 50])], [V("y", T.FLOAT, [1, 6, 50])], names="{0: 'a', 1: 'b'}"
+    )
+    assert said(made)["y"].labels == ("a", "b")
+    made = model(
+        [h.make_node("Relu", ["x"], ["y"]), h.make_node("Neg", ["x"], ["z"])],
+        [V("x", T.FLOAT, [2])],
+        [V("y", T.FLOAT, [2]), V("z", T.FLOAT, [2])],
+        names="a,b",
+    )
+    assert not any(d.labels for d in said(made).values())  # which of the two is not said
+
+
 def test_a_project_says_what_the_file_does_not(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("cat\ndog\n")
     text = 'model = "m.onnx"\ntargets = ["c99"]\n[describe.x]\nunit = "dB"\nscale = 0.125\n[describe.y]\nlabels = "labels.txt"\nrange = [0, 1]\n'
