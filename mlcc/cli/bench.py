@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from mlcc.cli.output import json_option, print_json, table
+from mlcc.cli.output import json_option, print_json, table, trust_options
 from mlcc.error import Error
 
 ENGINES = ("onnxruntime", "openvino", "openvino-default")
@@ -26,9 +26,19 @@ ENGINES = ("onnxruntime", "openvino", "openvino-default")
 @click.option(
     "--profile", "as_profile", is_flag=True, help="Time each kernel call instead: its share of the core's peak and what binds it."
 )
+@trust_options
 @json_option
 def command(
-    artifact: Path, threads: int, against: str, model: Path | None, seconds: float, variant: str | None, as_profile: bool, as_json: bool
+    artifact: Path,
+    threads: int,
+    against: str,
+    model: Path | None,
+    seconds: float,
+    variant: str | None,
+    as_profile: bool,
+    trust: tuple[Path, ...],
+    no_verify: bool,
+    as_json: bool,
 ) -> None:
     """Time ARTIFACT; engines take turns run by run, so that noise meets all alike."""
     import mlcc
@@ -37,7 +47,7 @@ def command(
 
     about = manifest.read(artifact)
     feed = read_inputs(about["inputs"], ())
-    m = mlcc.load(artifact, threads=threads, variant=variant)
+    m = mlcc.load(artifact, threads=threads, variant=variant, verify=not no_verify, trust=trust)
     if as_profile:
         _profile(m, feed, artifact, variant or m.variants[-1], seconds, as_json)
         return

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -61,3 +62,15 @@ def human(nbytes: int) -> str:
             break
         size /= 1024
     return f"{int(size)} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def trust_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--trust and --no-verify, of commands that run what an artifact holds."""
+    trust = click.option(
+        "--trust",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="A public key (PEM) to trust, instead of your own; may be given again.",
+    )
+    verify = click.option("--no-verify", is_flag=True, help="Run it without looking at its signature.")
+    return trust(verify(command))

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
-from mlcc.cli.output import json_option, print_json, table
+from mlcc.cli.output import json_option, print_json, table, trust_options
 from mlcc.error import Error
 
 
@@ -26,6 +26,7 @@ from mlcc.error import Error
 @click.option("--compare", type=click.Choice(["onnxruntime"]), help="Compare the outputs with another engine's.")
 @click.option("--model", type=click.Path(path_type=Path), help="The ONNX file that the artifact was built from [default: where it was].")
 @click.option("--variant", help="Instruction set to use, where the library has several.")
+@trust_options
 @json_option
 def command(
     artifact: Path,
@@ -35,14 +36,19 @@ def command(
     compare: str | None,
     model: Path | None,
     variant: str | None,
+    trust: tuple[Path, ...],
+    no_verify: bool,
     as_json: bool,
 ) -> None:
     """Run ARTIFACT once and print its outputs' digests. Foreign targets run under an emulator where one is installed."""
     from mlcc.artifact import manifest
     from mlcc.conformance.execute import execute
     from mlcc.graph.freeze import outputs_digest
+    from mlcc.runtime import verified
 
     about = manifest.read(artifact)
+    if not no_verify:
+        verified(artifact, trust)
     feed = read_inputs(about["inputs"], inputs)
     outputs, where = execute(artifact, about, feed, threads, variant)
     result: dict[str, Any] = {

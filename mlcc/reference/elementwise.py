@@ -81,7 +81,6 @@ def cast(a: Array, to: str) -> Array:
 def requantize(x: Array, scale: Array, to: str, zero: int, low: int, high: int) -> Array:
     """round(binary32(x) · scale) + zero between the bounds; 0 · ∞ gives the lower one."""
     rounded = np.rint(x.astype(np.float32) * scale).astype(np.float64)
-    rounded = np.rint(x.astype(np.float32) * scale).astype(np.float64)
     return np.clip(np.where(np.isnan(rounded), -np.inf, rounded) + zero, low, high).astype(DTYPES[to])
 
 

@@ -224,11 +224,12 @@ def test_a_manifest_that_the_library_contradicts(
     if target == "c99" and "workspace_bytes" in changes:
         pytest.skip("the program has a workspace of its own")
     copy = altered(artifacts[target], tmp_path, **changes)
-    done = mlcc("run", copy)
+    assert mlcc("run", copy).returncode == 5  # the signature tells already
+    done = mlcc("run", copy, "--no-verify")
     assert done.returncode in (4, 5, 7) and "internal" not in done.stderr, done.stderr
     if target == "native":
         with pytest.raises(Error, match="other inputs or outputs"):
-            load(copy)
+            load(copy, verify=False)
 
 
 DAMAGES: list[dict[str, Any]] = [
@@ -277,3 +278,30 @@ def test_temporary_links_are_not_followed(tmp_path: Path) -> None:
         (place / ".ses").symlink_to(victim)
         subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "TMPDIR": str(place)})
         assert (victim.read_text() != "precious") is harmed
+
+
+def test_nothing_runs_that_nobody_trusted_has_signed(artifacts: dict[str, Path], tmp_path: Path, mlcc: Mlcc) -> None:
+    key, other = tmp_path / "k.pem", tmp_path / "other.pem"
+    for path in (key, other):
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", path], check=True, capture_output=True)
+        subprocess.run(["openssl", "pkey", "-in", path, "-pubout", "-out", path.with_suffix(".pub")], check=True, capture_output=True)
+    model = artifacts["native"].parents[1] / "m.onnx"
+    for target in ("native", "c99"):
+        built = Path(mlcc_package.build(model, target=target, out=tmp_path / "d", key=key)["artifacts"][0]["path"])
+        commands = [("run",), ("bench", "--seconds", "0.01")] if target == "native" else [("run",)]
+        for command in commands:
+            done = mlcc(command[0], built, *command[1:])
+            assert done.returncode == 5 and "unknown key" in done.stderr
+            assert mlcc(command[0], built, *command[1:], "--trust", other.with_suffix(".pub")).returncode == 5
+            assert mlcc(command[0], built, *command[1:], "--trust", key.with_suffix(".pub")).returncode == 0
+            assert mlcc(command[0], built, *command[1:], "--no-verify").returncode == 0
+    native = tmp_path / "d/m/native"
+    with pytest.raises(Error, match="unknown key"):
+        load(native)
+    assert load(native, trust=[key.with_suffix(".pub")]) and load(native, verify=False)
+    library = native / "lib/libm.so"
+    body = library.read_bytes()
+    library.unlink()  # it is mapped
+    library.write_bytes(body + b"0")
+    with pytest.raises(Error, match="was changed"):
+        load(native, trust=[key.with_suffix(".pub")])
