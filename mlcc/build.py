@@ -21,8 +21,11 @@ from typing import Any
 from mlcc import lock
 from mlcc.artifact import write
 from mlcc.artifact.keys import SigningKey, signing_key, withheld
+from mlcc.cache import bound
+from mlcc.cache.blob import packed, unpacked
 from mlcc.cache.code import code_digest
 from mlcc.cache.store import Store, cache_folder, key_of
+from mlcc.cache.tools import tools
 from mlcc.error import Error, explained
 from mlcc.limits import Limits
 from mlcc.names import library_name, printable
@@ -148,6 +151,8 @@ def _run(request: Request, progress: Progress) -> dict[str, Any]:
         write.folder(result.files, place)
         write.folder(result.layout, place.with_name(f"{t.name}.oci"))
         artifacts.append({**result.summary["artifact"], "path": str(place), "oci": str(place.with_name(f"{t.name}.oci"))})
+    if store:
+        bound.keep(store.folder)
     if comparison:
         _write_comparison(request.out / name, name, comparison, artifacts)
     first = results[0]
@@ -559,6 +564,11 @@ def _check(request: Request, target: Target, frozen: Frozen, binaries: Any) -> A
     return check(runner, target, frozen.program, frozen.graph, frozen.vectors)
 
 
+def _tools(request: Request, target: Target) -> dict[str, str]:
+    """What takes part in building a target, with versions."""
+    return tools(target.backend, request.model.suffix, [k for k in request.emit if _takes(target, k)], request.compiler)
+
+
 def _parameters(request: Request) -> dict[str, Any]:
     """What the provenance says was asked for."""
     shapes = {k: list(v) for k, v in sorted(request.shapes.items())}
@@ -574,9 +584,12 @@ def _parameters(request: Request) -> dict[str, Any]:
 def _package(request: Request, target: Target, frozen: Frozen, binaries: Any, result: Any, key: SigningKey) -> Built:
     """The artifact's files and the summary of it."""
     from mlcc.artifact.package import package
+    from mlcc.cache.tools import named
 
     parameters = _parameters(request)
-    files, layout, digest, about = package(frozen, request.model.name, target, result, binaries, key, parameters)
+    files, layout, digest, about = package(
+        frozen, request.model.name, target, result, binaries, key, parameters, named(_tools(request, target))
+    )
     artifact = {
         "target": target.name,
         "digest": digest,
@@ -619,6 +632,7 @@ def _key(request: Request, model_digest: str, target: Target, key: SigningKey, n
     runs = environment(target)
     parts = {
         "code": code_digest(),
+        "tools": _tools(request, target),
         "model": model_digest,
         "file": request.model.name,
         "name": name,
@@ -675,25 +689,18 @@ def _cached(store: Store | None, request: Request, model_digest: str, target: Ta
 
 
 def _freeze_built(built: Built) -> bytes:
-    """One blob: the length of a JSON header, the header (summary; names and sizes), the files one after the other."""
+    """One blob: the summary, and the files of both groups."""
     groups = {"files": built.files, "layout": built.layout}
-    sizes = {g: {n: len(body) for n, body in files.items()} for g, files in groups.items()}
-    header = json.dumps({"summary": built.summary, **sizes}).encode()
-    return b"".join([len(header).to_bytes(8, "little"), header, *(body for files in groups.values() for body in files.values())])
+    return packed(
+        {"summary": json.dumps(built.summary).encode(), **{f"{g}/{n}": body for g, files in groups.items() for n, body in files.items()}}
+    )
 
 
 def _thaw_built(body: memoryview) -> Built:
     """The blob's parts as views: nothing is copied."""
-    at = 8 + int.from_bytes(body[:8], "little")
-    if not 8 <= at <= len(body):
-        raise ValueError("damaged")
-    header = json.loads(bytes(body[8:at]))
-    groups: dict[str, dict[str, memoryview]] = {"files": {}, "layout": {}}
-    for group, found in groups.items():
-        for name, size in header[group].items():
-            found[name] = body[at : at + size]
-            at += size
-    return Built(header["summary"], groups["files"], groups["layout"])
+    found = unpacked(body)
+    groups = {g: {n.removeprefix(f"{g}/"): view for n, view in found.items() if n.startswith(f"{g}/")} for g in ("files", "layout")}
+    return Built(json.loads(bytes(found["summary"])), groups["files"], groups["layout"])
 
 
 class _CallableModule(types.ModuleType):

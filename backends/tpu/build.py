@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcc.arithmetic.elementary import SEQUENCES
+from mlcc.cache.blob import packed, unpacked
 from mlcc.cache.code import code_digest
 from mlcc.cache.store import key_of
 from mlcc.error import Error
@@ -121,9 +122,9 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
     )
     found = options.store.get(key) if options.store else None
     if found is None:
-        body = pickle.dumps(worker("compile", dict(sources.files), devices=target.serving.devices))
+        body = packed(worker("compile", dict(sources.files), devices=target.serving.devices))
         found = options.store.put(key, body) if options.store else body
-    made: dict[str, bytes] = pickle.loads(bytes(found))
+    made = {path: bytes(body) for path, body in unpacked(found).items()}
     facts: dict[str, Any] = json.loads(made.pop("found.json"))
     files = {f"lib/{path.replace('model', name)}": body for path, body in made.items()}
     files["xla.json"] = (

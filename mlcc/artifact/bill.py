@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 from cyclonedx.model import HashAlgorithm, HashType, Property
@@ -17,12 +16,13 @@ from cyclonedx.schema import OutputFormat, SchemaVersion
 import mlcc
 from mlcc.artifact.manifest import dumps
 
-BUILD_TOOLS = ("apache-tvm", "ziglang")
 BUILD_TYPE = "https://mlcc.dev/build/v1"
 
 
-def sbom(model: str, model_digest: str, target: str, operators: Mapping[str, int], libraries: Mapping[str, str]) -> bytes:
-    """The model, mlcc and the tools whose code ends up in the libraries. `libraries`: file → SHA-256."""
+def sbom(
+    model: str, model_digest: str, target: str, operators: Mapping[str, int], libraries: Mapping[str, str], tools: Mapping[str, str]
+) -> bytes:
+    """The model, mlcc and the tools that took part. `libraries`: file → SHA-256; `tools`: name → version."""
     bom = Bom(serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"{model_digest}/{target}/{sorted(libraries.values())}"))
     bom.metadata.timestamp = None  # type: ignore[assignment]
     bom.metadata.tools.tools.clear()
@@ -40,7 +40,7 @@ def sbom(model: str, model_digest: str, target: str, operators: Mapping[str, int
             properties=[Property(name=f"mlcc:operator:{op}", value=str(n)) for op, n in sorted(operators.items())],
         ),
         Component(name="mlcc", version=mlcc.__version__, type=ComponentType.APPLICATION, bom_ref="mlcc"),
-        *(Component(name=t, version=version(t), type=ComponentType.APPLICATION, bom_ref=t) for t in BUILD_TOOLS),
+        *(Component(name=t, version=v, type=ComponentType.APPLICATION, bom_ref=t) for t, v in sorted(tools.items())),
         *(
             Component(name=n, type=ComponentType.FILE, bom_ref=n, hashes=[HashType(alg=HashAlgorithm.SHA_256, content=h)])
             for n, h in sorted(libraries.items())
@@ -54,7 +54,7 @@ def sbom(model: str, model_digest: str, target: str, operators: Mapping[str, int
     return dumps(text)
 
 
-def provenance(model_digest: str, model: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def provenance(model_digest: str, model: str, parameters: Mapping[str, Any], tools: Mapping[str, str]) -> dict[str, Any]:
     """A SLSA Provenance v1 predicate; reproducible, so it names no builder instance and no times."""
     return {
         "buildDefinition": {
@@ -63,7 +63,7 @@ def provenance(model_digest: str, model: str, parameters: Mapping[str, Any]) -> 
             "internalParameters": {},
             "resolvedDependencies": [
                 {"name": model, "digest": {"sha256": model_digest}},
-                *({"name": t, "annotations": {"version": version(t)}} for t in BUILD_TOOLS),
+                *({"name": t, "annotations": {"version": v}} for t, v in sorted(tools.items())),
             ],
         },
         "runDetails": {"builder": {"id": f"https://mlcc.dev/mlcc/{mlcc.__version__}"}},

@@ -112,6 +112,7 @@ def package(
     binaries: Binaries,
     key: SigningKey,
     parameters: Mapping[str, Any],
+    tools: Mapping[str, str],
 ) -> tuple[dict[str, bytes], dict[str, bytes], str, dict[str, Any]]:
     """(artifact files, OCI layout files, OCI digest, manifest). Pure: equal inputs give equal bytes."""
     files = dict(binaries.files)
@@ -126,12 +127,12 @@ def package(
     files["conformance.html"] = conformance_page(about, report, picture)
     files["steps.json"] = manifest.dumps([asdict(c) for c in step_costs(frozen.program)])
     files["rewrites.json"] = manifest.dumps([{"rule": r.rule, "where": r.where} for r in frozen.graph.rewrites])
-    files["sbom.cdx.json"] = bill.sbom(source, frozen.model_digest, target.name, about["operators"], libraries)
+    files["sbom.cdx.json"] = bill.sbom(source, frozen.model_digest, target.name, about["operators"], libraries, tools)
     for i, g in enumerate(frozen.vectors):
         for kind, tensors in (("input", g.inputs), ("output", g.outputs)):
             for j, array in enumerate(tensors.values()):
                 files[f"golden/{i}/{kind}_{j}.npy"] = npy(array)
-    predicate = bill.provenance(frozen.model_digest, source, {**parameters, "target": target.name})
+    predicate = bill.provenance(frozen.model_digest, source, {**parameters, "target": target.name}, tools)
     files[sign.FILE] = sign.sign(sign.statement(files, predicate), key)
     layout, digest = oci.layout(files, {"org.opencontainers.image.title": f"{source}-{target.name}", "dev.mlcc.program": frozen.identity})
     return files, layout, digest, about

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-TOOLS = ("apache-tvm", "ziglang", "onnx", "onnx_ir", "numpy", "jinja2")
+from mlcc.cache.tools import EVERY
 
 
 @cache
@@ -18,8 +18,8 @@ def code_digest() -> str:
     for package in ("mlcc", "mlcc_backends", "mlcc_targets"):
         root = Path(str(files(package)))
         for path in sorted(root.rglob("*")):
-            if path.is_file() and path.suffix in (".py", ".j2", ".toml"):
+            if path.is_file() and path.suffix != ".pyc":
                 digest.update(f"{package}/{path.relative_to(root)}".encode() + b"\0" + path.read_bytes() + b"\0")
-    for tool in TOOLS:
+    for tool in EVERY:
         digest.update(f"{tool}=={version(tool)}".encode())
     return digest.hexdigest()

@@ -14,6 +14,7 @@ import os
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -81,7 +82,11 @@ class Store:
         except OSError:
             return None
         digest, body = raw[:32], raw[32:]
-        return body if _bound(key, body) == digest else None
+        if _bound(key, body) != digest:
+            return None
+        with suppress(OSError):
+            os.utime(self._path(key))  # when it was last used, whatever the file system notes
+        return body
 
     def put(self, key: str, body: bytes) -> bytes:
         path = self._path(key)

@@ -23,6 +23,7 @@ COMMANDS = {
     "targets": "List the targets, or describe one.",
     "bench": "Time an artifact, side by side with other engines.",
     "init": "Write a commented mlcc.toml for a model.",
+    "cache": "Show, clear or verify the cache.",
     "trust": "Allow a project's files to start programs and to write elsewhere.",
 }
 

@@ -15,6 +15,8 @@ from onnx import TensorProto, helper
 import mlcc
 from mlcc.build import _freeze_built, _thaw_built
 from mlcc.cache import store
+from mlcc.error import Error
+from tests.conftest import Mlcc
 
 
 def external(name: str, location: str, folder: Path, values: list[float]) -> onnx.TensorProto:
@@ -116,7 +118,7 @@ def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list
         before = set((own / "actions").rglob("*"))
         cached(path, folder / "o")
         # the artifact is the one entry that holds a layout
-        new = [p for p in set((own / "actions").rglob("*")) - before if p.is_file() and b'"layout"' in p.read_bytes()[:200_000]]
+        new = [p for p in set((own / "actions").rglob("*")) - before if p.is_file() and b'"layout/' in p.read_bytes()[:200_000]]
         assert len(new) == 1
         found += new
     return tmp_path, found
@@ -176,3 +178,39 @@ def test_a_full_cache_leaves_no_litter(tmp_path: Path, monkeypatch: pytest.Monke
     found = store.Store(tmp_path)
     assert found.put("ab" * 32, b"body") == b"body" and found.get("ab" * 32) is None
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_the_store_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was used longest ago goes first; what killed processes left behind goes after a day."""
+    from mlcc.cache import bound
+
+    folder = tmp_path / "actions"
+    kept, keys = store.Store(folder), [store.key_of(str(i)) for i in range(6)]
+    for i, key in enumerate(keys):
+        kept.put(key, bytes(1000))
+        os.utime(kept._path(key), (1_000_000 + i, 1_000_000 + i))
+    assert kept.get(keys[0]) is not None  # used again
+    left = kept._path(keys[1]).with_name("tmpleft")
+    left.write_bytes(b"x")
+    os.utime(left, (1, 1))
+    monkeypatch.setenv("MLCC_CACHE_LIMIT", "3K")
+    bound.keep(folder)
+    assert not left.exists() and sum(e.bytes for e in bound.entries(folder)) <= 3072
+    assert [kept.get(k) is not None for k in keys] == [True, False, False, False, False, True]
+    monkeypatch.setenv("MLCC_CACHE_LIMIT", "much")
+    with pytest.raises(Error, match="is no size"):
+        bound.limit()
+
+
+def test_the_cache_command(tmp_path: Path, mlcc: Mlcc) -> None:
+    kept, key = store.Store(tmp_path / "actions"), store.key_of("x")
+    kept.put(key, b"body")
+    said = json.loads(mlcc("cache", "--json", MLCC_CACHE=str(tmp_path)).stdout)
+    assert said["entries"] == 1 and said["bytes"] == 36
+    assert mlcc("cache", "verify", MLCC_CACHE=str(tmp_path)).returncode == 0
+    path = kept._path(key)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    done = mlcc("cache", "verify", MLCC_CACHE=str(tmp_path))
+    assert done.returncode == 5 and "1 damaged" in done.stderr and not path.exists()
+    kept.put(key, b"body")
+    assert mlcc("cache", "clear", MLCC_CACHE=str(tmp_path)).returncode == 0 and kept.get(key) is None
