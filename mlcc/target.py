@@ -111,6 +111,7 @@ class Target:
     requires: tuple[str, ...] = ()
     board: Board | None = None  # where it is tested
     memory: Budget = Budget()  # what the chip has
+    flash_at: int | None = None  # where the chip's flash lies
     architectures: tuple[str, ...] = ()  # of GPUs, whose code a library holds
     topology: str = ""  # of TPUs, as libtpu names it
     floats: str = ""  # "exact": XLA computes binary32 in integers
@@ -129,7 +130,7 @@ SECTIONS: dict[str, dict[str, type]] = {
     "kernel": {**LLVM_KEYS, **MACHINE_KEYS},
     "link": {"zig": str, "cpu": str, "flags": list, "shared": bool, "threads": bool, "endianness": str},
     "board": {"flash_at": int, "flash_bytes": int, "ram_at": int, "ram_bytes": int, "vectors_at": int},
-    "memory": {"flash_bytes": int, "ram_bytes": int},
+    "memory": {"flash_at": int, "flash_bytes": int, "ram_bytes": int},
     "gpu": {"architectures": list},
     "xla": {"topology": str, "floats": str, "platforms": list},
     "part": {
@@ -246,7 +247,14 @@ def read(name: str, text: str, where: str) -> Target:
     budget = Budget(memory.get("flash_bytes"), memory.get("ram_bytes"))
     if "extends" in top:
         base = load(top["extends"])
-        own = {"name": name, "description": top.get("description", ""), "memory": budget, "source": base.source + text, **accelerator}
+        own = {
+            "name": name,
+            "description": top.get("description", ""),
+            "memory": budget,
+            "flash_at": memory.get("flash_at"),
+            "source": base.source + text,
+            **accelerator,
+        }
         return replace(base, **own)
     if "dispatch" in top:
         variants = tuple(v for other in top["dispatch"] for v in load(other).variants)
@@ -282,6 +290,7 @@ def read(name: str, text: str, where: str) -> Target:
         tuple(run.get("requires", ())),
         _whole(Board, {"vectors_at": board.get("flash_at", 0), **board}, f"{where}, [board]") if board else None,
         budget,
+        flash_at=memory.get("flash_at"),
         part=_whole(Part, part, f"{where}, [part]") if part else None,
         source=text,
         **accelerator,

@@ -37,10 +37,14 @@ class Slot:
 
 
 def default_slot(target: Target) -> tuple[int, int]:
-    """The upper half of the flash of the board that tests run on."""
+    """The upper half of the chip's flash; of a core without a chip, of the flash of the board that tests run on. Raises Error(usage) where it is not
+    known at which address the chip has its flash."""
     assert target.board is not None
-    half = target.board.flash_bytes // 2
-    return target.board.flash_at + half, half
+    size = target.memory.flash
+    if size is not None and target.flash_at is None:
+        raise Error("usage", "no flash_at in the target's [memory]", target.name, "say where the image goes: --model-slot 0x08080000:256K")
+    at, size = (target.flash_at or 0, size) if size is not None else (target.board.flash_at, target.board.flash_bytes)
+    return at + size // 2, size // 2
 
 
 def interface(program: Program) -> str:

@@ -249,3 +249,13 @@ def test_cycles_are_modelled_where_timings_are_published(tmp_path: Path) -> None
         assert ("cycles" in about) == (most is not None)
         if most is not None:
             assert 1.0 < about["cycles"] / about["instructions"] < most
+
+
+def test_an_images_slot_lies_in_the_chips_own_flash() -> None:
+    from mlcc_backends.mcu.module import default_slot
+
+    assert default_slot(load("stm32f746")) == (0x08080000, 0x80000) and default_slot(load("rp2040"))[0] > 0x10000000
+    board = load("cortex-m7").board
+    assert board is not None and default_slot(load("cortex-m7"))[0] == board.flash_at + board.flash_bytes // 2
+    with pytest.raises(Error, match="flash_at"):
+        default_slot(load("esp32c3"))
