@@ -97,7 +97,7 @@ def cases() -> Iterator[tuple[str, Callable[[], onnx.ModelProto]]]:
     """(name, maker), from harmless to absurd."""
     one = np.ones(1, np.float32)
     image = [V("x", T.FLOAT, [1, 1, 4, 4])]
-    for power in (24, 26, 27, 30, 31, 40):
+    for power in (20, 24, 30, 31, 40):
         n, known = 2**power, np.array([2**power])
         yield f"ConstantOfShape of 2^{power}", lambda k=known: summed([node("ConstantOfShape", ["r"], ["t"])], {"r": k})
         yield f"Expand to 2^{power}", lambda k=known: summed([node("Expand", ["c", "r"], ["t"])], {"c": one, "r": k})
@@ -124,7 +124,7 @@ def cases() -> Iterator[tuple[str, Callable[[], onnx.ModelProto]]]:
                 [node("OneHot", ["i", "d", "v"], ["y"])], {"d": np.int64(4**p), "v": np.array([0, 1], np.float32)}, [V("i", T.INT64, [4])]
             ),
         )
-    for n in (1000, 4000, 10_000, 20_000):
+    for n in (1000, 3000, 10_000, 20_000):
         yield (
             f"MatMul of {n}² constants",
             lambda n=n: summed([node("ConstantOfShape", ["r"], ["a"]), node("MatMul", ["a", "a"], ["t"])], {"r": np.array([n, n])}),
@@ -238,7 +238,7 @@ def main() -> None:
         done = subprocess.run([sys.executable, "-m", "benchmarks.bombs", "--one", name], capture_output=True, text=True)
         rows.append(done.stdout.strip() or f"| {name} | | | | {done.stderr.strip().splitlines()[-1:]} |")
         print(rows[-1], flush=True)
-    given.out.write_text(HEAD + "\n".join(rows) + "\n")
+        given.out.write_text(HEAD + "\n".join(rows) + "\n")
 
 
 HEAD = f"""# What a model may ask for
