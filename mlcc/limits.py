@@ -34,16 +34,22 @@ class Limits:
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
+def whole(text: str, digits: int) -> int | None:
+    """A whole number of at most so many digits, or with K, M, G or T behind it; None where it is none."""
+    number, unit = (text[:-1], UNITS[text[-1].upper()]) if text[-1:].upper() in UNITS else (text, 1)
+    return int(number) * unit if number.isascii() and number.isdigit() and len(number) <= digits else None
+
+
 def parse(values: Sequence[str]) -> Limits:
     """NAME=NUMBER, or with K, M, G or T, over the usual ones. Raises Error(usage)."""
     found: dict[str, int] = {}
     known = [f.name for f in fields(Limits)]
     for text in values:
         name, _, size = text.partition("=")
-        number, unit = (size[:-1], UNITS[size[-1:].upper()]) if size[-1:].upper() in UNITS else (size, 1)
-        if name not in known or not number.isdigit() or not 0 < len(number) <= 18 or not int(number):
+        value = whole(size, 18)
+        if name not in known or not value:
             raise Error("usage", f"--limit {text} is no limit", hint=f"such as memory=8G; the limits are {', '.join(known)}")
-        found[name] = int(number) * unit
+        found[name] = value
     return replace(Limits(), **found)
 
 

@@ -35,10 +35,10 @@ def files(wanted: tuple[str, ...], name: str, model: str, version: str, fpu: boo
     if "arduino" in wanted:
         found[f"src/{name}.h"] = built[f"include/{name}.h"]  # Arduino looks for headers nowhere else
     if "cmsis-pack" in wanted:
-        description = f"mlcc.{name}.pdsc"
+        description, whole = f"mlcc.{name}.pdsc", {**built, **found}
         content = {
             description: found[description],
-            **{p: {**built, **found}[p] for p in (f"include/{name}.h", f"src/{name}.c", f"src/{name}_selftest.c")},
+            **{p: whole[p] for p in (f"include/{name}.h", f"src/{name}.c", f"src/{name}_selftest.c")},
         }
         found[f"mlcc.{name}.{version}.pack"] = _zip(content)
     return found

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from mlcc.cache.store import Store
 from mlcc.error import Error
+from mlcc.limits import whole
 
 LIMIT = 10 << 30  # bytes
 VARIABLE = "MLCC_CACHE_LIMIT"
 PAUSE = 600  # seconds between two looks at a store's size
 LEFT = 86_400  # seconds after which a temporary file is nobody's
-UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ def limit() -> int:
     text = os.environ.get(VARIABLE, "").strip()
     if not text:
         return LIMIT
-    number, unit = (text[:-1], UNITS[text[-1].upper()]) if text[-1].upper() in UNITS else (text, 1)
-    if not number.isascii() or not number.isdigit() or len(number) > 15:
+    size = whole(text, 15)
+    if size is None:
         raise Error("usage", f"{VARIABLE}={text} is no size", hint="such as 500M or 20G")
-    return int(number) * unit
+    return size
 
 
 def entries(folder: Path) -> Iterator[Entry]:

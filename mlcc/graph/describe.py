@@ -142,7 +142,7 @@ def described(model: ir.Model) -> dict[str, Description]:
         found[str(v.name)] = replace(_quantised(_operand_scales(v)), layout=_denoted(v) or _layout_from(v), text=v.doc_string or "")
     for v in graph.outputs:
         own = replace(_quantised(_result_scales(v)), layout=_denoted(v) or _layout_of(v), labels=_classes(v), text=v.doc_string or "")
-        found[str(v.name)] = replace(own, **{k: x for k, x in _said(found.get(str(v.name), Description())).items()})
+        found[str(v.name)] = replace(own, **_said(found.get(str(v.name), Description())))
     notes = {str(k).lower(): str(x) for k, x in model.metadata_props.items()}
     _images(inputs, notes, found)
     _labels(list(graph.outputs), notes, found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -12,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+
+from mlcc import Error
+from mlcc import lock as lock_file
+from mlcc import project as project_file
 
 SECONDS = 60  # for one call
 ODD: list[Any] = [
@@ -223,8 +228,6 @@ def readers(artifact: Path, model: Path, npy: bytes, project: str, target: str, 
     proto = onnx.load(str(model))
 
     def copy(folder: Path) -> Path:
-        import shutil
-
         place = folder / "artifact"
         shutil.copytree(artifact, place)
         return place
@@ -248,35 +251,24 @@ def readers(artifact: Path, model: Path, npy: bytes, project: str, target: str, 
 
     def array(r: random.Random, folder: Path) -> list[list[str]]:
         path = folder / "x.npy"
-        head = bytearray(npy[:128])
-        head = bytearray(altered_bytes(r, bytes(head)))
-        path.write_bytes(bytes(head) + npy[128:])
+        path.write_bytes(altered_bytes(r, npy[:128]) + npy[128:])
         return [["run", str(artifact), "--input", f"x={path}"]]
 
-    def settings(r: random.Random, folder: Path) -> list[list[str]]:
-        path = folder / "mlcc.toml"
-        path.write_bytes(altered_text(r, project))
-        from mlcc import Error
-        from mlcc import project as reader
+    def module(name: str, text: str, read: Callable[[Path], object]) -> Reader:
+        """A file that a module of ours reads, without a command around it."""
 
-        with suppress(Error):
-            reader.load(path)
-        return []
+        def reader(r: random.Random, folder: Path) -> list[list[str]]:
+            (folder / name).write_bytes(altered_text(r, text))
+            with suppress(Error):
+                read(folder / name)
+            return []
+
+        return reader
 
     def machine(r: random.Random, folder: Path) -> list[list[str]]:
         path = folder / "mine.toml"
         path.write_bytes(altered_text(r, target))
         return [["targets", str(path)]]
-
-    def locked(r: random.Random, folder: Path) -> list[list[str]]:
-        path = folder / "mlcc.lock"
-        path.write_bytes(altered_text(r, lock))
-        from mlcc import Error
-        from mlcc import lock as reader
-
-        with suppress(Error):
-            reader.read(path)
-        return []
 
     def graph(r: random.Random, folder: Path) -> list[list[str]]:
         path = folder / "m.onnx"
@@ -291,9 +283,9 @@ def readers(artifact: Path, model: Path, npy: bytes, project: str, target: str, 
         "manifest": manifest,
         "attestation": attestation,
         "npy": array,
-        "project": settings,
+        "project": module("mlcc.toml", project, project_file.load),
         "target": machine,
-        "lock": locked,
+        "lock": module("mlcc.lock", lock, lock_file.read),
         "model": graph,
     }
 
