@@ -31,18 +31,21 @@ def ulps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @cache
 def runtime() -> Any:
-    """The onnxruntime module. When it is imported it writes a file of a known name into the folder for temporary files, through whatever link lies
-    there: it is given a folder of this process alone. Raises ImportError."""
-    own, before = tempfile.mkdtemp(prefix="mlcc-"), os.environ.get("TMPDIR")
+    """The onnxruntime module. As it is imported it starts telemetry, unless it is told not to: a build reports to nobody. It also writes a file of a
+    known name into the folder for temporary files, through whatever link lies there: it gets a folder of this process alone. Raises ImportError."""
+    own = tempfile.mkdtemp(prefix="mlcc-")
     atexit.register(shutil.rmtree, own, True)
-    os.environ["TMPDIR"] = own
+    ours = {"TMPDIR": own, "ORT_DISABLE_TELEMETRY": "1"}
+    before = {key: os.environ.get(key) for key in ours}
+    os.environ.update(ours)
     try:
         import onnxruntime
     finally:
-        if before is None:
-            del os.environ["TMPDIR"]
-        else:
-            os.environ["TMPDIR"] = before
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
     return onnxruntime
 
 

@@ -268,16 +268,21 @@ def test_helpers_of_others_are_not_loaded(tmp_path: Path, monkeypatch: pytest.Mo
     assert library.loaded("t", text).answer() == 42 and not path.is_symlink()
 
 
-def test_temporary_links_are_not_followed(tmp_path: Path) -> None:
-    """ONNX Runtime writes $TMPDIR/.ses when it is imported. This test fails where it no longer does: then `compare.runtime` can go."""
-    victim = tmp_path / "victim"
-    for code, harmed in (("import onnxruntime", True), ("from mlcc.conformance.compare import runtime; runtime()", False)):
-        place = tmp_path / code[:4]
-        place.mkdir()
+def test_onnx_runtime_reports_to_nobody_and_follows_no_link(tmp_path: Path, small_model: Path) -> None:
+    """ONNX Runtime starts telemetry as it is imported (a device's number in the home folder) and writes $TMPDIR/.ses; with CI's variables set it does not.
+    This test fails where a new release no longer does: then `compare.runtime` can go."""
+    ours = f"from pathlib import Path; from mlcc.conformance.compare import session; session(Path({str(small_model)!r}))"
+    quiet = {"CI", "TF_BUILD", "GITHUB_ACTIONS", "GITLAB_CI", "JENKINS_URL", "TRAVIS", "CIRCLECI", "ORT_DISABLE_TELEMETRY"}
+    env = {k: v for k, v in os.environ.items() if k not in quiet}
+    for code, harmed in (("import onnxruntime", True), (ours, False)):
+        place, home, victim = tmp_path / code[:4] / "tmp", tmp_path / code[:4] / "home", tmp_path / "victim"
+        place.mkdir(parents=True)
+        home.mkdir()
         victim.write_text("precious")
         (place / ".ses").symlink_to(victim)
-        subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "TMPDIR": str(place)})
+        subprocess.run([sys.executable, "-c", code], check=True, env={**env, "TMPDIR": str(place), "HOME": str(home)})
         assert (victim.read_text() != "precious") is harmed
+        assert any("Microsoft" in p.parts for p in home.rglob("*")) is harmed
 
 
 def test_nothing_runs_that_nobody_trusted_has_signed(artifacts: dict[str, Path], tmp_path: Path, mlcc: Mlcc) -> None:
