@@ -14,6 +14,7 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@mkdir -p build/types && ln -sfn ../../backends build/types/mlcc_backends && ln -sfn ../../targets build/types/mlcc_targets
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto --dist worksteal
 

@@ -25,11 +25,11 @@ from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import optimise
 from mlcc.importers.onnx import load
 from mlcc.names import module_name
-from mlcc.target import Part
 from mlcc.target import load as target
 from mlcc_backends.hls import circuit, circuit_verilog, fold, synth
 from mlcc_backends.hls.map import network
 from mlcc_backends.hls.network import Network
+from mlcc_backends.hls.sections import part_of
 from mlcc_backends.render import render
 from tests import hardware
 
@@ -113,17 +113,11 @@ def row(title: str, about: dict[str, Any]) -> str:
 def counted(title: str, model: Path, which: str, out: Path) -> str:
     """Estimates beside yosys's counts."""
     place, about = built(model, which, out)
-    part, files = part_of(which), {p.name: p.read_bytes() for p in (place / "rtl").iterdir()}
+    part, files = part_of(target(which)), {p.name: p.read_bytes() for p in (place / "rtl").iterdir()}
     with tempfile.TemporaryDirectory() as d:
         found = synth.synthesise(files, module_name(model.stem), part, Path(d))
     pairs = (f"{mine} / {found[k]:,}" for mine, k in zip(cells(about), ("luts", "registers", "dsps", "rams")))
     return f"| {title} | `{which}` | " + " | ".join(pairs) + " |\n"
-
-
-def part_of(which: str) -> Part:
-    part = target(which).part
-    assert part is not None
-    return part
 
 
 def mapped(model: onnx.ModelProto) -> Network:

@@ -23,7 +23,7 @@ from benchmarks.corpus import MODELS, fetch
 from mlcc.artifact import manifest
 from mlcc.cli.run import read_inputs
 from mlcc.error import Error
-from mlcc.target import has_gpu
+from mlcc_backends.cuda.run import has_gpu
 
 ROUNDS, BATCH = 15, 20
 MULTIPROCESSORS, CLOCK_KHZ, MAJOR, MINOR = 16, 13, 75, 76  # CUdevice_attribute

@@ -9,7 +9,7 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
-from mlcc.conformance.emulator import environment
+from mlcc.plugin import runs
 from mlcc.target import load
 
 
@@ -30,9 +30,9 @@ def main() -> None:
         mlcc("verify", out / "dist/magika" / t)
     print("\nOne model, one answer: the same outputs digest from every target that can run here.")
     for t in targets:
-        if environment(load(t)):
+        if runs(load(t)):
             mlcc("run", out / "dist/magika" / t)
-    if environment(load("x86_64-linux")) and load("x86_64-linux").machine == load("native").machine:
+    if runs(load("x86_64-linux")) and load("x86_64-linux").machine == load("native").machine:
         mlcc("run", out / "dist/magika/x86_64-linux", "--threads", 2, "--compare", "onnxruntime", "--model", model)
     print(f"\nThe artifacts are in {out}/dist; {out}/dist/magika/comparison.html shows the distance from ONNX Runtime.")
 

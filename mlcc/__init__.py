@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mlcc.error import Error
 
 if TYPE_CHECKING:
-    from mlcc.build import build
+    from mlcc.pipeline import build
     from mlcc.runtime import Model, load
 
 __version__ = "0.1.0"
@@ -27,7 +27,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(mlcc.runtime, name)
     if name == "build":
-        import importlib
+        from mlcc.pipeline import build
 
-        return importlib.import_module("mlcc.build")
+        return build
     raise AttributeError(f"module 'mlcc' has no attribute '{name}'")

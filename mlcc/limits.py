@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from mlcc.error import Error
+from mlcc.sizes import whole
 
 if TYPE_CHECKING:
     from mlcc.graph.core import CoreGraph, Node, TensorType
@@ -29,15 +30,6 @@ class Limits:
         """The refusal of a model that asks for more than a limit."""
         limit = getattr(self, name)
         return Error("unsupported", f"{what}; the limit is {limit:,}", where, HINT.format(name=name))
-
-
-UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-
-def whole(text: str, digits: int) -> int | None:
-    """A whole number of at most so many digits, or with K, M, G or T behind it; None where it is none."""
-    number, unit = (text[:-1], UNITS[text[-1].upper()]) if text[-1:].upper() in UNITS else (text, 1)
-    return int(number) * unit if number.isascii() and number.isdigit() and len(number) <= digits else None
 
 
 def parse(values: Sequence[str]) -> Limits:

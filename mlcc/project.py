@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from mlcc import toml, trust
 from mlcc.artifact import plain
 from mlcc.error import Error
 from mlcc.names import printable, quoted
-from mlcc.target import Hardware, Serving
+from mlcc.request import filled, tables
 
 FILE = "mlcc.toml"
 KEYS: dict[str, type] = {
@@ -24,8 +23,6 @@ KEYS: dict[str, type] = {
     "shapes": dict,
     "samples": dict,
     "describe": dict,
-    "serving": dict,
-    "hardware": dict,
 }
 
 
@@ -40,8 +37,7 @@ class Project:
     key: Path | None
     shapes: dict[str, tuple[int, ...]]
     precision: str
-    serving: Serving | None = None
-    hardware: Hardware | None = None
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     samples: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     describe: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -59,6 +55,9 @@ def load(path: Path) -> Project:
     data = toml.parse(text, str(path))
     for key, value in data.items():
         line = next((i for i, row in enumerate(text.splitlines(), 1) if row.strip().lstrip("[").startswith(key)), 1)
+        if isinstance(value, dict) and key not in KEYS and key in tables():
+            filled(tables()[key], value, key, f"{path}, [{key}]")
+            continue
         if key not in KEYS:
             raise Error("usage", f"unknown key {key}", f"{path}, line {line}", f"keys: {', '.join(KEYS)}")
         if not isinstance(value, KEYS[key]):
@@ -78,8 +77,7 @@ def load(path: Path) -> Project:
         root / data["key"] if "key" in data else None,
         {k: _dims(v, f"{path}, shapes.{k}") for k, v in data.get("shapes", {}).items()},
         data.get("precision", ""),
-        _serving(data["serving"], f"{path}, [serving]") if "serving" in data else None,
-        _hardware(data["hardware"], f"{path}, [hardware]") if "hardware" in data else None,
+        {k: v for k, v in data.items() if k not in KEYS},
         {k: _files(v, root, f"{path}, samples.{k}") for k, v in data.get("samples", {}).items()},
         {k: _described(v, root, f"{path}, describe.{k}") for k, v in data.get("describe", {}).items()},
     )
@@ -92,32 +90,6 @@ def _section(data: dict[str, Any], known: dict[str, tuple[type, ...]], where: st
             raise Error("usage", f"unknown key {key}", where, f"keys: {', '.join(known)}")
         if not isinstance(value, known[key]) or isinstance(value, bool) and bool not in known[key]:
             raise Error("usage", f"{key} must be a {known[key][0].__name__}", where)
-
-
-def _hardware(data: dict[str, Any], where: str) -> Hardware:
-    _section(data, {"architecture": (str,), "interval": (int,), "share": (float, int)}, where)
-    found = Hardware(data.get("architecture", ""), data.get("interval", 0), float(data.get("share", Hardware.share)))
-    if found.architecture not in ("", "dataflow", "circuit", "engine"):
-        raise Error("usage", f"no architecture {found.architecture}", where, "circuit, dataflow or engine")
-    if found.interval < 0 or not 0 < found.share <= 1:
-        raise Error("usage", "interval is a number of cycles, share a part of 1", where)
-    return found
-
-
-def _serving(data: dict[str, Any], where: str) -> Serving:
-    """How programs for accelerators are called."""
-    _section(data, {"batches": (list,), "chips": (str,), "donate": (bool,)}, where)
-    batches = data.get("batches", [])
-    if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in batches):
-        raise Error("usage", "batches is a list of whole numbers from 1 on", where)
-    found = Serving(tuple(dict.fromkeys(batches)), data.get("chips", ""), data.get("donate", False))
-    if found.chips and not re.fullmatch(r"v\w+:\d+(x\d+)+", found.chips):
-        raise Error("usage", f"no topology: {found.chips}", where, 'chips is one as libtpu names it, such as "v5e:2x2"')
-    if uneven := [n for n in found.batches if n % found.devices]:
-        raise Error(
-            "usage", f"a batch of {uneven[0]} cannot be dealt to {found.devices} chips", where, f"batches that {found.devices} divides"
-        )
-    return found
 
 
 DESCRIBE: dict[str, tuple[type, ...]] = {

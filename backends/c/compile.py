@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from mlcc.plugin import Binaries, CompileOptions, Sources
 from mlcc.target import Target
 from mlcc_backends.cpu.compile import compiler, run, write
 from mlcc_backends.cpu.run import byte_order, call_program
-from mlcc_backends.interface import Binaries, CompileOptions, Sources
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 FLAGS = ("-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-sanitize=all", "-ffunction-sections", "-fdata-sections", "-g0")

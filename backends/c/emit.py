@@ -9,13 +9,13 @@ import numpy as np
 from mlcc.graph.core import DTYPES
 from mlcc.graph.freeze import Golden
 from mlcc.names import comment
+from mlcc.plugin import Sources
 from mlcc.program.kernel import storage
 from mlcc.program.program import Argument, Program
 from mlcc.target import Target
 from mlcc_backends.c import helpers
 from mlcc_backends.c.kernels import function, symbols, writes
 from mlcc_backends.c.text import literal, memory_type
-from mlcc_backends.interface import Sources
 from mlcc_backends.render import render
 from mlcc_backends.values import interface_values
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from math import prod
 
 from mlcc.error import Error
-from mlcc.program.kernel import Bound, Chain, Dot, Kernel, Map, Reduce, Scan, Scatter, block
+from mlcc.program.kernel import BlockDot, Bound, Chain, Dot, Kernel, Map, Reduce, Scan, Scatter, block
 from mlcc.program.program import Program
 from mlcc_backends.c import body as bodies
 from mlcc_backends.c.text import Lines, address, element, literal, memory_type, typed, value_type
@@ -92,7 +92,7 @@ def split(lines: Lines, flat: str, dims: Sequence[int]) -> list[str]:
     return [_named(lines, f) for f in found]
 
 
-def finish(lines: Lines, names: list[str], spec: Reduce | Chain | Dot, point: list[str], value: str) -> None:
+def finish(lines: Lines, names: list[str], spec: Reduce | Chain | Dot | BlockDot, point: list[str], value: str) -> None:
     dtype = spec.body[-1].dtype if spec.body else spec.dtype
     bodies.store(lines, names, spec.output, dtype, point, bodies.run(lines, names, spec.body, point, value))
 
@@ -237,7 +237,7 @@ def _chain(lines: Lines, names: list[str], spec: Chain) -> None:
                 one([*point, c, *pad])
 
 
-def close(lines: Lines, names: list[str], spec: Chain | Dot, point: list[str], value: str) -> None:
+def close(lines: Lines, names: list[str], spec: Chain | Dot | BlockDot, point: list[str], value: str) -> None:
     """The chain's end, + 0 for floats, and the body."""
     if spec.dtype.startswith("float"):
         value = f"({value} + {literal(0.0, spec.dtype)})"

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from mlcc.cache.store import working_folder
 from mlcc.error import Error
+from mlcc.plugin import Binaries, CompileOptions, Sources
 from mlcc.target import Target
 from mlcc.tir.parallel import compile_all
-from mlcc_backends.interface import Binaries, CompileOptions, Sources
+from mlcc_backends import links
 
 FLAGS = (
     "-O2",
@@ -129,6 +130,7 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
             files[f"lib/lib{name}.so"] = (folder / f"lib{name}.so").read_bytes()
         run([sys.executable, "-m", "ziglang", "ar", "rcsD", f"lib{name}.a", "@objects.txt"], folder, "archiving the static library")
         files[f"lib/lib{name}.a"] = (folder / f"lib{name}.a").read_bytes()
+        files |= links.files(name, options.model, target, options.version, files)
         return Binaries(name, files, {"test": _test_program(folder, name, target, options)})
 
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from mlcc.graph.core import DTYPES, to_bytes
 from mlcc.graph.freeze import Golden
 from mlcc.names import comment, identifier
+from mlcc.plugin import KernelJob, Sources
 from mlcc.program.memory import aligned
 from mlcc.program.program import Argument, Program
 from mlcc.schedule.sweep import Sweep, sweeps
 from mlcc.schedule.tiles import tasks, work
 from mlcc.target import Target
 from mlcc.translation.check import prove_turns
-from mlcc_backends.interface import KernelJob, Sources
 from mlcc_backends.render import render
 from mlcc_backends.values import interface_values
 

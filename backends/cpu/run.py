@@ -7,18 +7,20 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlcc.conformance.emulator import command
 from mlcc.error import Error
-from mlcc.graph.core import ByteOrder, to_bytes
+from mlcc.graph.core import DTYPES, ByteOrder, from_bytes, to_bytes
+from mlcc.names import printable
+from mlcc.plugin import Binaries, CompileOptions, Missing
 from mlcc.program.program import Program
 from mlcc.target import Target
 from mlcc_backends.cpu.compile import FLAGS, compiler, run
-from mlcc_backends.interface import Binaries, CompileOptions, received
+from mlcc_backends.environment import demanded, environment
 
 
 def execute_program(path: Path, prefix: Sequence[str], environment: str, arguments: Sequence[str], name: str) -> str:
@@ -64,7 +66,7 @@ class ProcessRunner:
     instructions: int | None = None
     passes = 2  # runs of each vector, over memory that holds other patterns
 
-    def __init__(self, binaries: Binaries, program: Program, prefix: list[str], environment: str, big_endian: bool) -> None:
+    def __init__(self, binaries: Binaries, program: Program, prefix: Sequence[str], environment: str, big_endian: bool) -> None:
         self.binaries, self.program, self.prefix, self.environment, self.big_endian = binaries, program, prefix, environment, big_endian
 
     def _execute(self, folder: Path, arguments: Sequence[str]) -> str:
@@ -90,8 +92,8 @@ class ProcessRunner:
 
 def runner(binaries: Binaries, target: Target, program: Program) -> ProcessRunner | None:
     """A runner, or None where no CPU or emulator here runs the target."""
-    found = command(target)
-    return ProcessRunner(binaries, program, *found, target.endianness == "big") if found else None
+    found = environment(target)
+    return None if isinstance(found, Missing) else ProcessRunner(binaries, program, found.prefix, found.name, target.endianness == "big")
 
 
 def byte_order(target: Target) -> ByteOrder:
@@ -100,9 +102,7 @@ def byte_order(target: Target) -> ByteOrder:
 
 def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
     """Link the artifact's own main program against its static library and run that. Raises Error(unsupported) where nothing runs it."""
-    runs = command(target)
-    if runs is None:
-        raise Error("unsupported", f"nothing here runs {target.name}", str(artifact))
+    runs = demanded(environment(target), target, str(artifact))
     root, order = artifact.resolve(), byte_order(target)
     with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
         folder = Path(d)
@@ -114,7 +114,14 @@ def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndar
             "linking the artifact",
         )
         program = next(p for p in (folder / "test", folder / "test.wasm") if p.exists())
-        return call_program(program, *runs, about, feed, order)
+        return call_program(program, runs.prefix, runs.name, about, feed, order)
+
+
+def received(raw: bytes, t: Mapping[str, Any], order: ByteOrder, artifact: str) -> np.ndarray:
+    """An output that an artifact's program wrote, as its manifest says it is. Raises Error(verification) where it is of another size."""
+    if len(raw) != DTYPES[t["dtype"]].itemsize * prod(t["shape"]):
+        raise Error("verification", f"the program gives {len(raw)} bytes for {printable(t['name'])}, the manifest says otherwise", artifact)
+    return from_bytes(raw, t["dtype"], order).reshape(t["shape"])
 
 
 def call_program(

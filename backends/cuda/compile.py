@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mlcc.cache.store import key_of
+from mlcc.plugin import Binaries, CompileOptions, Sources
 from mlcc.target import Target
+from mlcc_backends import links
 from mlcc_backends.cpu.compile import FLAGS, compiler, run, write
 from mlcc_backends.cuda import nvrtc
-from mlcc_backends.interface import Binaries, CompileOptions, Sources
+from mlcc_backends.cuda.sections import architectures_of
 
 HOST = ("-O2", "-ffp-contract=off", "-fno-sanitize=all", "-g0", "-Wall", "-Wextra", "-Wno-unused-function", "-Wno-gnu")
 EXPORTED = [
@@ -44,7 +46,7 @@ SHARE = ("main.c", "selftest.c", "internal.h", "launches.h", "shim.h", "shim_run
 def compile(sources: Sources, target: Target, options: CompileOptions) -> Binaries:
     """lib/libNAME.so; privately a test program with the kernels on the host, and one for a GPU."""
     name, source = sources.name, sources.files[f"src/{sources.name}.cu"]
-    wanted = nvrtc.images(target.architectures)
+    wanted = nvrtc.images(architectures_of(target))
     done = 0
 
     def image(option: str) -> bytes:
@@ -74,7 +76,8 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         files[f"lib/lib{name}.so"] = library
         private = {"test": shim.result().read_bytes(), "gpu_test": test}
         sizes = {f"{i['symbol']}_bytes": (folder / "src/images" / i["symbol"]).stat().st_size for i in wanted}
-    return Binaries(name, files, private, sizes)
+    files |= links.files(name, options.model, target, options.version, files)
+    return Binaries(name, files, private, sizes, facts={"architectures": list(architectures_of(target))})
 
 
 def link(folder: Path, name: str, cc: Sequence[str], units: Sequence[str], exported: Sequence[str]) -> tuple[bytes, bytes]:

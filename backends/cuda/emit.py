@@ -8,6 +8,7 @@ from typing import Any
 from mlcc.graph.core import DTYPES
 from mlcc.graph.freeze import Golden
 from mlcc.names import comment
+from mlcc.plugin import Sources
 from mlcc.program.kernel import Kernel
 from mlcc.program.program import Argument, Program
 from mlcc.target import Target
@@ -16,7 +17,7 @@ from mlcc_backends.c.text import memory_type
 from mlcc_backends.cpu.emit import weights_blob
 from mlcc_backends.cuda.kernels import Launch, function
 from mlcc_backends.cuda.nvrtc import VERSION, images
-from mlcc_backends.interface import Sources
+from mlcc_backends.cuda.sections import architectures_of
 from mlcc_backends.render import render
 from mlcc_backends.values import interface_values
 
@@ -26,7 +27,8 @@ KNOWN = frozenset(("FMA", "fma_by_integers", "FMA_64", "fma_64_by_integers"))  #
 def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
     """Pure: the same program and target give the same bytes."""
     values = gpu_values(program, target, vectors, matrix=True)
-    values |= {"images": images(target.architectures), "architectures": target.architectures, "cuda_version": VERSION}
+    architectures = architectures_of(target)
+    values |= {"images": images(architectures), "architectures": architectures, "cuda_version": VERSION}
     name = values["name"]
     return Sources(
         name,
@@ -63,7 +65,7 @@ def gpu_values(program: Program, target: Target, vectors: Sequence[Golden], matr
         written.setdefault(c.kernel, set()).update(c.writes)
     made = {k: function(k, spec, sorted(written.get(k, ())), matrix) for k, spec in program.kernels.items()}
     order = {k: i for i, k in enumerate(made)}
-    kernels = [
+    kernels: list[dict[str, Any]] = [
         {
             "symbol": k,
             "text": made[k][0],

@@ -417,8 +417,8 @@ def _multiply(lines: Lines, spec: Dot, t: Tile, stage: str, unit: str) -> None:
             lines.add(f"{unit} {which}[{held}];")
             base = f"{which}_tile[{f'{stage} * {size} + ' if stage != '0' else ''}k * {pitch} + "
             if held % 4:
-                with lines.loop(held, unrolled=True) as n:
-                    lines.add(f"{which}[{n}] = {base}{place(n)}];")
+                with lines.loop(held, unrolled=True) as each:
+                    lines.add(f"{which}[{each}] = {base}{place(each)}];")
                 continue
             for n in range(held // 4):
                 spread = extent * 4 // held if held > 4 else 0

@@ -5,23 +5,23 @@ from __future__ import annotations
 import ctypes
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlcc.conformance.emulator import command
 from mlcc.error import Error
+from mlcc.plugin import Binaries, Environment, Missing
 from mlcc.program.program import Program
-from mlcc.target import Target
+from mlcc.target import Target, host_machine
 from mlcc_backends.cpu.run import ProcessRunner, call_program, execute_program
 from mlcc_backends.cuda.compile import shim_program
-from mlcc_backends.interface import Binaries
 
 ORDERS = (2, 0, 1)  # of a block's threads, by test vector: any, first to last, last to first
 
 
-class KernelRunner(ProcessRunner):  # type: ignore[misc]
+class KernelRunner(ProcessRunner):
     """Test vectors on the host, in adverse orders; a GPU's answers must be the same."""
 
     def __init__(self, binaries: Binaries, program: Program, environment: str, on_gpu: bool) -> None:
@@ -41,12 +41,29 @@ class KernelRunner(ProcessRunner):  # type: ignore[misc]
         return digest
 
 
+@cache
+def has_gpu() -> bool:
+    """Whether NVIDIA's driver is here and knows of a GPU."""
+    try:
+        driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    except (OSError, AttributeError):
+        return False
+
+
+def environment(target: Target) -> Environment | Missing:
+    """A GPU, else the kernels' source on this machine."""
+    if has_gpu() and host_machine() == target.machine:
+        return Environment("native")
+    return Environment(f"the kernels' source on {host_machine()}") if host_machine() in ("x86_64", "aarch64") else Missing()
+
+
 def runner(binaries: Binaries, target: Target, program: Program) -> KernelRunner | None:
-    found = command(target)
-    if found is None:
+    found = environment(target)
+    if isinstance(found, Missing):
         return None
-    native = found[1] == "native"
-    return KernelRunner(binaries, program, "GPU and host" if native else found[1], native)
+    native = found.name == "native"
+    return KernelRunner(binaries, program, "GPU and host" if native else found.name, native)
 
 
 def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:

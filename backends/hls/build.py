@@ -12,6 +12,7 @@ from mlcc.error import Error
 from mlcc.graph.core import CoreGraph, digest
 from mlcc.graph.freeze import Golden
 from mlcc.names import identifier
+from mlcc.plugin import Binaries, CompileOptions, Sources
 from mlcc.program.lower import lower
 from mlcc.schedule.tiles import work
 from mlcc.target import Target
@@ -20,8 +21,8 @@ from mlcc_backends.hls import circuit, circuit_verilog, cpp, engine, fold, proje
 from mlcc_backends.hls.map import network
 from mlcc_backends.hls.network import Network
 from mlcc_backends.hls.part import limits
+from mlcc_backends.hls.sections import hardware_of, part_of
 from mlcc_backends.hls.timing import Cycles
-from mlcc_backends.interface import Binaries, CompileOptions, Sources
 from mlcc_backends.render import render
 
 SLOW = 150_000_000  # operations of an engine's program above which its C simulation runs one vector: tens of seconds each otherwise
@@ -40,28 +41,26 @@ class Design:
 
 def emit(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> Sources:
     """The design's files. Raises Error(unsupported) where no architecture takes the model, naming the layer."""
-    assert target.part is not None
-    wanted, why = target.hardware.architecture, ""
+    wanted, why = hardware_of(target).architecture, ""
     if wanted != "engine":
         try:
             return _dataflow(graph, target, vectors)
         except Error as e:
-            if wanted in ("dataflow", "circuit") or e.code != "unsupported" or target.hardware.interval:
+            if wanted in ("dataflow", "circuit") or e.code != "unsupported" or hardware_of(target).interval:
                 raise
-            if target.part.flavour == "rtl":
+            if part_of(target).flavour == "rtl":
                 raise Error(
                     e.code, e.what, e.where, e.hint or "HLS targets (hls-zu3eg, …) run any model one layer after the other"
                 ) from None
             why = str(e).splitlines()[0]
-    if target.part.flavour == "rtl":
+    if part_of(target).flavour == "rtl":
         raise Error("usage", f"{target.name} takes no HLS C++, which is what the engine is", graph.name, "an HLS target such as hls-zu3eg")
     return _engine(graph, target, vectors, why)
 
 
 def _dataflow(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> Sources:
-    part = target.part
-    assert part is not None
-    whole, wanted = network(graph), target.hardware.architecture
+    part = part_of(target)
+    whole, wanted = network(graph), hardware_of(target).architecture
     name, catapult = identifier(graph.name), part.flavour == "catapult"
     made = _circuit(whole, target) if wanted in ("", "circuit") else None
     if made is not None:
@@ -74,7 +73,7 @@ def _dataflow(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> So
             'architecture = "dataflow"',
         )
     else:
-        design, cycles = timing.sized(fold.fold(whole, part, target.name, target.hardware))
+        design, cycles = timing.sized(fold.fold(whole, part, target.name, hardware_of(target)))
         sources, about = verilog.emit(design, cycles), report.report(design, cycles, target)
     rtl = {**sources, **project.wrappers(design, cycles, digest(graph)), **project.rtl_scripts(name, graph.name, target, made is not None)}
     files = {f"rtl/{n}": body for n, body in rtl.items()}
@@ -97,12 +96,11 @@ def _dataflow(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> So
 
 def _circuit(whole: Network, target: Target) -> tuple[Network, Cycles, dict[str, bytes], dict[str, Any]] | None:
     """One inference a cycle, for networks of a few thousand weights or for trees, where that fits."""
-    part = target.part
-    assert part is not None
+    part = part_of(target)
     if not circuit.takes(whole):
         return None
     gates = circuit.build(whole, circuit.levels_of(part))
-    if circuit.resources(gates).exceed(limits(part, target.hardware.share)):
+    if circuit.resources(gates).exceed(limits(part, hardware_of(target).share)):
         return None
     design, cycles = fold.unfolded(whole), circuit.cycles(gates)
     sources = circuit_verilog.emit(design, gates)
@@ -116,14 +114,14 @@ def _engine(graph: CoreGraph, target: Target, vectors: Sequence[Golden], why: st
     program = lower(graph, compact=True)
     prove(program, graph)
     name = identifier(graph.name)
-    catapult = target.part is not None and target.part.flavour == "catapult"
+    catapult = part_of(target).flavour == "catapult"
     made = engine.emit(program, target.name, catapult, vectors)
     made |= project.scripts(name, graph.name, target, len(vectors), None)
     total = sum(work(program.kernels[c.kernel]) for c in program.calls)
     about: dict[str, Any] = {
         "architecture": "engine",
         "why": why or "asked for",
-        "clock_mhz": target.part.mhz if target.part else 0,
+        "clock_mhz": part_of(target).mhz,
         "operations": total,
         "external_memory_bytes": len(made[f"{name}_weights.bin"]) + program.arena_bytes,
         "layers": len(program.calls),

@@ -9,12 +9,12 @@ from functools import cached_property
 
 import numpy as np
 
-from mlcc.target import Part
 from mlcc_backends.hls import adders
 from mlcc_backends.hls.gates import LEVELS, Builder, Gate
 from mlcc_backends.hls.network import Network, Rounding, Stage, Stream
 from mlcc_backends.hls.part import Resources
 from mlcc_backends.hls.rounding import apply
+from mlcc_backends.hls.sections import Part
 from mlcc_backends.hls.timing import Cycles
 from mlcc_backends.hls.verilog import table_rows
 
@@ -109,9 +109,9 @@ def build(network: Network, levels: int) -> Circuit:
     b = Builder()
     values: dict[str, list[int]] = {}
     for p in network.inputs:
-        s = network.streams[p.stream]
-        low, high = (0, 2**32 - 1) if s.raw else (s.low, s.high)
-        values[p.stream] = [b.gate("in", (), (i, list(network.streams).index(p.stream)), low, high) for i in range(s.elements)]
+        port = network.streams[p.stream]
+        low, high = (0, 2**32 - 1) if port.raw else (port.low, port.high)
+        values[p.stream] = [b.gate("in", (), (i, list(network.streams).index(p.stream)), low, high) for i in range(port.elements)]
     for s in network.stages:
         x = [values[v] for v in s.inputs]
         out = network.streams[s.output]

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from mlcc.error import Error
+from mlcc.plugin import Sources
 from mlcc_backends.cpu.compile import run as tool
 from mlcc_backends.cpu.compile import write
 from mlcc_backends.hls.cpp import lines
 from mlcc_backends.hls.simulate import Lane, from_beats
-from mlcc_backends.interface import Sources
 
 INSTALL = "pip install 'mlcc[hls]'"
 # The header declares std::complex by itself, which libc++ keeps in an inline namespace (https://github.com/Xilinx/HLS_arbitrary_Precision_Types).

@@ -11,10 +11,11 @@ from dataclasses import replace
 from math import ceil, prod
 
 from mlcc.error import Error
-from mlcc.target import Hardware, Part, Target, load, names
+from mlcc.target import load, names
 from mlcc_backends.hls.network import Edge, Network, Stage, Stream, width
 from mlcc_backends.hls.part import Resources, adder, limits, memory, multiplier
 from mlcc_backends.hls.schedule import GIVE_DELAY, latency, levels_depth, span, steps
+from mlcc_backends.hls.sections import Hardware, Part
 
 ENOUGH = 1 << 12  # lanes of products beyond which a folded design gains nothing that the other architectures do not do better
 
@@ -65,7 +66,7 @@ def _overflow(network: Network, part: Part, device: str, goal: Hardware) -> None
     if share <= 1:
         hint = f"share = {min(1.0, share + 0.01):.2f} in [hardware] of mlcc.toml fits: it plans with {goal.share} of the part"
     else:
-        fits = [t.name for t in _parts() if t.part is not None and not total.exceed(limits(t.part, goal.share))]
+        fits = [other for other, chip in _parts() if not total.exceed(limits(chip, goal.share))]
         hint = (
             f"{', '.join(fits)} {'have' if len(fits) > 1 else 'has'} room for it"
             if fits
@@ -79,9 +80,9 @@ def _overflow(network: Network, part: Part, device: str, goal: Hardware) -> None
     )
 
 
-def _parts() -> list[Target]:
+def _parts() -> list[tuple[str, Part]]:
     """Targets that are parts, smallest first."""
-    return sorted((t for t in map(load, names()) if t.part is not None), key=lambda t: t.part.luts if t.part else 0)
+    return sorted(((n, part) for n in names() if (part := load(n).section(Part))), key=lambda p: p[1].luts)
 
 
 def _folded(network: Network, target: int) -> Network | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -150,7 +151,7 @@ class _Mapper:
         self.streams[name] = Stream(name, elements, low, high, raw)
         return name
 
-    def add(self, kind: str, inputs: tuple[str, ...], output: str, window: Window, node: Node, **details: object) -> None:
+    def add(self, kind: str, inputs: tuple[str, ...], output: str, window: Window, node: Node, **details: Any) -> None:
         name = f"s{len(self.stages)}_{kind}"
         self.stages.append(Stage(name, kind, inputs, output, window, layer=comment(node.origin or node.outputs[0]), **details))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from math import ceil
 
-from mlcc.target import Part
+from mlcc_backends.hls.sections import Part
 
 
 @dataclass(frozen=True)

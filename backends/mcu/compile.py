@@ -8,10 +8,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from mlcc.plugin import Binaries, CompileOptions, Sources
 from mlcc.target import Target
+from mlcc_backends import links
 from mlcc_backends.c.compile import STRICT
 from mlcc_backends.cpu.compile import compiler, run, write
-from mlcc_backends.interface import Binaries, CompileOptions, Sources
 
 FLAGS = (
     "-ffreestanding",
@@ -101,6 +102,7 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
             "selftest_stack_bytes": frames.get(f"{name}_selftest", 0),
         }
         tests = {"test": (folder / "test").read_bytes()}
+        files |= links.files(name, options.model, target, options.version, files)
         return Binaries(name, files, tests, {"flash_bytes": flash, "static_ram_bytes": ram}, above)
 
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from mlcc.error import Error
 from mlcc.graph.freeze import Golden
+from mlcc.plugin import Sources
 from mlcc.program.program import Program
 from mlcc.target import Target
 from mlcc_backends.c.emit import emit as portable
-from mlcc_backends.interface import Sources
+from mlcc_backends.mcu.sections import Board
 from mlcc_backends.render import render
 from mlcc_backends.values import interface_values
 
@@ -18,7 +19,7 @@ from mlcc_backends.values import interface_values
 def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
     """Pure: the same program and target give the same bytes."""
     sources = portable(program, target, vectors)
-    board = target.board
+    board = target.section(Board)
     if board is None:
         raise Error(
             "usage",
@@ -27,7 +28,7 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
             "say where its flash and RAM lie: flash_at, flash_bytes, ram_at, ram_bytes",
         )
     places = {
-        "vectors": f"0x{board.vectors_at:X}",
+        "vectors": f"0x{board.flash_at if board.vectors_at is None else board.vectors_at:X}",
         "flash": f"0x{board.flash_at:X}",
         "flash_bytes": f"0x{board.flash_bytes:X}",
         "ram": f"0x{board.ram_at:X}",

@@ -7,9 +7,13 @@ import json
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from mlcc.names import label
+from mlcc.plugin import NoOptions, Packed
+from mlcc.target import Target
+from mlcc_backends.mcu.sections import PURPOSE, Board
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that ZIP knows: the same bytes whenever it is made
 
@@ -24,24 +28,32 @@ class Kit:
     fpu: bool
 
 
-def files(wanted: tuple[str, ...], name: str, model: str, version: str, fpu: bool, built: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Files by path within the artifact. built: the artifact's own, by path."""
-    kit = Kit(name, f"{label(model)}, built by mlcc", version, fpu)
-    found: dict[str, bytes] = {}
-    for kind in wanted:
-        found |= {p: text.encode() for p, text in TABLE[kind](kit).items()}
-    if set(wanted) - {"zephyr"}:  # what is compiled from sources has the self-test among them
-        found[f"src/{name}_selftest.c"] = selftest(built)
-    if "arduino" in wanted:
-        found[f"src/{name}.h"] = built[f"include/{name}.h"]  # Arduino looks for headers nowhere else
-    if "cmsis-pack" in wanted:
-        description, whole = f"mlcc.{name}.pdsc", {**built, **found}
-        content = {
-            description: found[description],
-            **{p: whole[p] for p in (f"include/{name}.h", f"src/{name}.c", f"src/{name}_selftest.c")},
-        }
-        found[f"mlcc.{name}.{version}.pack"] = _zip(content)
-    return found
+@dataclass(frozen=True)
+class KitPackaging:
+    """One of them. text: its own files; sources: whether the other build system compiles the C source, which then has the self-test beside it."""
+
+    text: Callable[[Kit], dict[str, str]]
+    sources: bool = True
+    options: type = NoOptions
+
+    def refuses(self, target: Target) -> str:
+        return "" if target.section(Board) else PURPOSE
+
+    def files(self, built: Packed, options: Any) -> dict[str, bytes]:
+        name = built.binaries.name
+        kit = Kit(name, f"{label(built.model)}, built by mlcc", built.version, built.target.variants[0].machine.fma)
+        found = {p: text.encode() for p, text in self.text(kit).items()}
+        if self.sources:
+            found[f"src/{name}_selftest.c"] = selftest(built.files)
+        if self.text is _arduino:
+            found[f"src/{name}.h"] = built.files[f"include/{name}.h"]  # Arduino looks for headers nowhere else
+        if self.text is _cmsis:
+            parts = (f"mlcc.{name}.pdsc", f"include/{name}.h", f"src/{name}.c", f"src/{name}_selftest.c")
+            found[f"mlcc.{name}.{built.version}.pack"] = _zip({p: {**built.files, **found}[p] for p in parts})
+        return found
+
+    def tools(self) -> dict[str, str]:
+        return {}
 
 
 def selftest(built: Mapping[str, bytes]) -> bytes:
@@ -144,11 +156,10 @@ def _cmsis(kit: Kit) -> dict[str, str]:
     }
 
 
-TABLE: dict[str, Callable[[Kit], dict[str, str]]] = {
-    "zephyr": _zephyr,
-    "platformio": _platformio,
-    "arduino": _arduino,
-    "esp-idf": _esp_idf,
-    "cmsis-pack": _cmsis,
+KITS = {
+    "zephyr": KitPackaging(_zephyr, sources=False),
+    "platformio": KitPackaging(_platformio),
+    "arduino": KitPackaging(_arduino),
+    "esp-idf": KitPackaging(_esp_idf),
+    "cmsis-pack": KitPackaging(_cmsis),
 }
-FORMATS = tuple(TABLE)

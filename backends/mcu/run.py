@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from mlcc.cache.library import compiled
-from mlcc.conformance.emulator import command
 from mlcc.error import Error
 from mlcc.graph.core import to_bytes
+from mlcc.plugin import Binaries, CompileOptions, Missing
 from mlcc.program.program import Program
 from mlcc.target import Target
 from mlcc_backends.cpu.compile import compiler
 from mlcc_backends.cpu.compile import run as tool
-from mlcc_backends.cpu.run import steady
-from mlcc_backends.interface import Binaries, CompileOptions, received
+from mlcc_backends.cpu.run import received, steady
+from mlcc_backends.environment import demanded, environment
 from mlcc_backends.mcu.compile import FLAGS, LINK, SMALL
 from mlcc_backends.mcu.cycles import Timing, counted, timing
 
@@ -93,15 +93,13 @@ class BoardRunner:
 
 
 def runner(binaries: Binaries, target: Target, program: Program) -> BoardRunner | None:
-    found = command(target)
-    return BoardRunner(binaries, program, *found, timing(target.cpu)) if found else None
+    found = environment(target)
+    return None if isinstance(found, Missing) else BoardRunner(binaries, program, found.prefix, found.name, timing(target.cpu))
 
 
 def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
     """Link the artifact's library with its own firmware and run that."""
-    found = command(target)
-    if found is None:
-        raise Error("unsupported", f"nothing here runs {target.name}", str(artifact), f"install {target.emulator[0]}")
+    found = demanded(environment(target), target, str(artifact))
     root, name = artifact.resolve(), about["name"]
     with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
         folder, share = Path(d), f"{root}/share/selftest"
@@ -114,5 +112,5 @@ def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndar
         for i, t in enumerate(about["inputs"]):
             (folder / f"in{i}").write_bytes(to_bytes(feed[t["name"]], "<"))
         names = [f"{kind}{i}" for kind in ("in", "out") for i in range(len(about[f"{kind}puts"]))]
-        emulate(found[0], folder / "test", ["run", "-1", *names, "arena"], f"{name} under {found[1]}")
+        emulate(found.prefix, folder / "test", ["run", "-1", *names, "arena"], f"{name} under {found.name}")
         return {t["name"]: received((folder / f"out{i}").read_bytes(), t, "<", name) for i, t in enumerate(about["outputs"])}

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
-from mlcc.conformance.emulator import command
 from mlcc.graph.freeze import Golden
+from mlcc.plugin import Binaries, CompileOptions, Environment, Missing, Sources
 from mlcc.program.program import Program
-from mlcc.target import Target
+from mlcc.target import Target, host_machine
+from mlcc_backends import links
 from mlcc_backends.cpu.compile import compiler, write
 from mlcc_backends.cpu.run import ProcessRunner
 from mlcc_backends.cuda.compile import link
 from mlcc_backends.cuda.emit import gpu_values, shared_files
-from mlcc_backends.interface import Binaries, CompileOptions, Sources
 from mlcc_backends.render import render
 
 UNITS = ("opencl", "source", "selftest", "weights")
@@ -56,10 +58,30 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         files = {p: body for p, body in sources.files.items() if not p.startswith("src/")}
         files[f"share/{name}.cl"] = sources.files[f"src/{name}.cl"]
         files[f"lib/lib{name}.so"] = library
+        files |= links.files(name, options.model, target, options.version, files)
         return Binaries(name, files, {"test": test})
+
+
+@cache
+def has_opencl() -> bool:
+    """Whether an OpenCL driver is installed."""
+    try:
+        library, count = ctypes.CDLL("libOpenCL.so.1"), ctypes.c_uint32()
+        return library.clGetPlatformIDs(0, None, ctypes.byref(count)) == 0 and count.value > 0
+    except (OSError, AttributeError):
+        return False
+
+
+def environment(target: Target) -> Environment | Missing:
+    """This machine's first OpenCL device."""
+    return (
+        Environment("native")
+        if has_opencl() and host_machine() == target.machine
+        else Missing("install an OpenCL driver, such as pocl-opencl-icd")
+    )
 
 
 def runner(binaries: Binaries, target: Target, program: Program) -> ProcessRunner | None:
     """On this machine's first OpenCL device, where there is one (PoCL makes one of the CPU)."""
-    found = command(target)
-    return ProcessRunner(binaries, program, *found, False) if found else None
+    found = environment(target)
+    return None if isinstance(found, Missing) else ProcessRunner(binaries, program, found.prefix, found.name, False)

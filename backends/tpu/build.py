@@ -26,8 +26,9 @@ from mlcc.graph.core import CoreGraph, Node
 from mlcc.graph.freeze import Golden
 from mlcc.graph.operators import family
 from mlcc.names import identifier
+from mlcc.plugin import Binaries, CompileOptions, Sources
 from mlcc.target import Target
-from mlcc_backends.interface import Binaries, CompileOptions, Sources
+from mlcc_backends.tpu.sections import Serving, Xla
 
 ENVIRONMENT = {"JAX_ENABLE_X64": "1", "TPU_SKIP_MDS_QUERY": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_TRACEBACK_FILTERING": "off"}
 MOST_EXACT = 1 << 25  # operations on floats, each instruction of an elementary function one, up to which they are done in integers
@@ -35,9 +36,9 @@ MOST_EXACT = 1 << 25  # operations on floats, each instruction of an elementary 
 
 def emit(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> Sources:
     """The graph and how its floats are computed."""
-    work = float_work(graph)
-    exact = target.floats == "exact" or (not _float_products(graph) and work <= MOST_EXACT)
-    if target.floats == "exact" and work > MOST_EXACT:
+    work, xla, serving = float_work(graph), target.section(Xla) or Xla(), target.section(Serving) or Serving()
+    exact = xla.floats == "exact" or (not _float_products(graph) and work <= MOST_EXACT)
+    if xla.floats == "exact" and work > MOST_EXACT:
         hint = f"--target {target.name.removesuffix('-exact')} computes floats as the device does"
         raise Error(
             "unsupported",
@@ -45,8 +46,8 @@ def emit(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> Sources
             f"{graph.name} for {target.name}",
             hint,
         )
-    serving = {**asdict(target.serving), "devices": target.serving.devices}
-    settings = {"exact": exact, "topology": target.topology, "platforms": target.platforms, "serving": serving}
+    served = {**asdict(serving), "devices": serving.devices}
+    settings = {"exact": exact, "topology": xla.topology, "platforms": xla.platforms, "serving": served}
     return Sources(identifier(graph.name), {"graph.pickle": pickle.dumps(graph), "settings.json": json.dumps(settings).encode()}, ())
 
 
@@ -109,7 +110,8 @@ def worker(what: str, files: dict[str, bytes], platform: str = "cpu", devices: i
 
 def compile(sources: Sources, target: Target, options: CompileOptions) -> Binaries:
     """lib/NAME.stablehlo (for any PJRT plugin), lib/NAME.jax (for jax.export) and, for a TPU, lib/NAME.tpu."""
-    if target.topology and find_spec("libtpu") is None:
+    topology = (target.section(Xla) or Xla()).topology
+    if topology and find_spec("libtpu") is None:
         raise Error("toolchain", "the TPU compiler is not installed", "libtpu", "pip install 'mlcc[tpu]'")
     name = sources.name
     versions = [_version(p) for p in ("jax", "jaxlib", "libtpu")]
@@ -120,16 +122,14 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         sources.files["settings.json"].decode(),
         hashlib.sha256(sources.files["graph.pickle"]).hexdigest(),
     )
-    found = options.store.get(key) if options.store else None
+    found: bytes | memoryview | None = options.store.get(key) if options.store else None
     if found is None:
-        body = packed(worker("compile", dict(sources.files), devices=target.serving.devices))
+        body = packed(worker("compile", dict(sources.files), devices=(target.section(Serving) or Serving()).devices))
         found = options.store.put(key, body) if options.store else body
     made = {path: bytes(body) for path, body in unpacked(found).items()}
     facts: dict[str, Any] = json.loads(made.pop("found.json"))
     files = {f"lib/{path.replace('model', name)}": body for path, body in made.items()}
-    files["xla.json"] = (
-        json.dumps({**facts, "jax": versions[0], "libtpu": versions[2] if target.topology else None}, indent=2).encode() + b"\n"
-    )
+    files["xla.json"] = json.dumps({**facts, "jax": versions[0], "libtpu": versions[2] if topology else None}, indent=2).encode() + b"\n"
     figures = {k: v for k, v in facts.items() if isinstance(v, int) and k != "calling_convention"}
     settings = json.loads(sources.files["settings.json"])
     private = {p: body for p, body in made.items() if p.endswith(".jax")}

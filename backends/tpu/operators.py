@@ -78,12 +78,14 @@ class ExactFloats(Floats):
 
     exact = True
     add, sub, mul, div = staticmethod(soft.add), staticmethod(soft.sub), staticmethod(soft.mul), staticmethod(soft.div)
-    sqrt, floor, round = staticmethod(soft.sqrt), staticmethod(soft.floor), staticmethod(soft.round_even)
-    ceil = staticmethod(lambda a: soft.neg(soft.floor(soft.neg(a))))
+    sqrt, floor, round = staticmethod(soft.sqrt), staticmethod(soft.floor), staticmethod(soft.round_even)  # type: ignore[assignment]
     less, equal = staticmethod(soft.less), staticmethod(soft.equal)
 
     def __init__(self) -> None:
         super().__init__(lax.Precision.HIGHEST)
+
+    def ceil(self, a: Array) -> Array:
+        return soft.neg(soft.floor(soft.neg(a)))
 
     def fma(self, a: Array, b: Array, c: Array) -> Array:
         return soft.fma(a, b, c)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlcc.conformance.check import WIDEST
-from mlcc.conformance.emulator import command
 from mlcc.error import Error
 from mlcc.graph.core import CoreGraph, canonical_bytes
-from mlcc.target import Target, has_tpu
-from mlcc_backends.interface import Binaries
+from mlcc.plugin import Binaries, Environment, Missing
+from mlcc.target import Target, host_machine
 from mlcc_backends.tpu.build import worker
+from mlcc_backends.tpu.sections import Serving, Xla
 
 
 class XlaRunner:
@@ -61,9 +63,28 @@ class XlaRunner:
         return "" if near else "is far from its answer alone"
 
 
+@cache
+def has_tpu() -> bool:
+    """Whether a TPU's device files are here."""
+    return any(Path("/dev").glob("accel[0-9]*"))
+
+
+def environment(target: Target) -> Environment | Missing:
+    """A TPU, else XLA's CPU."""
+    xla = target.section(Xla) or Xla()
+    if xla.topology and has_tpu() and host_machine() == target.machine:
+        return Environment("native")
+    if find_spec("jax") is None:
+        return Missing("pip install 'mlcc[tpu]'")
+    return Environment("XLA:CPU, no TPU here" if xla.topology else "XLA")
+
+
 def runner(binaries: Binaries, target: Target, graph: CoreGraph) -> XlaRunner | None:
-    batches = {n: binaries.private[f"model.b{n}.jax"] for n in target.serving.batches}
-    return XlaRunner(binaries.private["model.jax"], binaries.exact, batches, target.serving.devices) if command(target) else None
+    if isinstance(environment(target), Missing):
+        return None
+    serving = target.section(Serving) or Serving()
+    batches = {n: binaries.private[f"model.b{n}.jax"] for n in serving.batches}
+    return XlaRunner(binaries.private["model.jax"], binaries.exact, batches, serving.devices)
 
 
 def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:

@@ -21,8 +21,8 @@ from mlcc.program.statistics import step_costs
 from mlcc.target import Target
 
 if TYPE_CHECKING:
-    from mlcc.build import Frozen
-    from mlcc_backends.interface import Binaries
+    from mlcc.plugin import Binaries
+    from mlcc.request import Frozen
 
 
 def library_bytes(files: Mapping[str, bytes]) -> int:
@@ -71,7 +71,7 @@ def describe(
         "library_bytes": library_bytes(binaries.files),
         **figures,
         "memory": _places(program, figures, weights),
-        **({"architectures": list(target.architectures)} if target.architectures else {}),
+        **binaries.facts,
         **({"instructions": result.instructions} if result.instructions else {}),
         "parameters": graph.parameters,
         "operators": dict(sorted(Counter(n.op for n in graph.nodes).items())),

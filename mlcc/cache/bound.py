@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mlcc.cache.store import Store
 from mlcc.error import Error
-from mlcc.limits import whole
+from mlcc.sizes import whole
 
 LIMIT = 10 << 30  # bytes
 VARIABLE = "MLCC_CACHE_LIMIT"

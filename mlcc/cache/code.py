@@ -8,14 +8,15 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
+from mlcc import plugin
 from mlcc.cache.tools import EVERY
 
 
 @cache
 def code_digest() -> str:
-    """SHA-256 over every source file of mlcc, its backends and targets, and the versions of the tools that decide the output."""
+    """SHA-256 over every source file of mlcc and of all plugins, and the versions of the tools that decide the output."""
     digest = hashlib.sha256()
-    for package in ("mlcc", "mlcc_backends", "mlcc_targets"):
+    for package in sorted({"mlcc", *plugin.packages()}):
         root = Path(str(files(package)))
         for path in sorted(root.rglob("*")):
             if path.is_file() and path.suffix != ".pyc":

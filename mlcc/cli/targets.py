@@ -12,13 +12,12 @@ from mlcc.cli.output import json_option, print_json, table
 @json_option
 def command(name: str | None, as_json: bool) -> None:
     """List the targets, or describe NAME: what it compiles for and what runs it here."""
-    from mlcc.conformance.emulator import environment
+    from mlcc import plugin
     from mlcc.target import load, names
 
     chosen = [load(name)] if name else [load(n) for n in names()]
     rows = []
     for t in chosen:
-        found = environment(t)
         rows.append(
             {
                 "name": t.name,
@@ -26,7 +25,7 @@ def command(name: str | None, as_json: bool) -> None:
                 "backend": t.backend,
                 "instruction_sets": [v.name for v in t.variants],
                 "link": t.zig,
-                "runs_here": found,
+                "runs_here": plugin.runs(t),
                 "resolved": t.resolved or t.name,
             }
         )

@@ -9,7 +9,18 @@ from pathlib import Path
 import onnx_ir as ir
 
 from mlcc.error import Error
-from mlcc.importers.external import place
+from mlcc.importers.external import files, place
+
+suffixes = (".onnx",)
+
+
+def inputs(path: Path, raw: bytes) -> list[tuple[str, Path]]:
+    """External data."""
+    return files(path, raw)
+
+
+def tools() -> dict[str, str]:
+    return {}
 
 
 def load(path: Path) -> ir.Model:

@@ -7,9 +7,20 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from mlcc.cache.tools import packages
 from mlcc.error import Error
 
 OPSET = 20
+suffixes = (".pt2",)
+
+
+def inputs(path: Path, raw: bytes) -> list[tuple[str, Path]]:
+    """One file holds all."""
+    return []
+
+
+def tools() -> dict[str, str]:
+    return packages("torch", "onnxscript")
 
 
 def load(path: Path) -> ir.Model:

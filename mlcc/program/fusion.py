@@ -13,6 +13,7 @@ from mlcc.graph.operators import family
 
 ANCHORS = ("Conv", "ConvTranspose", "MatMul", "ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin", "PoolMax", "PoolSum")
 MAX_OPERANDS = 12
+MAX_MEMBERS = 1000  # compilers' time grows with the square of a function's length
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def fuse(graph: CoreGraph) -> list[Group]:
             inside, operands, rounded = {id(sink)}, reads(sink), rounds(sink)
             candidates = makers(sink)
             found: Node | None = sink
-            while found is not None:
+            while found is not None and len(members) < MAX_MEMBERS:
                 found = None
                 for p in sorted(candidates.values(), key=lambda n: -position[id(n)]):
                     if not (is_elementwise(p) or (anchor is None and takes_followers(p, graph))):

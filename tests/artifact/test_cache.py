@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import mlcc
-from mlcc.build import _freeze_built, _thaw_built
+from mlcc import finished
 from mlcc.cache import store
 from mlcc.error import Error
 from tests.conftest import Mlcc
@@ -143,7 +143,7 @@ def test_another_models_artifact_is_not_shipped(entries: tuple[Path, list[Path]]
 
 
 def _digest(entry: Path) -> str:
-    return str(json.loads(bytes(_thaw_built(memoryview(entry.read_bytes()[32:])).files["manifest.json"]))["model_digest"])
+    return str(json.loads(bytes(finished.thaw(memoryview(entry.read_bytes()[32:])).files["manifest.json"]))["model_digest"])
 
 
 @pytest.mark.parametrize("part", ["library", "layout", "summary", "cut"])
@@ -151,7 +151,7 @@ def test_an_altered_entry_is_not_shipped(part: str, entries: tuple[Path, list[Pa
     """With its digest made to fit, too."""
     folder, (first, _) = entries
     want = cached(folder / "1" / "m.onnx", folder / "before")
-    built = _thaw_built(memoryview(first.read_bytes()[32:]))
+    built = finished.thaw(memoryview(first.read_bytes()[32:]))
     files, layout, summary = dict(built.files), dict(built.layout), json.loads(json.dumps(built.summary))
     if part == "library":
         name = next(n for n in files if n.endswith(".so"))
@@ -163,7 +163,7 @@ def test_an_altered_entry_is_not_shipped(part: str, entries: tuple[Path, list[Pa
         layout[name] = bytes(layout[name])[:-1] + b"!"
     elif part == "summary":
         summary["output_digest"] = "0" * 64
-    altered = _freeze_built(type(built)(summary, files, layout))
+    altered = finished.freeze(type(built)(summary, files, layout))
     store.Store(first.parents[1]).put(key(first), altered if part != "cut" else altered[:100])
     assert cached(folder / "1" / "m.onnx", folder / "after") | {"seconds": 0, "artifacts": 0} == want | {"seconds": 0, "artifacts": 0}
     for name in ("libm.so",):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mlcc.graph.core import DTYPES, CoreGraph
+from mlcc.plugin import Sources
 from mlcc.program import program as loop
 from mlcc.program.lower import lower
 from mlcc.program.program import Program
@@ -19,7 +20,6 @@ from mlcc_backends.cpu.run import execute_program
 from mlcc_backends.cuda.compile import shim_program
 from mlcc_backends.cuda.emit import emit
 from mlcc_backends.cuda.nvrtc import compile_image
-from mlcc_backends.interface import Sources
 from tests.support import assert_same_bits
 
 ORDERS = (0, 1, 2, 3)  # first to last, last to first, two that are mixed

@@ -24,6 +24,7 @@ from mlcc.program.lower import lower
 from mlcc.reference.execute import execute
 from mlcc.target import load
 from mlcc_backends.cuda import nvrtc
+from mlcc_backends.cuda.sections import architectures_of
 from mlcc_backends.cuda.tiles import TILES, WORD_TILES, tile
 from tests.backends.models import small
 from tests.backends.on_host import assert_exact_on_host, run_kernels, sources_of
@@ -31,7 +32,7 @@ from tests.kernels.test_attention import attention
 from tests.support import graph_of, numbers
 
 HERE = Path(__file__).parent
-ARCHITECTURES = load("cuda").architectures
+ARCHITECTURES = architectures_of(load("cuda"))
 
 
 def product(m: int, k: int, n: int, kind: str, seed: int = 0) -> CoreGraph:

@@ -30,12 +30,12 @@ from mlcc.graph.passes import optimise
 from mlcc.importers.onnx import load
 from mlcc.reference.elementwise import requantize
 from mlcc.reference.execute import execute
-from mlcc.target import Hardware
 from mlcc.target import load as target
 from mlcc_backends.hls import adders, csim, fixed, fold, rounding, schedule, simulate, synth, timing, verilog
 from mlcc_backends.hls.gates import Builder
 from mlcc_backends.hls.map import network
 from mlcc_backends.hls.network import Network
+from mlcc_backends.hls.sections import Hardware, part_of
 from tests import hardware
 
 TINY = Path(__file__).resolve().parents[3] / "shared" / "models" / "mlperf-tiny"
@@ -345,7 +345,9 @@ def test_fixed_point_of_many_bits(model: str, architecture: str, tmp_path: Path)
         "mlp12": lambda: hardware.fixed_mlp(12), "mlp16": lambda: hardware.fixed_mlp(16), "cnv": hardware.fixed_cnv, "pooled": hardware.pooled_cnv,
     }[model]  # fmt: skip
     onnx.save(make(), tmp_path / "m.onnx")
-    result = mlcc.build(tmp_path / "m.onnx", target=["native", "hls-zu3eg"], out=tmp_path / "dist", hardware=Hardware(architecture))
+    result = mlcc.build(
+        tmp_path / "m.onnx", target=["native", "hls-zu3eg"], out=tmp_path / "dist", settings={"hardware": {"architecture": architecture}}
+    )
     assert {(a["class"], a["conformance"]) for a in result["artifacts"]} == {("exact", "passed")}
     assert len({json.loads((Path(a["path"]) / "manifest.json").read_text())["output_digest"] for a in result["artifacts"]}) == 1
     assert report(result, "hls-zu3eg")["architecture"] == architecture
@@ -596,7 +598,7 @@ def test_axi_registers_and_streams(tmp_path: Path) -> None:
 @needs_verilator
 @pytest.mark.parametrize("which", ["ice40-up5k", pytest.param("ecp5-85k", marks=pytest.mark.slow)])
 def test_a_bitstream_and_the_estimate(which: str, tmp_path: Path) -> None:
-    part = target(which).part
+    part = part_of(target(which))
     assert part is not None
     if not all(shutil.which(t) or shutil.which(f"yowasp-{t}") for t in ("yosys", part.place[0])):
         pytest.skip("no yosys, no nextpnr")
@@ -613,7 +615,7 @@ def test_a_bitstream_and_the_estimate(which: str, tmp_path: Path) -> None:
 @needs_headers
 def test_yosys_counts_what_was_estimated(tmp_path: Path) -> None:
     """A circuit's lookup tables and registers."""
-    part = target("hls-zu3eg").part
+    part = part_of(target("hls-zu3eg"))
     if shutil.which("yosys") is None or part is None:
         pytest.skip("no yosys")
     onnx.save(hardware.jet_mlp(bits=4), tmp_path / "jet.onnx")
@@ -630,14 +632,14 @@ def test_yosys_counts_what_was_estimated(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     graph = core(hardware.cnv(2, 64, 32), tmp_path)
     with pytest.raises(Error) as e:
-        fold.fold(network(graph), target("ice40-up5k").part, "ice40-up5k", Hardware())  # type: ignore[arg-type]
+        fold.fold(network(graph), part_of(target("ice40-up5k")), "ice40-up5k", Hardware())
     text = f"{e.value} {e.value.hint}"
     assert "are needed with one lane a layer, ice40-up5k has" in text and "takes" in text and "room for it" in text
 
 
 def test_the_nearest_interval_is_named(tmp_path: Path) -> None:
     graph = core(hardware.cnv(2, 4), tmp_path)
-    part = target("hls-zu3eg").part
+    part = part_of(target("hls-zu3eg"))
     assert part is not None
     with pytest.raises(Error, match="nearest that fits is"):
         fold.fold(network(graph), replace(part, luts=20000, dsps=40), "a part", Hardware(interval=10))
@@ -648,7 +650,7 @@ def test_unmappable_layers_are_named(tmp_path: Path) -> None:
     y = w.op("Conv", "x", w.const(np.ones((2, 3, 3, 3), np.float32)), kernel_shape=[3, 3])
     onnx.save(w.model(("x", TensorProto.FLOAT, [1, 3, 5, 5]), y, [1, 2, 3, 3]), tmp_path / "f.onnx")
     with pytest.raises(Error, match="no dataflow hardware for Conv of float32") as e:
-        mlcc.build(tmp_path / "f.onnx", target="hls-zu3eg", out=tmp_path, hardware=Hardware("dataflow"))
+        mlcc.build(tmp_path / "f.onnx", target="hls-zu3eg", out=tmp_path, settings={"hardware": Hardware("dataflow")})
     assert e.value.code == "unsupported"
 
 

@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 
 from mlcc import build as build_model
-from mlcc.conformance.emulator import environment
 from mlcc.error import Error
+from mlcc.plugin import runs
 from mlcc.target import load, names
+from mlcc_backends.mcu.sections import Board
 from tests.backends.models import small
 from tests.conftest import Mlcc
 
-CORES = [n for n in names() if load(n).board and not load(n).memory.flash]
-HERE = [n for n in CORES if environment(load(n))]
+CORES = [n for n in names() if load(n).section(Board) and not load(n).memory.flash]
+HERE = [n for n in CORES if runs(load(n))]
 needs_boards = pytest.mark.skipif(not HERE, reason="no qemu-system-arm or qemu-system-riscv32 here")
 
 
@@ -254,8 +255,13 @@ def test_cycles_are_modelled_where_timings_are_published(tmp_path: Path) -> None
 def test_an_images_slot_lies_in_the_chips_own_flash() -> None:
     from mlcc_backends.mcu.module import default_slot
 
-    assert default_slot(load("stm32f746")) == (0x08080000, 0x80000) and default_slot(load("rp2040"))[0] > 0x10000000
-    board = load("cortex-m7").board
-    assert board is not None and default_slot(load("cortex-m7"))[0] == board.flash_at + board.flash_bytes // 2
+    def slot(name: str) -> tuple[int, int]:
+        board = load(name).section(Board)
+        assert board is not None
+        return default_slot(load(name), board)
+
+    assert slot("stm32f746") == (0x08080000, 0x80000) and slot("rp2040")[0] > 0x10000000
+    board = load("cortex-m7").section(Board)
+    assert board is not None and slot("cortex-m7")[0] == board.flash_at + board.flash_bytes // 2
     with pytest.raises(Error, match="flash_at"):
-        default_slot(load("esp32c3"))
+        slot("esp32c3")

@@ -11,14 +11,15 @@ import pytest
 
 import mlcc
 from mlcc.graph.core import DTYPES, CoreGraph, canonical_bytes
+from mlcc.plugin import CompileOptions
 from mlcc.program.kernel import Dot, Nest
 from mlcc.program.lower import lower
 from mlcc.program.program import Program
 from mlcc.reference.execute import execute
-from mlcc.target import has_opencl, load
+from mlcc.target import load
 from mlcc_backends.cuda.tiles import tile
-from mlcc_backends.interface import CompileOptions
 from mlcc_backends.opencl import compile, emit, runner
+from mlcc_backends.opencl.build import has_opencl
 from tests.backends.models import small
 from tests.backends.test_cuda import SHAPES, convolution, product
 from tests.kernels.test_attention import attention

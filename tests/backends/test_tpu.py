@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,11 @@ from mlcc.graph.core import canonical_bytes  # noqa: E402
 from mlcc.reference import native  # noqa: E402
 from mlcc.reference.elementwise import cast, requantize  # noqa: E402
 from mlcc.reference.execute import execute  # noqa: E402
-from mlcc.target import Serving, Target  # noqa: E402
+from mlcc.target import Target  # noqa: E402
 from mlcc.target import load as load_target  # noqa: E402
 from mlcc_backends.tpu import build, operators, soft  # noqa: E402
 from mlcc_backends.tpu.run import XlaRunner  # noqa: E402
+from mlcc_backends.tpu.sections import Serving  # noqa: E402
 from tests.backends.models import small  # noqa: E402
 from tests.conftest import Mlcc  # noqa: E402
 from tests.graph.test_onnx_cases import attempt, cases  # noqa: E402
@@ -152,7 +152,7 @@ def test_a_batch_with_another_answer_does_not_pass(tmp_path: Path) -> None:
 
 
 def _dealt(count: int) -> Target:
-    return replace(load_target("stablehlo"), serving=Serving((count,), f"v5e:1x{count}"))
+    return load_target("stablehlo").having(Serving((count,), f"v5e:1x{count}"))
 
 
 @pytest.mark.parametrize(

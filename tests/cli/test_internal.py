@@ -22,10 +22,10 @@ STAGES = {
     "mlcc.graph.rules.elementwise.TABLE:Tanh": "Tanh (the_node)",
     "mlcc.reference.execute.TABLE:Tanh": "Tanh (the_node)",
     "mlcc.program.lower.Lowering.elementwise": "Tanh (the_node)",
-    "mlcc.graph.passes.optimise": "m.onnx",
+    "mlcc.freezing.optimise": "m.onnx",
     "mlcc.graph.freeze.frozen_vectors": "m.onnx",
-    "mlcc.conformance.judge.judge": "m.onnx",
-    "mlcc.translation.check.prove": "m.onnx",
+    "mlcc.freezing.judge": "m.onnx",
+    "mlcc.program.versions.prove": "m.onnx",
     "mlcc.artifact.package.package": "m.onnx",
 }
 

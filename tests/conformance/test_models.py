@@ -12,12 +12,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from benchmarks.corpus import MODELS, fetch
-from mlcc.conformance.emulator import environment
+from mlcc.plugin import runs
 from mlcc.target import load, names
+from mlcc_backends.hls.sections import Part
 from tests.conftest import Mlcc
 
 # parts without HLS take integer models alone, as SystemVerilog (tests/backends/test_hls.py)
-INTEGERS = [n for n in names() if (part := load(n).part) is not None and part.flavour == "rtl"]
+INTEGERS = [n for n in names() if (part := load(n).section(Part)) is not None and part.flavour == "rtl"]
 ALL = [n for n in names() if n not in ("native", *INTEGERS)]
 
 
@@ -26,7 +27,7 @@ BOUNDED = {"stablehlo", "xla-cpu", "xla-cuda", "tpu-v4", "tpu-v5e", "tpu-v5p", "
 
 
 def runnable() -> list[str]:
-    return [n for n in ALL if environment(load(n)) is not None]
+    return [n for n in ALL if runs(load(n)) is not None]
 
 
 def test_a_small_model_has_one_answer_on_every_target(small_model: Path, tmp_path: Path, mlcc: Mlcc) -> None:

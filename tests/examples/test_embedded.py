@@ -104,7 +104,7 @@ def test_a_firmware_refuses_another_model(folder: Path) -> None:
         target="cortex-m4f",
         out=folder / "other",
         emit=("mcuboot",),
-        slot=(0x200000, 0x200000),
+        settings={"mcuboot": {"slot": "0x200000:2M"}},
         name="cls",
     )
     line = ["qemu-system-arm", "-M", "mps2-an386", "-display", "none", "-serial", "stdio", "-semihosting-config", "enable=on,target=native"]

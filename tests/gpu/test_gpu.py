@@ -10,7 +10,7 @@ import pytest
 
 import mlcc
 from benchmarks.corpus import MODELS, fetch
-from mlcc.target import has_gpu
+from mlcc_backends.cuda.run import has_gpu
 from tests.backends.models import small
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not has_gpu(), reason="no NVIDIA GPU here")]

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from mlcc import build
-from mlcc.conformance.emulator import command, environment
+from mlcc.plugin import Environment, runs
 from mlcc.target import load
+from mlcc_backends.environment import environment
 from mlcc_backends.mcu.run import emulate
 from tests.backends.models import small
 
@@ -45,7 +46,7 @@ CORES = {  # target: (of GCC, of clang)
     "rv64imac": (["-march=rv64imac_zicsr", "-mabi=lp64"], ["--target=riscv64-none-elf", "-march=rv64imac", "-mabi=lp64"]),
 }
 LEVELS = ["-O0", "-O1", "-O2", "-O3", "-Os", "-O2 -flto"]
-HERE = [c for c in CORES if environment(load(c))]
+HERE = [c for c in CORES if runs(load(c))]
 
 
 def gcc(core: str) -> str:
@@ -125,9 +126,9 @@ def outcome(
     assert done.returncode == 0, done.stderr[:2000]
     assert "libsmall.a" not in done.stderr, done.stderr[:2000]  # no warning names the library
     wanted = [v["outputs_sha256"] for v in json.loads((artifact / "conformance.json").read_text())["vectors"] if v["kind"] != "sample"]
-    runs = command(load(core))
-    assert runs is not None
-    return [(emulate(runs[0], tmp_path / "test", ["test", str(i), "2"], core).split()[0], w) for i, w in enumerate(wanted)]
+    found = environment(load(core))
+    assert isinstance(found, Environment)
+    return [(emulate(found.prefix, tmp_path / "test", ["test", str(i), "2"], core).split()[0], w) for i, w in enumerate(wanted)]
 
 
 def check(core: str, compiler: str, level: str, artifacts: Path, tmp_path: Path) -> None:

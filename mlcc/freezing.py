@@ -1,0 +1,108 @@
+"""import → normalise → freeze → judge → lower → prove: all that targets share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from mlcc import importers, plugin
+from mlcc.artifact.arrays import read_npy
+from mlcc.conformance.judge import Verdict, judge
+from mlcc.error import Error, explained
+from mlcc.graph import core, freeze
+from mlcc.graph.describe import told
+from mlcc.graph.normalise import input_types, normalise
+from mlcc.graph.passes import optimise
+from mlcc.program.versions import lowered
+from mlcc.request import Frozen, Request
+from mlcc.tir import parallel
+
+Progress = Callable[[str], None]
+
+
+def frozen_model(request: Request, name: str, model_digest: str, progress: Progress) -> Frozen:
+    """import → normalise → freeze → lower."""
+    progress("importing")
+    source = importers.load(request.model)
+
+    progress("normalising")
+    with explained("reading the graph", str(request.model), "model"):  # a hostile file can break any assumption of any library under us
+        graph = optimise(normalise(source, name, request.shapes, str(request.model), request.limits), request.precision)
+        for one in request.passes:
+            graph = plugin.graph_pass(one).run(graph)
+            core.validate(graph)
+            graph = replace(graph, rewrites=(*graph.rewrites, core.Rewrite(f"pass {one}", graph.name)))
+    core.validate(graph)
+    graph = replace(graph, described=told(graph.described, request.describe, [*graph.inputs, *graph.outputs]))
+
+    progress("freezing: golden vectors by the reference")
+    identity = core.digest(graph)
+    if request.jobs > 1 and len(graph.nodes) >= parallel.WORTH:
+        parallel.prepare()
+    proven = _beside(lowered, graph)  # neither needs the other, and both spend their time outside Python
+    vectors, coverage = freeze.frozen_vectors(graph, sampled(request.samples, graph))
+    notes = [*shape_notes(source, request.shapes, str(request.model)), *_idle_notes(coverage.report(), request)]
+    verdict = _judged(request, graph, vectors, progress)
+    progress("proving the translation")
+    program, meaning = proven.result()
+    outputs = freeze.program_output_digest(vectors)
+    return Frozen(name, model_digest, identity, outputs, graph, program, meaning, vectors, coverage, verdict, notes)
+
+
+def _beside(work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """Work in a thread that nobody waits for where the build ends before it, by an error or by Ctrl-C."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work(*arguments))
+        except BaseException as e:
+            future.set_exception(e)
+
+    Thread(target=run, daemon=True).start()
+    return future
+
+
+def sampled(files: Mapping[str, Sequence[Path]], graph: Any) -> list[dict[str, Any]]:
+    """Given inputs as vectors: the k-th file of each input makes the k-th vector. Raises Error(usage) where one does not fit."""
+    for name in files:
+        if name not in graph.inputs:
+            raise Error("usage", f"--sample names no input: {name}", hint=f"inputs: {', '.join(graph.inputs)}")
+    found: list[dict[str, Any]] = [{} for _ in range(max((len(f) for f in files.values()), default=0))]
+    for name, paths in files.items():
+        t = graph.types[name]
+        for vector, path in zip(found, paths):
+            vector[name] = read_npy(Path(path), t.dtype, t.shape)
+    return found
+
+
+def _judged(request: Request, graph: Any, vectors: Any, progress: Progress) -> Any:
+    """The outside judge's verdict. Raises Error(conformance) where what we compute is wrong by it."""
+    if not request.judge:
+        return Verdict("", "not judged: --no-judge")
+    progress("asking an outside judge")
+    return judge(request.model, graph, vectors)
+
+
+def _idle_notes(coverage: Mapping[str, Any], request: Request) -> list[str]:
+    """What the golden vectors do not exercise, in words. Raises Error(conformance) under `strict`."""
+    idle = coverage["not_exercised"]
+    if not idle:
+        return []
+    named = "; ".join(f"{n['operator']} ({n['where'] or '?'}): {n['why']}" for n in idle[:4])
+    text = (
+        f"{len(idle)} of {coverage['operators']} operators are not exercised by the golden vectors: {named}{'; …' if len(idle) > 4 else ''}"
+    )
+    if request.strict:
+        raise Error("conformance", text, str(request.model), "--sample NAME=FILE.npy gives real inputs")
+    return [text]
+
+
+def shape_notes(source: Any, shapes: Mapping[str, tuple[int, ...]], where: str) -> list[str]:
+    """What was assumed of the inputs' shapes."""
+    initial = {v.name for v in source.graph.initializers.values()}
+    return input_types([v for v in source.graph.inputs if v.name not in initial], shapes, where).assumed

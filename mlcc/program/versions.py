@@ -1,0 +1,82 @@
+"""The programs of a graph, each proven: one that suits a target's memory and its backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from mlcc import plugin
+from mlcc.program import budget, patch
+from mlcc.program import program as loop
+from mlcc.program.lower import lower
+from mlcc.request import Frozen, Request
+from mlcc.target import Target, roomier
+from mlcc.translation.check import means, prove
+
+
+def lowered(graph: Any) -> tuple[Any, Any]:
+    """The program of a core graph, proven to compute what the graph means, and that meaning."""
+    meaning = means(graph)
+    return _proven(lower(graph, narrow=True), graph, meaning), meaning
+
+
+def _proven(program: Any, graph: Any, meaning: Any) -> Any:
+    """The program, checked and proven to compute what the graph means."""
+    loop.validate(program)
+    prove(program, graph, meaning)
+    return program
+
+
+def versions(request: Request, frozen: Frozen, targets: Sequence[Target]) -> dict[str, Frozen]:
+    """By target: with the program that suits it. Compact targets share theirs, one for each kind of packing and, where it must be smaller, size of RAM;
+    backends that take no narrow weights share one, where there are such."""
+
+    def version(**options: bool) -> Frozen:
+        return replace(frozen, program=_proven(lower(frozen.graph, **options), frozen.graph, frozen.meaning))
+
+    made: dict[tuple[bool, int | None], Frozen] = {}
+    wide: Frozen | None = None
+    found = {}
+    for t in targets:
+        found[t.name] = frozen
+        wanted = plugin.backend(t.backend).lowering(t)
+        if not wanted.compact:
+            if loop.narrow(frozen.program) and not wanted.narrow:
+                wide = found[t.name] = wide or version()
+            continue
+        vectors, ram = wanted.vectors, _limits(request, t).ram
+        if (vectors, None) not in made:
+            made[vectors, None] = version(compact=True, vectors=vectors)
+        if not wanted.bounded or ram is None or budget.ram_bytes(made[vectors, None].program) <= ram:
+            found[t.name] = made[vectors, None]
+            continue
+        if (vectors, ram) not in made:
+            made[vectors, ram] = _in_strips(made[vectors, None], ram, vectors)
+        found[t.name] = made[vectors, ram]
+    return found
+
+
+def _in_strips(whole: Frozen, ram: int, vectors: bool) -> Frozen:
+    """With the early layers in strips of rows, as RAM demands."""
+    smaller = patch.within(whole.graph, ram, vectors)
+    if smaller is None or budget.ram_bytes(smaller[0]) >= budget.ram_bytes(whole.program):
+        return whole
+    program, cut = _proven(smaller[0], whole.graph, whole.meaning), smaller[1]
+    end = whole.graph.nodes[cut.last]
+    note = f"to fit {ram:,} bytes of RAM, the layers up to {(end.origin or end.outputs[0])[-60:]} run in {cut.strips} strips of rows: {cut.work - 1:.0%} more work there"
+    return replace(whole, program=program, notes=[*whole.notes, note])
+
+
+def _limits(request: Request, target: Target) -> budget.Budget:
+    """What the model may take: as asked, else as the target says."""
+    return budget.Budget(request.flash or target.memory.flash, request.ram or target.memory.ram)
+
+
+def fits(request: Request, target: Target, program: Any, flash: int | None = None) -> None:
+    """Raise where a program needs more memory than its chip has; `flash`: the bytes measured once it is compiled."""
+    limits = _limits(request, target)
+    if not plugin.backend(target.backend).lowering(target).bounded or limits == budget.Budget():
+        return
+    code = budget.CODE if flash is None else flash - budget.weight_bytes(program)
+    budget.check(program, limits, target.name, code, lambda flash, ram: roomier(target, flash, ram)[:3])
