@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mlcc.graph.core import DTYPES, TensorType
-from mlcc.graph.describe import Description
+from mlcc.core.describe import Description
+from mlcc.core.graph import DTYPES, TensorType
 from mlcc.names import comment, string, unique
 
 

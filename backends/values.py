@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mlcc.graph.core import DTYPES, TensorType
-from mlcc.graph.describe import Description
+from mlcc.core.describe import Description
+from mlcc.core.graph import DTYPES, TensorType
 from mlcc.graph.draws import Draw
 from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden
 from mlcc.names import C_TYPES, comment, identifier, unique

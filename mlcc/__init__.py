@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlcc.error import Error
+from mlcc.version import __version__
 
 if TYPE_CHECKING:
     from mlcc.pipeline import build
     from mlcc.runtime import Model, load
 
-__version__ = "0.1.0"
-__all__ = ["Error", "Model", "build", "load"]
+__all__ = ["Error", "Model", "__version__", "build", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,14 +12,15 @@ from typing import Any
 from mlcc import importers, plugin
 from mlcc.artifact.arrays import read_npy
 from mlcc.conformance.judge import Verdict, judge
+from mlcc.core import graph as core
+from mlcc.core.describe import told
 from mlcc.error import Error, explained
-from mlcc.graph import core, freeze
-from mlcc.graph.describe import told
+from mlcc.graph import freeze
 from mlcc.graph.normalise import input_types, normalise
 from mlcc.graph.passes import optimise
-from mlcc.program.versions import lowered
 from mlcc.request import Frozen, Request
 from mlcc.tir import parallel
+from mlcc.versions import lowered
 
 Progress = Callable[[str], None]
 

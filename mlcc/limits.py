@@ -11,7 +11,7 @@ from mlcc.error import Error
 from mlcc.sizes import whole
 
 if TYPE_CHECKING:
-    from mlcc.graph.core import CoreGraph, Node, TensorType
+    from mlcc.core.graph import CoreGraph, Node, TensorType
 
 HINT = "--limit {name}=… allows more, where the model is one that you trust"
 

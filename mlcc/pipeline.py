@@ -110,7 +110,7 @@ def _build(
     """The stages, for the targets that no cache holds."""
     from mlcc.freezing import frozen_model
     from mlcc.program.kernel import BlockDot
-    from mlcc.program.versions import fits, versions
+    from mlcc.versions import fits, versions
 
     frozen = frozen_model(request, name, model_digest, progress)
     tiles = any(isinstance(k, BlockDot) for k in frozen.program.kernels.values())
@@ -139,7 +139,7 @@ def _build(
 
 def _tune(request: Request, targets: list[Target], program: Any, progress: Progress) -> list[Target]:
     """Measure tiles for the instruction sets that this machine has, and add them to the lock file."""
-    from mlcc.schedule.tune import tune
+    from mlcc.tune import tune
 
     assert request.lock is not None
     tiles = lock.read(request.lock)
@@ -196,8 +196,8 @@ def _check(request: Request, target: Target, frozen: Frozen, binaries: Any) -> A
 
 def _package(request: Request, settled: Settled, target: Target, frozen: Frozen, binaries: Any, result: Any, key: SigningKey) -> Built:
     """The artifact's files and the summary of it."""
-    from mlcc.artifact.package import package
     from mlcc.cache.tools import named
+    from mlcc.package import package
 
     parameters = finished.parameters_of(request)
     files, layout, digest, about = package(

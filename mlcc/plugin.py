@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import onnx_ir
 
     from mlcc.cache.store import Store
-    from mlcc.graph.core import CoreGraph
+    from mlcc.core.graph import CoreGraph
     from mlcc.graph.freeze import Golden
     from mlcc.program.kernel import Kernel
     from mlcc.program.program import Program

@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 
 from mlcc import plugin, toml
 from mlcc.error import Error
-from mlcc.program.budget import Budget
-from mlcc.schedule.machine import Machine
+from mlcc.machine import Machine
 from mlcc.section import a, section
 
 S = TypeVar("S")
@@ -33,6 +32,14 @@ class KernelTarget:
         """The machine as the schedule of one kernel sees it."""
         tile = dict(self.tiles).get(kernel)
         return replace(self.machine, tile=tile) if tile else self.machine
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes of flash and RAM that a model may take; None: any."""
+
+    flash: int | None = None
+    ram: int | None = None
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from mlcc.cache.store import cache_folder
+from mlcc.core.graph import DTYPES, CoreGraph, TensorType, canonical_bytes, validate
 from mlcc.graph.builder import Builder, Value
-from mlcc.graph.core import DTYPES, CoreGraph, TensorType, canonical_bytes, validate
 from mlcc.program import program as loop
 from mlcc.program.lower import lower
 from mlcc.program.program import Program

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlcc.arithmetic.elementary import SEQUENCES
-from mlcc.graph.core import DTYPES
+from mlcc.core.graph import DTYPES
 from mlcc.program.kernel import Access, Body, Step
 from mlcc_backends.c.helpers import function_name
 from mlcc_backends.c.text import Lines, address, element, literal, typed, value_type

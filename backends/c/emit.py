@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mlcc.graph.core import DTYPES
+from mlcc.core.graph import DTYPES
 from mlcc.graph.freeze import Golden
 from mlcc.names import comment
 from mlcc.plugin import Sources

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mlcc.graph.core import DTYPES, to_bytes
+from mlcc.core.graph import DTYPES, to_bytes
 from mlcc.graph.freeze import Golden
 from mlcc.names import comment, identifier
 from mlcc.plugin import KernelJob, Sources

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from mlcc.core.graph import DTYPES, ByteOrder, from_bytes, to_bytes
 from mlcc.error import Error
-from mlcc.graph.core import DTYPES, ByteOrder, from_bytes, to_bytes
 from mlcc.names import printable
 from mlcc.plugin import Binaries, CompileOptions, Missing
 from mlcc.program.program import Program

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mlcc.graph.core import DTYPES
+from mlcc.core.graph import DTYPES
 from mlcc.graph.freeze import Golden
 from mlcc.names import comment
 from mlcc.plugin import Sources

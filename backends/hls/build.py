@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mlcc.core.graph import CoreGraph, digest
 from mlcc.error import Error
-from mlcc.graph.core import CoreGraph, digest
 from mlcc.graph.freeze import Golden
 from mlcc.names import identifier
 from mlcc.plugin import Binaries, CompileOptions, Sources

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from mlcc.core.graph import DTYPES, to_bytes
 from mlcc.error import Error
-from mlcc.graph.core import DTYPES, to_bytes
 from mlcc.graph.freeze import Golden
 from mlcc.names import comment, identifier
 from mlcc.program.kernel import Dot, Kernel, block

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from mlcc.core.graph import DTYPES, CoreGraph, Node
+from mlcc.core.operators import family
 from mlcc.error import Error
-from mlcc.graph.core import DTYPES, CoreGraph, Node
-from mlcc.graph.operators import family
 from mlcc.names import comment, unique
 from mlcc.reference.execute import evaluate
 from mlcc_backends.hls import rounding as rounds

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mlcc.graph.core import CoreGraph
+from mlcc.core.graph import CoreGraph
 from mlcc.names import C_TYPES, comment, identifier, module_name
 from mlcc.target import Target
 from mlcc_backends.hls import synth

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from mlcc.core.graph import CoreGraph, canonical_bytes, from_bytes, to_bytes
 from mlcc.error import Error
-from mlcc.graph.core import CoreGraph, canonical_bytes, from_bytes, to_bytes
 from mlcc.plugin import Binaries, Environment, Missing
 from mlcc.target import Target
 from mlcc_backends.environment import version

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from mlcc.arithmetic.elementary import SEQUENCES
+from mlcc.core.graph import DTYPES, CoreGraph, Node
+from mlcc.core.operators import family
 from mlcc.error import Error
-from mlcc.graph.core import DTYPES, CoreGraph, Node
-from mlcc.graph.operators import family
 from mlcc.reference.execute import evaluate
 from mlcc_backends.hls.network import Scalar
 

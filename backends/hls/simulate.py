@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mlcc.core.graph import DTYPES
 from mlcc.error import Error
-from mlcc.graph.core import DTYPES
 from mlcc.plugin import Sources
 from mlcc_backends.cpu.compile import write
 from mlcc_backends.hls.network import Network, Port

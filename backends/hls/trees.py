@@ -7,7 +7,7 @@ from math import frexp
 
 import numpy as np
 
-from mlcc.graph.core import CoreGraph, Node
+from mlcc.core.graph import CoreGraph, Node
 from mlcc_backends.hls.network import Forest
 
 MOST_SUM = 1 << 24  # units: every partial sum is exact in binary32 then, whatever its order

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from mlcc.cache.library import compiled
+from mlcc.core.graph import to_bytes
 from mlcc.error import Error
-from mlcc.graph.core import to_bytes
 from mlcc.plugin import Binaries, CompileOptions, Missing
 from mlcc.program.program import Program
 from mlcc.target import Target

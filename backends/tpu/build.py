@@ -21,10 +21,10 @@ from mlcc.arithmetic.elementary import SEQUENCES
 from mlcc.cache.blob import packed, unpacked
 from mlcc.cache.code import code_digest
 from mlcc.cache.store import key_of
+from mlcc.core.graph import CoreGraph, Node
+from mlcc.core.operators import family
 from mlcc.error import Error
-from mlcc.graph.core import CoreGraph, Node
 from mlcc.graph.freeze import Golden
-from mlcc.graph.operators import family
 from mlcc.names import identifier
 from mlcc.plugin import Binaries, CompileOptions, Sources
 from mlcc.target import Target

@@ -13,7 +13,7 @@ from jax import lax
 
 from mlcc.arithmetic.elementary import SEQUENCES
 from mlcc.arithmetic.sequence import Sequence
-from mlcc.graph.core import DTYPES, CoreGraph, Node
+from mlcc.core.graph import DTYPES, CoreGraph, Node
 from mlcc_backends.tpu import soft
 
 Array = Any

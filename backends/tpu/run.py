@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from mlcc.conformance.check import WIDEST
+from mlcc.core.graph import CoreGraph, canonical_bytes
 from mlcc.error import Error
-from mlcc.graph.core import CoreGraph, canonical_bytes
 from mlcc.plugin import Binaries, Environment, Missing
 from mlcc.target import Target, host_machine
 from mlcc_backends.tpu.build import worker

@@ -18,7 +18,7 @@ from jax import lax
 from jax.experimental import serialize_executable, topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mlcc.graph.core import CoreGraph
+from mlcc.core.graph import CoreGraph
 from mlcc_backends.tpu.operators import ExactFloats, Floats, function
 
 
@@ -87,7 +87,7 @@ def _files(
 
 
 def _dtype(graph: CoreGraph, value: str) -> Any:
-    from mlcc.graph.core import DTYPES
+    from mlcc.core.graph import DTYPES
 
     return DTYPES[graph.types[value].dtype]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mlcc.core.graph import DTYPES
 from mlcc.error import Error
-from mlcc.graph.core import DTYPES
 
 
 def npy(array: np.ndarray) -> bytes:

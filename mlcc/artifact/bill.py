@@ -13,8 +13,8 @@ from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 
-import mlcc
 from mlcc.artifact.manifest import dumps
+from mlcc.version import __version__
 
 BUILD_TYPE = "https://mlcc.dev/build/v1"
 
@@ -39,7 +39,7 @@ def sbom(
             hashes=[HashType(alg=HashAlgorithm.SHA_256, content=model_digest)],
             properties=[Property(name=f"mlcc:operator:{op}", value=str(n)) for op, n in sorted(operators.items())],
         ),
-        Component(name="mlcc", version=mlcc.__version__, type=ComponentType.APPLICATION, bom_ref="mlcc"),
+        Component(name="mlcc", version=__version__, type=ComponentType.APPLICATION, bom_ref="mlcc"),
         *(Component(name=t, version=v, type=ComponentType.APPLICATION, bom_ref=t) for t, v in sorted(tools.items())),
         *(
             Component(name=n, type=ComponentType.FILE, bom_ref=n, hashes=[HashType(alg=HashAlgorithm.SHA_256, content=h)])
@@ -66,5 +66,5 @@ def provenance(model_digest: str, model: str, parameters: Mapping[str, Any], too
                 *({"name": t, "annotations": {"version": v}} for t, v in sorted(tools.items())),
             ],
         },
-        "runDetails": {"builder": {"id": f"https://mlcc.dev/mlcc/{mlcc.__version__}"}},
+        "runDetails": {"builder": {"id": f"https://mlcc.dev/mlcc/{__version__}"}},
     }

@@ -51,7 +51,7 @@ def artifact(folder: Path) -> dict[str, Any]:
 
 def model(path: Path, shapes: dict[str, tuple[int, ...]], list_nodes: bool) -> dict[str, Any]:
     from mlcc import importers
-    from mlcc.graph.core import digest
+    from mlcc.core.graph import digest
     from mlcc.graph.normalise import normalise
     from mlcc.graph.passes import optimise
     from mlcc.model_file import model_name

@@ -95,7 +95,7 @@ def _preview(a: np.ndarray) -> str:
 def read_inputs(declared: list[dict[str, Any]], given: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Arrays for all inputs; those not given are random, the same each time."""
     from mlcc.artifact.arrays import read_npy
-    from mlcc.graph.core import TensorType
+    from mlcc.core.graph import TensorType
     from mlcc.graph.draws import Draw
     from mlcc.graph.freeze import golden_input
 
@@ -124,7 +124,7 @@ def read_image(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
         from PIL import Image
     except ImportError:
         raise Error("usage", "reading images needs Pillow", str(path), "pip install 'mlcc[image]'") from None
-    from mlcc.graph.core import DTYPES
+    from mlcc.core.graph import DTYPES
 
     if len(shape) != 4 or shape[0] != 1 or not ({shape[1], shape[3]} & {1, 3}):
         raise Error("usage", f"the input {list(shape)} is no single image", str(path))

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mlcc.conformance.compare import ulps
+from mlcc.core.graph import DTYPES, ByteOrder, CoreGraph, Node, canonical_bytes, from_bytes, to_bytes
 from mlcc.error import Error
-from mlcc.graph.core import DTYPES, ByteOrder, CoreGraph, Node, canonical_bytes, from_bytes, to_bytes
 from mlcc.graph.freeze import Golden, outputs_digest
 from mlcc.program.program import Program
 from mlcc.reference.execute import execute

@@ -18,8 +18,8 @@ import numpy as np
 import onnx
 
 from mlcc.conformance import compare
+from mlcc.core.graph import CoreGraph
 from mlcc.error import Error
-from mlcc.graph.core import CoreGraph
 from mlcc.graph.freeze import Golden
 
 Feed = Mapping[str, np.ndarray]

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from mlcc.core.graph import DTYPES, MAX_ELEMENTS, CoreGraph, Node, Rewrite, TensorType
+from mlcc.core.operators import family
+from mlcc.core.types import infer
 from mlcc.error import Error
-from mlcc.graph.core import DTYPES, MAX_ELEMENTS, CoreGraph, Node, Rewrite, TensorType
 from mlcc.graph.integers import Quantised, moved
-from mlcc.graph.operators import family
-from mlcc.graph.types import infer
 from mlcc.limits import Limits, work
 from mlcc.reference.execute import evaluate
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcc.graph.core import DTYPES, CoreGraph, Node
+from mlcc.core.graph import DTYPES, CoreGraph, Node
 
 SAMPLE = 4096  # elements of a result whose values are counted
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlcc.graph.core import DTYPES, CoreGraph, Node, consumers
-from mlcc.graph.operators import family
+from mlcc.core.graph import DTYPES, CoreGraph, Node, consumers
+from mlcc.core.operators import family
 
 CARRIERS = ("Reshape", "Transpose", "Slice", "Expand", "Identity", "Cast", "Concat", "Pad")  # hand their operand on
 MOST = 1 << 31

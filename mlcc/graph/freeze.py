@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mlcc.core.graph import DTYPES, CoreGraph, TensorType, canonical_bytes
 from mlcc.error import Error
-from mlcc.graph.core import DTYPES, CoreGraph, TensorType, canonical_bytes
 from mlcc.graph.coverage import Coverage
 from mlcc.graph.draws import Draw, draws
 from mlcc.reference.execute import execute

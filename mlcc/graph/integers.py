@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlcc.graph.core import DTYPES, Node
+from mlcc.core.graph import DTYPES, Node
 
 if TYPE_CHECKING:
     from mlcc.graph.builder import Builder, Value

@@ -15,10 +15,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from mlcc.core.describe import described
+from mlcc.core.graph import DTYPES, CoreGraph, TensorType
 from mlcc.error import Error
 from mlcc.graph.builder import HALF, LIMITS, Builder, Value
-from mlcc.graph.core import DTYPES, CoreGraph, TensorType
-from mlcc.graph.describe import described
 from mlcc.graph.rules import RULES, Rule, move, onnxruntime, qonnx, quant, trees
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.source import Source

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from mlcc.error import Error
 from mlcc.program.kernel import Chain, Dot
 from mlcc.program.memory import aligned
 from mlcc.program.program import Program, lifetimes
+from mlcc.target import Budget
 
 INT8_KERNEL = 1_000  # bytes of code that a kernel takes as int8: 560 to 1,160 for MLPerf Tiny's models on Cortex-M4F
 CODE = 2048  # bytes that the smallest kernels take
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Bytes of flash and RAM that a model may take; None: any."""
-
-    flash: int | None = None
-    ram: int | None = None
 
 
 def ram_bytes(program: Program) -> int:

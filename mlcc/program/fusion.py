@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlcc.graph.core import CoreGraph, Node, consumers
-from mlcc.graph.operators import family
+from mlcc.core.graph import CoreGraph, Node, consumers
+from mlcc.core.operators import family
 
 ANCHORS = ("Conv", "ConvTranspose", "MatMul", "ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin", "PoolMax", "PoolSum")
 MAX_OPERANDS = 12

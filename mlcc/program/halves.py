@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mlcc.graph.core import CoreGraph
-from mlcc.graph.operators import family
+from mlcc.core.graph import CoreGraph
+from mlcc.core.operators import family
 from mlcc.program.fusion import Group
 
 

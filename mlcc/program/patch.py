@@ -13,9 +13,9 @@ from math import prod
 
 import numpy as np
 
-from mlcc.graph.core import CoreGraph, Node, TensorType
-from mlcc.graph.operators import family
-from mlcc.graph.types import infer
+from mlcc.core.graph import CoreGraph, Node, TensorType
+from mlcc.core.operators import family
+from mlcc.core.types import infer
 from mlcc.program.budget import ram_bytes
 from mlcc.program.fusion import is_elementwise
 from mlcc.program.lower import lower

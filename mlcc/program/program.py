@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mlcc.core.describe import Description
+from mlcc.core.graph import TensorType
 from mlcc.error import Error
-from mlcc.graph.core import TensorType
-from mlcc.graph.describe import Description
 from mlcc.program.kernel import Dot, Kernel, Nest
 
 ALIGNMENT = 64  # bytes, of every buffer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from mlcc.graph.core import DTYPES
+from mlcc.core.graph import DTYPES
 from mlcc.program.kernel import Access, BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter
 from mlcc.program.program import KernelCall, Program
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlcc.arithmetic.bf16 import SMALLEST
-from mlcc.graph.core import DTYPES, Node
+from mlcc.core.graph import DTYPES, Node
 from mlcc.reference import native
 from mlcc.reference.reduce import reduce_rows
 

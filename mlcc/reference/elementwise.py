@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mlcc.arithmetic.elementary import SEQUENCES
+from mlcc.core.graph import DTYPES
 from mlcc.error import Error
-from mlcc.graph.core import DTYPES
 from mlcc.reference import native
 
 Array = np.ndarray

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from mlcc.core.graph import DTYPES, CoreGraph, Node
 from mlcc.error import Error, explained
-from mlcc.graph.core import DTYPES, CoreGraph, Node
 from mlcc.reference import dot, elementwise, move, reduce
 
 Array = np.ndarray

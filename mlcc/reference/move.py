@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcc.graph.core import Node
+from mlcc.core.graph import Node
 
 Array = np.ndarray
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcc.graph.core import DTYPES, Node
+from mlcc.core.graph import DTYPES, Node
 
 Array = np.ndarray
 LANES = {np.dtype("float32"): 16, np.dtype("float64"): 8}

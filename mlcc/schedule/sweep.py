@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlcc.graph.core import DTYPES
+from mlcc.core.graph import DTYPES
+from mlcc.machine import Machine
 from mlcc.program.kernel import Map, Reduce
 from mlcc.program.program import KernelCall, Program
 from mlcc.program.statistics import accesses
-from mlcc.schedule.machine import Machine
 from mlcc.schedule.tiles import tasks
 
 CACHED = 256 << 10  # bytes that the rows at hand may take: half of a small second-level cache

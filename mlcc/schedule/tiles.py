@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from mlcc.machine import Machine
 from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter, panels
-from mlcc.schedule.machine import Machine
 
 STREAMS = 4  # panels that the prefetchers follow at once where they come from beyond the first cache
 MAP_CHUNK = 4096  # elements of a one-dimensional map that one task takes

@@ -11,7 +11,7 @@ import numpy as np
 from tvm import tirx as t
 
 from mlcc.arithmetic.sequence import Instruction, Sequence
-from mlcc.schedule.machine import Machine
+from mlcc.machine import Machine
 from mlcc.tir.builder import Expr, Function, int32, vector
 
 BIT_NODES = {

@@ -17,16 +17,16 @@ from typing import Any
 from mlcc.cache.code import code_digest
 from mlcc.cache.store import Store, key_of
 from mlcc.error import Error
+from mlcc.machine import Machine
 from mlcc.program.kernel import Kernel
-from mlcc.schedule.machine import Machine
 
 Job = tuple[str, Kernel, Machine, tuple[tuple[str, Any], ...]]  # symbol, kernel, machine, LLVM target
 
 
 def compile_one(job: Job) -> bytes:
     """Emit a kernel and generate its object."""
-    from mlcc.kernels import emit
     from mlcc.tir.codegen import object_code
+    from mlcc.tir.kernels import emit
 
     symbol, kernel, machine, llvm = job
     return object_code(emit(kernel, machine), symbol, {k: list(v) if isinstance(v, tuple) else v for k, v in llvm})
@@ -88,7 +88,7 @@ WORTH = 12  # kernels from which worker processes are started
 def prepare() -> None:
     """Start the process that workers are forked from ahead of their work: it loads the compiler while others use this one's time."""
     if os.name == "posix":
-        multiprocessing.set_forkserver_preload(["mlcc.kernels", "mlcc.tir.codegen"])
+        multiprocessing.set_forkserver_preload(["mlcc.tir.kernels", "mlcc.tir.codegen"])
         with _deaf_to_interrupts(), _silent(), _apart():
             forkserver.ensure_running()
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mlcc.core.graph import CoreGraph
 from mlcc.error import Error
-from mlcc.graph.core import CoreGraph
 from mlcc.program.kernel import Map, Reduce
 from mlcc.program.program import Program
 from mlcc.program.statistics import accesses

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mlcc.graph.core import DTYPES, CoreGraph, Node
-from mlcc.graph.operators import family
+from mlcc.core.graph import DTYPES, CoreGraph, Node
+from mlcc.core.operators import family
 from mlcc.translation import terms
 from mlcc.translation.terms import ZERO, Terms, chained, combined, folded
 

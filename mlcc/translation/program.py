@@ -12,8 +12,8 @@ from math import prod
 
 import numpy as np
 
+from mlcc.core.graph import DTYPES
 from mlcc.error import Error
-from mlcc.graph.core import DTYPES
 from mlcc.program.kernel import Access, BlockDot, Body, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter, Step, storage
 from mlcc.program.program import Buffer, KernelCall, Program
 from mlcc.translation import terms

@@ -19,7 +19,7 @@ from math import prod
 import numpy as np
 
 from mlcc.cache.library import host_features, loaded
-from mlcc.graph.core import DTYPES
+from mlcc.core.graph import DTYPES
 
 Terms = np.ndarray  # of uint64
 ROUNDED = np.uint64(1 << 63)  # the bit of a term that is rounded to bfloat16

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlcc.graph.core import DTYPES, CoreGraph
+from mlcc.core.graph import DTYPES, CoreGraph
 from mlcc.plugin import Sources
 from mlcc.program import program as loop
 from mlcc.program.lower import lower

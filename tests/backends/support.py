@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcc.graph.core import DTYPES, CoreGraph
+from mlcc.core.graph import DTYPES, CoreGraph
 from mlcc.program import program as loop
 from mlcc.program.lower import lower
 from mlcc.reference.execute import execute

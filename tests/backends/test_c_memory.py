@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlcc.core.graph import CoreGraph
 from mlcc.graph.builder import Builder, Value
-from mlcc.graph.core import CoreGraph
 from mlcc.program.lower import lower
 from tests.backends.support import assert_exact_in_c
 from tests.support import graph_of, numbers

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mlcc
+from mlcc.core.graph import CoreGraph, canonical_bytes
 from mlcc.error import Error
 from mlcc.graph.builder import Builder, Value
-from mlcc.graph.core import CoreGraph, canonical_bytes
 from mlcc.program.kernel import BlockDot, Dot, Nest
 from mlcc.program.lower import lower
 from mlcc.reference.execute import execute
@@ -198,7 +198,7 @@ def driver(built: tuple[Path, dict], tmp_path_factory: pytest.TempPathFactory) -
 CALLER = """
 import json, sys
 import numpy as np
-from mlcc import dlpack
+from mlcc.runtime import dlpack
 from mlcc.error import Error
 from mlcc.runtime import load
 

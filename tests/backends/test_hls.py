@@ -22,8 +22,8 @@ from onnx import numpy_helper as nh
 
 import mlcc
 from mlcc.conformance.execute import execute as run_artifact
+from mlcc.core.graph import CoreGraph, canonical_bytes
 from mlcc.error import Error
-from mlcc.graph.core import CoreGraph, canonical_bytes
 from mlcc.graph.freeze import golden_vectors
 from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import optimise

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mlcc
-from mlcc.graph.core import DTYPES, CoreGraph, canonical_bytes
+from mlcc.core.graph import DTYPES, CoreGraph, canonical_bytes
 from mlcc.plugin import CompileOptions
 from mlcc.program.kernel import Dot, Nest
 from mlcc.program.lower import lower

@@ -19,8 +19,8 @@ jax.config.update("jax_enable_x64", True)
 import mlcc  # noqa: E402
 from mlcc import build as build_model  # noqa: E402
 from mlcc.conformance import check as conformance  # noqa: E402
+from mlcc.core.graph import canonical_bytes  # noqa: E402
 from mlcc.error import Error  # noqa: E402
-from mlcc.graph.core import canonical_bytes  # noqa: E402
 from mlcc.reference import native  # noqa: E402
 from mlcc.reference.elementwise import cast, requantize  # noqa: E402
 from mlcc.reference.execute import execute  # noqa: E402

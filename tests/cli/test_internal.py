@@ -21,12 +21,12 @@ CLASSES: list[BaseException] = [
 STAGES = {
     "mlcc.graph.rules.elementwise.TABLE:Tanh": "Tanh (the_node)",
     "mlcc.reference.execute.TABLE:Tanh": "Tanh (the_node)",
-    "mlcc.program.lower.Lowering.elementwise": "Tanh (the_node)",
+    "mlcc.program.lower.state.Lowering.elementwise": "Tanh (the_node)",
     "mlcc.freezing.optimise": "m.onnx",
     "mlcc.graph.freeze.frozen_vectors": "m.onnx",
     "mlcc.freezing.judge": "m.onnx",
-    "mlcc.program.versions.prove": "m.onnx",
-    "mlcc.artifact.package.package": "m.onnx",
+    "mlcc.versions.prove": "m.onnx",
+    "mlcc.package.package": "m.onnx",
 }
 
 

@@ -138,7 +138,7 @@ def test_many_instances_and_threads_at_once(small_model: Path, tmp_path: Path) -
 def test_a_mismatch_names_the_first_operator(small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel that computes something else (here: Relu as negation) is found, and the node that it belongs to is named."""
     import mlcc
-    from mlcc.kernels import body
+    from mlcc.tir.kernels import body
 
     original = body.elementwise
 

@@ -14,8 +14,8 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 from mlcc.conformance.judge import difference, moved
+from mlcc.core.graph import CoreGraph, canonical_bytes, validate
 from mlcc.error import Error
-from mlcc.graph.core import CoreGraph, canonical_bytes, validate
 from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import optimise
 from mlcc.program import program as loop

@@ -18,7 +18,7 @@ from onnx import numpy_helper
 
 import mlcc
 from mlcc import Error, project
-from mlcc.graph.describe import Description, described, parse_labels, told
+from mlcc.core.describe import Description, described, parse_labels, told
 
 V = h.make_tensor_value_info
 

@@ -9,8 +9,8 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
+from mlcc.core.graph import digest, validate
 from mlcc.error import Error
-from mlcc.graph.core import digest, validate
 from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import optimise
 from mlcc.reference.execute import execute

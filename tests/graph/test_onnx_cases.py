@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from mlcc.core.graph import CoreGraph, canonical_bytes, validate
 from mlcc.error import Error
-from mlcc.graph.core import CoreGraph, canonical_bytes, validate
 from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import optimise
 from mlcc.program import program as loop

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mlcc.core.graph import validate
 from mlcc.graph.builder import Builder, Value
-from mlcc.graph.core import validate
 from mlcc.graph.passes import compose_movement, dead_code, flush_tiny, fold_scale
 from mlcc.reference.execute import execute
 from tests.support import graph_of, numbers

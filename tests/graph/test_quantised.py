@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mlcc import importers
-from mlcc.graph.core import CoreGraph
+from mlcc.core.graph import CoreGraph
 from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import optimise
 from mlcc.reference.execute import execute

@@ -108,12 +108,11 @@ def test_idle_operators_are_named_and_fail_strict_builds(tmp_path: Path) -> None
 
 def test_reads_of_memory_that_nothing_wrote_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that lacks a call, so that others read arena that nothing filled: not proven; with proofs off, its two runs differ."""
-    from mlcc.program import lower as lowering
-    from mlcc.translation import check
+    from mlcc import versions
 
     nodes = [helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("Softmax", ["a"], ["y"])]
     path = saved(tmp_path / "m.onnx", nodes, {"x": (1, [6, 8])}, {"w": np.eye(8, 12, dtype=np.float32)})
-    real = lowering.lower
+    real = versions.lower
 
     def without_one(graph, *a, **k):  # type: ignore[no-untyped-def]
         from dataclasses import replace
@@ -123,11 +122,11 @@ def test_reads_of_memory_that_nothing_wrote_are_seen(tmp_path: Path, monkeypatch
 
     from mlcc.program import program as loop
 
-    monkeypatch.setattr(lowering, "lower", without_one)
+    monkeypatch.setattr(versions, "lower", without_one)
     monkeypatch.setattr(loop, "validate", lambda *a: None)
     with pytest.raises(Error, match="wrong translation: call"):
         mlcc.build(path, target="c99", out=tmp_path / "o", cache=False)
-    monkeypatch.setattr(check, "prove", lambda *a: None)
+    monkeypatch.setattr(versions, "prove", lambda *a: None)
     with pytest.raises(Error, match="depend on what the workspace held before"):
         mlcc.build(path, target="c99", out=tmp_path / "o", cache=False)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlcc.core.graph import CoreGraph
 from mlcc.graph.builder import Builder, Value
-from mlcc.graph.core import CoreGraph
 from mlcc.program.kernel import Nest
 from mlcc.program.lower import lower
 from mlcc.target import load, runs_here

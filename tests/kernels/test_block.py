@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcc.arithmetic.bf16 import SMALLEST
-from mlcc.graph.core import canonical_bytes
+from mlcc.core.graph import canonical_bytes
 from mlcc.graph.passes import optimise
 from mlcc.program.lower import lower
 from mlcc.reference.dot import as_bfloat16, block_dot

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlcc.core.graph import CoreGraph
 from mlcc.graph.builder import Builder, Value
-from mlcc.graph.core import CoreGraph
 from tests.backends.support import assert_exact_in_c
 from tests.support import assert_exact, graph_of, numbers
 

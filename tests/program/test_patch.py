@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlcc.core.graph import CoreGraph, canonical_bytes, validate
 from mlcc.graph.builder import Builder, Value
-from mlcc.graph.core import CoreGraph, canonical_bytes, validate
 from mlcc.program.lower import lower
 from mlcc.program.patch import patched, patches, within
 from mlcc.reference.execute import execute

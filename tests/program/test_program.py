@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlcc.core.graph import CoreGraph, Node
 from mlcc.error import Error
-from mlcc.graph.core import CoreGraph, Node
 from mlcc.program import program as loop
 from mlcc.program.fusion import Group
 from mlcc.program.lower import lower

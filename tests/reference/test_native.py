@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mlcc.arithmetic.elementary import SEQUENCES
 from mlcc.arithmetic.sequence import Instruction, Sequence
-from mlcc.graph.core import canonical_bytes
+from mlcc.core.graph import canonical_bytes
 from mlcc.reference import native
 from tests.support import numbers
 

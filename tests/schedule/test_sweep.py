@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlcc.core.graph import DTYPES, canonical_bytes
 from mlcc.graph.builder import Builder, Value
-from mlcc.graph.core import DTYPES, canonical_bytes
 from mlcc.program.lower import lower
 from mlcc.reference.execute import execute
 from mlcc.schedule.sweep import Sweep, sweeps

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mlcc.core.graph import CoreGraph
 from mlcc.graph.builder import Builder, Value
-from mlcc.graph.core import CoreGraph
 from mlcc.graph.passes import optimise
 from tests.support import graph_of
 

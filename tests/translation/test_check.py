@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlcc.core.graph import CoreGraph
 from mlcc.error import Error
 from mlcc.graph.builder import Builder, Value
-from mlcc.graph.core import CoreGraph
+from mlcc.machine import Machine
 from mlcc.program.kernel import Access, Bound, Kernel, Map, Nest, Plane, Reduce, Step
 from mlcc.program.lower import lower
 from mlcc.program.program import Program
-from mlcc.schedule.machine import Machine
 from mlcc.schedule.sweep import sweeps
 from mlcc.translation.check import means, prove, prove_turns
 from tests.support import graph_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlcc.graph.core import CoreGraph
+from mlcc.core.graph import CoreGraph
 from mlcc.graph.passes import compose_movement, dead_code, empty, flush_tiny, fold_scale, narrow_tables, to_bf16
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mlcc.graph.core import CoreGraph, Node
+from mlcc.core.graph import CoreGraph, Node
 
 
 def run(graph: CoreGraph) -> CoreGraph:

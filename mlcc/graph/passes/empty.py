@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlcc.graph.core import DTYPES, CoreGraph, Node, TensorType, fresh
+from mlcc.core.graph import DTYPES, CoreGraph, Node, TensorType, fresh
 from mlcc.reference.execute import evaluate
 
 

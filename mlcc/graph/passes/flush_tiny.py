@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlcc.graph.core import CoreGraph, Node, Rewrite, TensorType, fresh
+from mlcc.core.graph import CoreGraph, Node, Rewrite, TensorType, fresh
 
 ABSOLUTE, RELATIVE = 2.0**-100, 2.0**-60
 

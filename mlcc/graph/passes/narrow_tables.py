@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlcc.arithmetic.narrow import half, scales
-from mlcc.graph.core import CoreGraph, Node, TensorType, fresh
+from mlcc.core.graph import CoreGraph, Node, TensorType, fresh
 
 WORTH = 4096  # elements from which a table is looked at
 SAMPLE = 4096  # elements that a scale is first tried on

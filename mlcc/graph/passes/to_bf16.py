@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlcc.graph.core import CoreGraph, Node, Rewrite, TensorType, fresh
+from mlcc.core.graph import CoreGraph, Node, Rewrite, TensorType, fresh
 
 
 def run(graph: CoreGraph) -> CoreGraph:

@@ -9,8 +9,8 @@ from math import sqrt
 import numpy as np
 
 from mlcc.arithmetic.elementary import UNARY
+from mlcc.core.graph import DTYPES
 from mlcc.graph.builder import Value
-from mlcc.graph.core import DTYPES
 from mlcc.graph.source import Source
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")

@@ -7,8 +7,8 @@ from math import prod
 
 import numpy as np
 
+from mlcc.core.graph import DTYPES
 from mlcc.graph.builder import Value
-from mlcc.graph.core import DTYPES
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.source import Source, normal_axis
 

@@ -8,8 +8,8 @@ from math import prod
 
 import numpy as np
 
+from mlcc.core.graph import DTYPES
 from mlcc.graph.builder import Value
-from mlcc.graph.core import DTYPES
 from mlcc.graph.integers import summed
 from mlcc.graph.rules.conv import window
 from mlcc.graph.source import Source

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mlcc.core.graph import DTYPES
 from mlcc.graph import integers
 from mlcc.graph.builder import Value
-from mlcc.graph.core import DTYPES
 from mlcc.graph.integers import Quantised
 from mlcc.graph.rules.conv import window
 from mlcc.graph.rules.elementwise import ONNX_DTYPES, clamp

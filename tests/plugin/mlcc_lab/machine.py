@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mlcc.core.graph import DTYPES, CoreGraph
 from mlcc.error import Error
-from mlcc.graph.core import DTYPES, CoreGraph
 from mlcc.graph.freeze import Golden
 from mlcc.plugin import Binaries, CompileOptions, Environment, Lowering, Missing, Packaging, Sources
 from mlcc.target import Target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mlcc.graph.core import CoreGraph
+from mlcc.core.graph import CoreGraph
 
 changes_rounding = False
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from tvm import tirx as t
 
-from mlcc.kernels import dot, map, reduce
+from mlcc.machine import Machine
 from mlcc.program.kernel import Dot, Map, Nest, Reduce
-from mlcc.schedule.machine import Machine
 from mlcc.schedule.tiles import tasks
 from mlcc.tir.builder import Function, int32
+from mlcc.tir.kernels import dot, map, reduce
 
 
 def emit(spec: Nest, machine: Machine) -> Any:

@@ -11,14 +11,14 @@ from typing import Any
 from tvm import tirx as t
 
 from mlcc.arithmetic.bf16 import BLOCK
-from mlcc.kernels import body as bodies
-from mlcc.kernels import convert
-from mlcc.kernels.map import split_index
+from mlcc.machine import Machine
 from mlcc.program.kernel import PANEL, BlockDot
-from mlcc.schedule.machine import Machine
 from mlcc.schedule.tiles import CHUNK_PAIRS, SWEEP_PAIRS, block_chunks, block_rows
 from mlcc.tir.arithmetic import Arithmetic
 from mlcc.tir.builder import Expr, Function, affine, int32
+from mlcc.tir.kernels import body as bodies
+from mlcc.tir.kernels import convert
+from mlcc.tir.kernels.map import split_index
 
 TILE = 16  # rows of an AMX tile
 PAIR = 2 * PANEL  # columns worked on at once

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import product
 from math import prod
 
-from mlcc.graph.operators import family
+from mlcc.core.operators import family
 from mlcc.program.fusion import Group
 from mlcc.program.kernel import Access, Reduce
-from mlcc.program.lower import Arguments, Lowering, finish_body
+from mlcc.program.lower.state import Arguments, Lowering, finish_body
 from mlcc.program.view import View, channels_last, collapse, order_of
 
 MAX_PARTS = 9  # calls that a pool may become to avoid a padded copy of its input

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from mlcc import dlpack
 from mlcc.error import Error
-from mlcc.runtime import Model, Tensor
+from mlcc.runtime import dlpack
+from mlcc.runtime.model import Model, Tensor
 
 DEFAULT_STREAM = 1  # as DLPack numbers it
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from mlcc.core.graph import DTYPES, Node, TensorType
+from mlcc.core.operators import family
 from mlcc.error import Error
-from mlcc.graph.core import DTYPES, Node, TensorType
-from mlcc.graph.operators import family
 
 Types = Sequence[TensorType]
 FLOATS = ("float32", "float64", "float16", "bfloat16")

@@ -8,11 +8,11 @@ from typing import Any
 from tvm import tirx as t
 
 from mlcc.arithmetic.elementary import SEQUENCES
-from mlcc.kernels.convert import ROUND, ROUND_BITS, bfloat16_bits, cast, is_nan
+from mlcc.machine import Machine
 from mlcc.program.kernel import Access, Body, Step, storage
-from mlcc.schedule.machine import Machine
 from mlcc.tir.arithmetic import Arithmetic, differ
 from mlcc.tir.builder import Expr, Function, affine, int32
+from mlcc.tir.kernels.convert import ROUND, ROUND_BITS, bfloat16_bits, cast, is_nan
 
 
 def strips(f: Function, machine: Machine, extent: int, widths: Iterable[int]) -> Iterator[tuple[Arithmetic, Expr]]:

@@ -7,14 +7,14 @@ from typing import Any
 
 from tvm import tirx as t
 
-from mlcc.kernels import body as bodies
-from mlcc.kernels import convert
-from mlcc.kernels.map import split_index
-from mlcc.kernels.reduce import combine
+from mlcc.machine import Machine
 from mlcc.program.kernel import Scan, Scatter
-from mlcc.schedule.machine import Machine
 from mlcc.tir.arithmetic import Arithmetic
 from mlcc.tir.builder import Expr, Function, affine, int32
+from mlcc.tir.kernels import body as bodies
+from mlcc.tir.kernels import convert
+from mlcc.tir.kernels.map import split_index
+from mlcc.tir.kernels.reduce import combine
 
 
 def emit(spec: Scan, machine: Machine) -> Any:

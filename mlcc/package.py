@@ -14,7 +14,7 @@ from mlcc.artifact.keys import SigningKey
 from mlcc.artifact.readme import readme
 from mlcc.conformance.check import Result
 from mlcc.conformance.page import conformance_page, workspace_picture
-from mlcc.graph.describe import Description
+from mlcc.core.describe import Description
 from mlcc.program.budget import ram_bytes
 from mlcc.program.program import Program, lifetimes
 from mlcc.program.statistics import step_costs

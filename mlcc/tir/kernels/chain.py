@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from tvm import tirx as t
 
-from mlcc.kernels import body as bodies
-from mlcc.kernels.map import split_index
+from mlcc.machine import Machine
 from mlcc.program.kernel import Access, Chain
-from mlcc.schedule.machine import Machine
 from mlcc.schedule.tiles import outer_dims
 from mlcc.tir.arithmetic import Arithmetic
 from mlcc.tir.builder import Expr, Function, affine, int32
+from mlcc.tir.kernels import body as bodies
+from mlcc.tir.kernels.map import split_index
 
 UNROLL = 25  # taps written out
 

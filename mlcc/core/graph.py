@@ -12,9 +12,9 @@ from typing import Any, Literal
 import ml_dtypes
 import numpy as np
 
+from mlcc.core.describe import Description
+from mlcc.core.operators import OPERATORS
 from mlcc.error import Error
-from mlcc.graph.describe import Description
-from mlcc.graph.operators import OPERATORS
 
 ByteOrder = Literal["<", ">"]  # as NumPy names them
 Attribute = Any  # int, float, str or tuples of these

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,14 +36,6 @@ class Tensor:
 
             return np.dtype(ml_dtypes.bfloat16)
         return np.dtype(self.dtype)
-
-
-def verified(artifact: Path, trust: Sequence[str | Path] = ()) -> None:
-    """Raise Error(verification) where no trusted key signed an artifact, or something of it has changed: it is code that is about to run."""
-    from mlcc.artifact import sign
-    from mlcc.artifact.keys import load_public, own_public_keys
-
-    sign.verify(artifact, [load_public(Path(p)) for p in trust] if trust else own_public_keys())
 
 
 class Model:
@@ -198,22 +190,3 @@ class Model:
 
     def __del__(self) -> None:
         self.close()
-
-
-def load(
-    artifact: str | Path,
-    threads: int = 1,
-    variant: str | None = None,
-    device: int = 0,
-    verify: bool = True,
-    trust: Sequence[str | Path] = (),
-) -> Model:
-    """Load an artifact folder for running; device: which GPU, for a GPU's. A key in `trust` (PEM files; none: your own, and those that you trust) must
-    have signed it, and every byte be as signed, unless `verify` is off. Raises Error where it is none, not for this machine, or not verified."""
-    if verify:
-        verified(Path(artifact), trust)
-    if manifest.read(Path(artifact)).get("architectures"):
-        from mlcc.gpu import GpuModel
-
-        return GpuModel(Path(artifact), device)
-    return Model(Path(artifact), threads, variant)

@@ -1,4 +1,4 @@
-"""Core graph → loop program: views instead of copies, fused groups as kernels, channels-last convolutions. Never changes a bit."""
+"""What one lowering knows: views by value, buffers, calls; and how values are placed, copied and delivered."""
 
 from __future__ import annotations
 
@@ -9,40 +9,15 @@ from math import prod
 
 import numpy as np
 
-from mlcc.error import explained
-from mlcc.graph.core import DTYPES, CoreGraph, Node
-from mlcc.graph.operators import family
+from mlcc.core.graph import DTYPES, CoreGraph, Node
+from mlcc.core.operators import family
 from mlcc.program import memory
 from mlcc.program.fusion import Group, fuse
 from mlcc.program.halves import bfloat16_values
 from mlcc.program.kernel import Access, Body, Kernel, Map, Step, storage
 from mlcc.program.nest import nested
-from mlcc.program.order import orders
 from mlcc.program.program import Argument, Buffer, KernelCall, Layout, Program, lifetimes
 from mlcc.program.view import View, channels_last, collapse, order_of, ordered, row_major
-
-
-def lower(graph: CoreGraph, compact: bool = False, vectors: bool = False, narrow: bool = False) -> Program:
-    """The program of a core graph, memory planned. compact: for small memories, without padded copies, and for kernels in C; vectors: of 16 bytes;
-    narrow: for kernels that take weights as float16, or as bytes times a scale."""
-    if not compact:
-        return _lowered(Lowering(graph, narrow=narrow))
-    found = []
-    for order in orders(fuse(graph), lambda v: graph.types[v].nbytes):
-        plain, over = (_lowered(Lowering(graph, compact, vectors, overwrite), order) for overwrite in (False, True))
-        found.append(over if over.arena_bytes < WORTH * plain.arena_bytes else plain)
-    return min(found, key=lambda p: p.arena_bytes)
-
-
-WORTH = 0.95  # of the memory: overwriting costs copies
-
-
-def _lowered(state: Lowering, order: Sequence[Group] | None = None) -> Program:
-    for group in order or state.groups:
-        with explained("lowering", f"{group.sink.op} ({group.sink.origin or group.sink.outputs[0]})"):
-            state.group(group)
-    with explained("planning memory", state.graph.name):
-        return state.finish()
 
 
 @dataclass(frozen=True)
@@ -343,21 +318,8 @@ class Lowering:
 
     # groups
 
-    def group(self, group: Group) -> None:
-        from mlcc.program import lower_dot, lower_move, lower_reduce
-
-        node = group.anchor or group.sink
-        origin = group.sink.origin or group.sink.outputs[0]
-        if group.anchor is None and family(node.op) == "elementwise":
-            self.elementwise(group, origin)
-        elif node.op in ("MatMul", "Conv", "ConvTranspose"):
-            lower_dot.TABLE[node.op](self, group, origin)
-        elif family(node.op) in ("reduce", "pool") and group.anchor is not None:
-            lower_reduce.reduce(self, group, origin)
-        elif family(node.op) == "reduce":
-            lower_move.scan(self, node, origin)
-        else:
-            lower_move.TABLE[node.op](self, node, origin)
+    def done(self, group: Group, origin: str) -> None:
+        """After a group is lowered: what it read is given back, what it made is delivered."""
         for v in group.reads:
             self.uses[v] -= 1
             if v in self.gathered and self.uses[v] == 0:

@@ -9,14 +9,14 @@ from typing import Any
 
 from tvm import tirx as t
 
-from mlcc.kernels import body as bodies
-from mlcc.kernels import convert
-from mlcc.kernels.map import split_index
+from mlcc.machine import Machine
 from mlcc.program.kernel import Reduce
-from mlcc.schedule.machine import Machine
 from mlcc.schedule.tiles import outer_dims, reduce_across
 from mlcc.tir.arithmetic import Arithmetic
 from mlcc.tir.builder import Expr, Function, int32
+from mlcc.tir.kernels import body as bodies
+from mlcc.tir.kernels import convert
+from mlcc.tir.kernels.map import split_index
 
 LANES = {"float32": 16, "float64": 8}
 

@@ -13,14 +13,14 @@ from typing import Any
 
 from tvm import tirx as t
 
-from mlcc.kernels import body as bodies
-from mlcc.kernels import convert
-from mlcc.kernels.map import split_index
+from mlcc.machine import Machine
 from mlcc.program.kernel import PANEL, Dot, panels
-from mlcc.schedule.machine import Machine
 from mlcc.schedule.tiles import dot_tile
 from mlcc.tir.arithmetic import Arithmetic
 from mlcc.tir.builder import Expr, Function, affine, int32
+from mlcc.tir.kernels import body as bodies
+from mlcc.tir.kernels import convert
+from mlcc.tir.kernels.map import split_index
 
 INLINE_BODY = 10  # instructions up to which a body is written out for every register of the tile
 UNROLL = 4

@@ -14,8 +14,8 @@ from statistics import median
 
 import numpy as np
 
+from mlcc.core.graph import DTYPES
 from mlcc.error import Error
-from mlcc.graph.core import DTYPES
 from mlcc.program.kernel import Dot
 from mlcc.program.program import KernelCall, Program
 from mlcc.schedule.tiles import Tile, dot_tiles, work

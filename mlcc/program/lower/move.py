@@ -8,11 +8,11 @@ from math import prod
 
 import numpy as np
 
-from mlcc.graph.core import DTYPES, Node
-from mlcc.graph.operators import family
+from mlcc.core.graph import DTYPES, Node
+from mlcc.core.operators import family
 from mlcc.program.fusion import Group
 from mlcc.program.kernel import Access, Scan, Scatter, Step
-from mlcc.program.lower import Arguments, Gathered, Lowering
+from mlcc.program.lower.state import Arguments, Gathered, Lowering
 from mlcc.program.view import View, order_of
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from tvm import tirx as t
 
-from mlcc.kernels import body as bodies
+from mlcc.machine import Machine
 from mlcc.program.kernel import Access, Body, Map
-from mlcc.schedule.machine import Machine
 from mlcc.schedule.tiles import MAP_CHUNK, outer_dims
 from mlcc.tir.arithmetic import Arithmetic
 from mlcc.tir.builder import Expr, Function, int32
+from mlcc.tir.kernels import body as bodies
 
 HEAVY = 16  # instructions from which a body is worth fewer lanes and no second tail
 

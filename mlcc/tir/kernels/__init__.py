@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcc.kernels import block, chain, dot, map, nest, reduce, scan
+from mlcc.machine import Machine
 from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter
-from mlcc.schedule.machine import Machine
+from mlcc.tir.kernels import block, chain, dot, map, nest, reduce, scan
 
 
 def emit(spec: Kernel, machine: Machine) -> Any:

@@ -1,0 +1,1 @@
+"""The core graph: what every model becomes before the target is known."""

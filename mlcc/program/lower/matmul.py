@@ -1,0 +1,107 @@
+"""MatMul → Dot kernels, or Chains where one side is a vector."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from mlcc.program.fusion import Group
+from mlcc.program.kernel import Access, Chain
+from mlcc.program.lower.dot import NARROW, accumulator, block_dot, dot, start_of_bytes
+from mlcc.program.lower.state import Arguments, Lowering, finish_body
+from mlcc.program.lower.weights import FEW, known, pack_dynamic, packed_constant, packed_pairs, packing
+from mlcc.program.view import View, collapse, row_major
+
+
+def matmul(s: Lowering, group: Group, origin: str) -> None:
+    node, value = group.anchor, group.sink.outputs[0]
+    assert node is not None
+    shape = s.graph.types[node.outputs[0]].shape
+    left, right = node.inputs[:2]
+    init = node.inputs[2] if len(node.inputs) > 2 else None
+    out = s.in_place(group, value) or s.destination(value, range(len(shape)), origin)
+    s.views[value] = out
+    if out.size == 0:
+        return
+    if node.get("bf16"):
+        weights = s.graph.constants[right].reshape(s.graph.types[right].shape[-2:])
+        wide = s.view(left).expand((*shape[:-1], weights.shape[0]))
+        operand = View(wide.buffer, wide.dtype, shape, (*wide.strides[:-1], 0), wide.offset)
+        packed = packed_pairs(s, ("matmul", right), weights)
+        block_dot(s, group, origin, out, range(len(shape) - 1), len(shape) - 1, [(weights.shape[0], wide.strides[-1])], operand, packed)
+        return
+    m, n = shape[-2:]
+    if s.compact and (known(s, right) is None or len(s.graph.types[right].shape) != 2):
+        chain_product(s, group, origin, out)
+        return
+    turned = not s.compact and (n < NARROW and m > n and known(s, right) is None or n == 1 and m > 1) and node.get("zero") is None
+    if turned:  # outᵀ = bᵀ·aᵀ: the same chains, vectors along the long side
+        left, right = right, left
+    axis_m, axis_n = (len(shape) - 1, len(shape) - 2) if turned else (len(shape) - 2, len(shape) - 1)
+
+    def matrix(v: View, transposed: bool) -> View:
+        return v.transpose((*range(len(v.shape) - 2), len(v.shape) - 1, len(v.shape) - 2)) if transposed else v
+
+    a = matrix(s.view(left), turned)
+    depth = a.shape[-1]
+    lead = len(shape) - 2
+    constant = known(s, right)
+    b_lead = s.graph.types[right].shape[:-2]
+    b_lead = (1,) * (lead - len(b_lead)) + tuple(b_lead)
+    batch = [i for i in range(lead) if b_lead[i] != 1]
+    rows = [i for i in range(lead) if b_lead[i] == 1]
+    if constant is not None:
+        c = np.swapaxes(constant, -1, -2) if turned else constant
+        few = s.narrow and prod(shape[i] for i in (*rows, axis_m)) <= FEW
+        key = ("matmul", right, turned, few)
+        if key not in s._packed:
+            dtype = s.graph.types[right].dtype
+            s._packed[key] = packed_constant(s, c.reshape(-1, *c.shape[-2:]), dtype, few)
+        packed = s._packed[key]
+    else:
+        b = matrix(s.view(right), turned)
+        packed = pack_dynamic(s, b, f"{value}.{right}", origin)
+    advance = row_major([b_lead[i] for i in batch])
+    wide = a.expand((*shape[:-2], *a.shape[-2:]))
+    strides = [0] * len(shape)
+    strides[:lead] = wide.strides[:lead]
+    strides[axis_m] = wide.strides[-2]
+    operand = View(a.buffer, a.dtype, shape, tuple(strides), a.offset)
+    start = s.view(init).expand(shape) if init is not None else None
+    if node.get("zero") is not None:
+        start = start_of_bytes(s, node).expand(shape)
+    layout = packing(s, "float32" if packed in s.scales else s.buffers[packed].dtype)
+    dot(s, group, origin, out, [*rows, axis_m], batch, axis_n, [(depth, wide.strides[-1])], operand, packed, advance, start, layout)
+
+
+def chain_product(s: Lowering, group: Group, origin: str, out: View) -> None:
+    """A product of two matrices as they lie: nothing is packed at run time."""
+    node, shape = group.anchor, out.shape
+    assert node is not None
+    a, b = s.view(node.inputs[0]), s.view(node.inputs[1])
+    init = s.view(node.inputs[2]).expand(shape) if len(node.inputs) > 2 else None
+    if node.get("zero") is not None:
+        init = start_of_bytes(s, node).expand(shape)
+    wide_a, wide_b = (v.expand((*shape[:-2], *v.shape[-2:])) for v in (a, b))
+    a_rows, b_rows = (*wide_a.strides[:-1], 0), (*wide_b.strides[:-2], 0, wide_b.strides[-1])
+    arguments = Arguments()
+    a_arg, b_arg = arguments.view(a), arguments.view(b)
+    init_arg = arguments.view(init) if init is not None else -1
+    steps = s.body(group, arguments, node.outputs[0])
+    target = arguments.view(out)
+    tables = [a_rows, b_rows, out.strides, *([init.strides] if init is not None else []), *(st for _, st in steps if st is not None)]
+    dims, strides = collapse(shape, tables)
+    rest = iter(strides[3 + (init is not None) :])
+    spec = Chain(
+        tuple(arguments.types),
+        accumulator(node, a.dtype),
+        dims,
+        (a.shape[-1],),
+        Access(a_arg, (*strides[0], wide_a.strides[-1])),
+        Access(b_arg, (*strides[1], wide_b.strides[-2])),
+        Access(init_arg, strides[3]) if init is not None else None,
+        finish_body(steps, lambda _: next(rest)),
+        Access(target, strides[2]),
+    )
+    s.call(spec, arguments, group.sink.outputs[0], origin, [target])
