@@ -11,7 +11,7 @@ from mlcc.program import budget, patch
 from mlcc.program import program as loop
 from mlcc.program.lower import lower
 from mlcc.request import Frozen, Request
-from mlcc.target import Target, roomier
+from mlcc.target import Budget, Target, roomier
 from mlcc.translation.check import means, prove
 
 
@@ -68,15 +68,15 @@ def _in_strips(whole: Frozen, ram: int, vectors: bool) -> Frozen:
     return replace(whole, program=program, notes=[*whole.notes, note])
 
 
-def _limits(request: Request, target: Target) -> budget.Budget:
+def _limits(request: Request, target: Target) -> Budget:
     """What the model may take: as asked, else as the target says."""
-    return budget.Budget(request.flash or target.memory.flash, request.ram or target.memory.ram)
+    return Budget(request.flash or target.memory.flash, request.ram or target.memory.ram)
 
 
 def fits(request: Request, target: Target, program: Any, flash: int | None = None) -> None:
     """Raise where a program needs more memory than its chip has; `flash`: the bytes measured once it is compiled."""
     limits = _limits(request, target)
-    if not plugin.backend(target.backend).lowering(target).bounded or limits == budget.Budget():
+    if not plugin.backend(target.backend).lowering(target).bounded or limits == Budget():
         return
     code = budget.CODE if flash is None else flash - budget.weight_bytes(program)
     budget.check(program, limits, target.name, code, lambda flash, ram: roomier(target, flash, ram)[:3])
