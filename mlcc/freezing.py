@@ -16,7 +16,8 @@ from mlcc.core import graph as core
 from mlcc.core.describe import told
 from mlcc.error import Error, explained
 from mlcc.graph import freeze
-from mlcc.graph.normalise import input_types, normalise
+from mlcc.graph.interface import input_types
+from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import optimise
 from mlcc.request import Frozen, Request
 from mlcc.tir import parallel

@@ -15,7 +15,8 @@ from mlcc.target import Target
 from mlcc_backends.c.helpers import used
 from mlcc_backends.c.text import memory_type
 from mlcc_backends.cpu.emit import weights_blob
-from mlcc_backends.cuda.kernels import Launch, function
+from mlcc_backends.cuda.kernels import function
+from mlcc_backends.cuda.launch import Launch
 from mlcc_backends.cuda.nvrtc import VERSION, images
 from mlcc_backends.cuda.sections import architectures_of
 from mlcc_backends.render import render

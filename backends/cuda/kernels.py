@@ -6,9 +6,8 @@ block shares is one array, `shared`, so that a host can poison it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from math import prod
 
@@ -17,23 +16,13 @@ import numpy as np
 from mlcc.arithmetic.bf16 import BLOCK
 from mlcc.error import Error
 from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter, packed_columns, panels, storage
-from mlcc_backends.c.kernels import LANES, at_point, close, combined, finish, fma, split, start_value
+from mlcc_backends.c.kernels import at_point, close, fma, split
 from mlcc_backends.c.text import Lines, address, element, memory_type, typed, value_type
+from mlcc_backends.cuda.launch import BLOCK_THREADS, Launch, threads
+from mlcc_backends.cuda.reduce import lanes, reduce, reduce_shared
 from mlcc_backends.cuda.tiles import Tile, tile
 
-BLOCK_THREADS = 256
-MANY = 4096  # outputs from which a reduction has threads enough without sharing one output's lanes
 BYTES = ("int8", "uint8")
-
-
-@dataclass(frozen=True)
-class Launch:
-    """How a kernel is started. shared: bytes a block; barriers: whether its threads wait for one another."""
-
-    blocks: int
-    threads: int
-    shared: int = 0
-    barriers: bool = False
 
 
 def function(symbol: str, spec: Kernel, written: Sequence[int], matrix: bool = True) -> tuple[str, Launch]:
@@ -44,18 +33,18 @@ def function(symbol: str, spec: Kernel, written: Sequence[int], matrix: bool = T
     lines, names = Lines(), [f"p{i}" for i in range(len(spec.arguments))]
     match spec:
         case Map() | Scan():
-            launch = _threads(lines, spec.dims, lambda at: at_point(lines, names, spec, at))
+            launch = threads(lines, spec.dims, lambda at: at_point(lines, names, spec, at))
         case Scatter():
             launch = _once(lines, names, spec)
         case Reduce():
-            launch = _reduce(lines, names, spec)
+            launch = reduce(lines, names, spec)
         case Chain():
-            launch = _threads(lines, spec.dims, lambda at: _chain(lines, names, spec, at))
+            launch = threads(lines, spec.dims, lambda at: _chain(lines, names, spec, at))
         case Dot():
             shape = tile(spec, matrix)
             launch = _tiled(lines, names, spec, shape) if shape else _thin(lines, names, spec)
         case BlockDot():
-            launch = _threads(lines, (*spec.rows, spec.columns), lambda at: _blocks(lines, names, spec, at))
+            launch = threads(lines, (*spec.rows, spec.columns), lambda at: _blocks(lines, names, spec, at))
         case Nest():
             launch = _nest(lines, names, spec)
     pointers = ", ".join(
@@ -64,20 +53,6 @@ def function(symbol: str, spec: Kernel, written: Sequence[int], matrix: bool = T
     )
     shared = f"    SHARED_MEMORY({launch.shared});\n" if launch.shared else ""
     return f"KERNEL({launch.threads}) {symbol}({pointers})\n{{\n{shared}{lines.text()}\n}}", launch
-
-
-# every point by a thread of its own
-
-
-def _threads(lines: Lines, dims: Sequence[int], work: Callable[[list[str]], None]) -> Launch:
-    count = prod(dims)
-    threads = min(BLOCK_THREADS, -(-count // 32) * 32)
-    lines.add(f"const uint32_t thread = blockIdx.x * {threads}u + threadIdx.x;")
-    if count % threads:
-        lines.add(f"if (thread >= {count}u) return;")
-    lines.add("const int32_t i = (int32_t)thread;")
-    work(split(lines, "i", dims))
-    return Launch(-(-count // threads), threads)
 
 
 def _once(lines: Lines, names: list[str], spec: Scatter) -> Launch:
@@ -121,88 +96,6 @@ def _blocks(lines: Lines, names: list[str], spec: BlockDot, at: list[str]) -> No
     close(lines, names, spec, at, "sum")
 
 
-# reductions
-
-
-def _reduce(lines: Lines, names: list[str], spec: Reduce) -> Launch:
-    outputs, total = prod(spec.dims), prod(spec.reduced)
-    if outputs >= MANY or total < 32:
-        return _threads(lines, spec.dims, lambda at: _reduce_alone(lines, names, spec, at))
-    width = _lanes(spec)
-    per_block = BLOCK_THREADS // width
-    lines.add(f"const int32_t output = (int32_t)blockIdx.x * {per_block} + (int32_t)threadIdx.x / {width};")
-    lines.add(f"SHARED_ARRAY({value_type(spec.dtype)}, part, 0);")
-    with lines.block(""):
-        _reduce_shared(lines, names, spec, f"output < {outputs}", lambda: split(lines, "output", spec.dims))
-    return Launch(-(-outputs // per_block), BLOCK_THREADS, BLOCK_THREADS * 8, True)
-
-
-def _lanes(spec: Reduce) -> int:
-    """Lanes that one output's elements are dealt to: the contract's for float sums, any number for the rest."""
-    return LANES.get(spec.dtype, 16) if spec.kind in ("ReduceSum", "ReduceProd") else 16
-
-
-def _source(lines: Lines, names: list[str], spec: Reduce, at: Sequence[str]) -> str:
-    """An element in the type that is computed in."""
-    x, stored = element(names, spec.source, at), spec.arguments[spec.source.arg]
-    if stored == spec.dtype:
-        return x
-    return f"float_of((uint32_t){x} << 16)" if stored == "uint16" and spec.dtype == "float32" else f"({value_type(spec.dtype)}){x}"
-
-
-def _reduce_alone(lines: Lines, names: list[str], spec: Reduce, at: list[str]) -> None:
-    """One thread has all lanes; their numbers are constants, so that they stay in registers."""
-    kind, total, start = value_type(spec.dtype), prod(spec.reduced), start_value(spec.kind, spec.dtype)
-    width = _lanes(spec) if spec.kind in ("ReduceSum", "ReduceProd") and spec.dtype in LANES else 1
-    lines.add(f"{kind} lane[{width}];")
-    with lines.loop(width, unrolled=True) as j:
-        lines.add(f"lane[{j}] = {start};")
-
-    def take(first: str, count: int) -> None:
-        with lines.loop(count, unrolled=True) as j:
-            n = lines.fresh("n")
-            lines.add(f"const int32_t {n} = {first} + {j};")
-            x = _source(lines, names, spec, [*at, *split(lines, n, spec.reduced)])
-            lines.add(f"lane[{j}] = {combined(spec.kind, spec.dtype, f'lane[{j}]', x)};")
-
-    if total >= width:
-        with lines.loop(total // width) as b:
-            take(f"{b} * {width}", width)
-    if total % width:
-        take(str(total // width * width), total % width)
-    half = width // 2
-    while half:
-        with lines.loop(half, unrolled=True) as j:
-            lines.add(f"lane[{j}] = {combined(spec.kind, spec.dtype, f'lane[{j}]', f'lane[{j} + {half}]')};")
-        half //= 2
-    finish(lines, names, spec, at, "lane[0]")
-
-
-def _reduce_shared(lines: Lines, names: list[str], spec: Reduce, valid: str, point: Callable[[], list[str]]) -> None:
-    """Neighbouring threads have a lane each, `part` is shared; all threads of the block come here."""
-    width, total, kind = _lanes(spec), prod(spec.reduced), value_type(spec.dtype)
-    lines.add(f"const int32_t lane = (int32_t)threadIdx.x % {width};")
-    lines.add(f"{kind} all = {start_value(spec.kind, spec.dtype)};")
-    with lines.block(f"if ({valid})"):
-        at = point()
-        with lines.block(f"for (int32_t n = lane; n < {total}; n += {width})"):
-            x = _source(lines, names, spec, [*at, *split(lines, "n", spec.reduced)])
-            lines.add(f"all = {combined(spec.kind, spec.dtype, 'all', x)};")
-    lines.add("part[threadIdx.x] = all;")
-    lines.add("__syncthreads();")
-    with lines.block(f"for (int32_t fold = {width // 2}; fold > 0; fold /= 2)"):
-        with lines.block("if (lane < fold)"):
-            both = combined(spec.kind, spec.dtype, "part[threadIdx.x]", "part[threadIdx.x + fold]")
-            lines.add(f"part[threadIdx.x] = {both};")
-        lines.add("__syncthreads();")
-    with lines.block(f"if (({valid}) && lane == 0)"):
-        finish(lines, names, spec, point(), "part[threadIdx.x]")
-    lines.add("__syncthreads();")
-
-
-# products
-
-
 def _panel(spec: Dot, column: str) -> tuple[str, str]:
     """(where a packed column begins, from one k to the next)."""
     depth, widths = prod(spec.k), panels(spec.columns)
@@ -221,7 +114,7 @@ def _batch_of_b(spec: Dot, batch: Sequence[str]) -> str:
 def _thin(lines: Lines, names: list[str], spec: Dot) -> Launch:
     """Few outputs: one a thread, operands from memory."""
     dims = (*spec.batch, *spec.rows, spec.columns)
-    return _threads(lines, dims, lambda at: _one_dot(lines, names, spec, at))
+    return threads(lines, dims, lambda at: _one_dot(lines, names, spec, at))
 
 
 def _one_dot(lines: Lines, names: list[str], spec: Dot, at: list[str]) -> None:
@@ -460,9 +353,6 @@ def _write(lines: Lines, names: list[str], spec: Dot, t: Tile, batch: list[str])
                     close(lines, names, spec, [*batch, *at, "c"], f"sum[{i}][{j}]")
 
 
-# several kernels as one
-
-
 def _within(lines: Lines, outer: list[str], inner: Sequence[int]) -> list[str]:
     """The point of a stage's element e."""
     return [*outer, *split(lines, "e", inner)]
@@ -484,12 +374,12 @@ def _nest(lines: Lines, names: list[str], spec: Nest) -> Launch:
         with lines.block(f"/* stage {number + 1} */"):
             if isinstance(stage, Reduce):
                 inner = stage.dims[len(spec.outer) :]
-                groups = BLOCK_THREADS // _lanes(stage)
+                groups = BLOCK_THREADS // lanes(stage)
                 lines.add(f"SHARED_ARRAY({value_type(stage.dtype)}, part, {at});")
                 with lines.block(f"for (int32_t first = 0; first < {prod(inner)}; first += {groups})"):
-                    lines.add(f"const int32_t e = first + thread / {_lanes(stage)};")
+                    lines.add(f"const int32_t e = first + thread / {lanes(stage)};")
                     at_row = partial(_within, lines, outer, inner)
-                    _reduce_shared(lines, own, stage, f"e < {prod(inner)}", at_row)
+                    reduce_shared(lines, own, stage, f"e < {prod(inner)}", at_row)
             else:
                 dims = (*stage.batch, *stage.rows, stage.columns) if isinstance(stage, Dot) else stage.dims  # type: ignore[union-attr]
                 inner = dims[len(spec.outer) :]

@@ -19,7 +19,8 @@ from jax.experimental import serialize_executable, topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mlcc.core.graph import CoreGraph
-from mlcc_backends.tpu.operators import ExactFloats, Floats, function
+from mlcc_backends.tpu.floats import ExactFloats, Floats
+from mlcc_backends.tpu.operators import function
 
 
 def compile(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:

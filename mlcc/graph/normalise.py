@@ -7,8 +7,8 @@ Unsupported operators are collected, so that one run lists them all.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,27 +16,24 @@ import onnx
 import onnx_ir as ir
 
 from mlcc.core.describe import described
-from mlcc.core.graph import DTYPES, CoreGraph, TensorType
+from mlcc.core.graph import CoreGraph, TensorType
 from mlcc.error import Error
 from mlcc.graph.builder import HALF, LIMITS, Builder, Value
+from mlcc.graph.interface import Shapes, input_types, tensor_array
 from mlcc.graph.rules import RULES, Rule, move, onnxruntime, qonnx, quant, trees
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.source import Source
 from mlcc.limits import Limits, check
 
-Shapes = Mapping[str, tuple[int, ...]]
 Scope = dict[str, Value | None]
 OLDEST_OPSET = 5
 UNROLL_LIMIT = 4096
-
 DOMAINS: dict[str, dict[str, Rule]] = {
     "": {**RULES, **qonnx.TABLE},  # the first exports of QONNX had no domain
     "com.microsoft": onnxruntime.TABLE,
     "ai.onnx.ml": trees.TABLE,
     **{domain: qonnx.TABLE for domain in qonnx.DOMAINS},
 }
-
-
 # operators that move, select or quantise: their half-width operands stay as they are
 AS_THEY_LIE = frozenset(
     (
@@ -103,101 +100,6 @@ def normalise(model: ir.Model, name: str, shapes: Shapes, where: str, limits: Li
     core = replace(walk.b.finish(name, outputs), described=described(model))
     check(core, limits)
     return core
-
-
-@dataclass(frozen=True)
-class Interface:
-    """The inputs' static types, and what was chosen for them that neither the file nor the caller says."""
-
-    types: list[TensorType]
-    assumed: list[str]  # in words
-
-
-def input_types(inputs: list[ir.Value], shapes: Shapes, where: str, supported: Callable[[], None] = lambda: None) -> Interface:
-    """Static types of the graph's inputs. A dimension's name is one number wherever it stands; an unknown leading dimension is a batch of 1;
-    any other needs --shape (before that is asked for, `supported` may raise: no shape helps where an operator is unknown)."""
-    names = [str(v.name) for v in inputs]
-    for given in shapes:
-        if given not in names:
-            raise Error("usage", f"no input is called {given}", where, f"the inputs are {', '.join(names)}")
-    declared = {name: None if v.shape is None else [_dim(d) for d in v.shape] for name, v in zip(names, inputs)}
-    known: dict[str, tuple[int, str]] = {}  # a dimension's name → its size, the input that says so
-    assumed = []
-    for name, wanted in shapes.items():
-        own = declared[name]
-        if own is None:
-            continue
-        if len(own) != len(wanted):
-            raise Error("usage", f"--shape gives {'x'.join(map(str, wanted))}, the model declares {describe(own)}", f"input {name}")
-        for d, n in zip(own, wanted):
-            if isinstance(d, str) and known.setdefault(d, (n, name))[0] != n:
-                known[d] = -1, name  # as the caller says; other inputs then need sizes of their own
-                assumed.append(f"input {name}: dimensions that the file calls {d} have different sizes")
-            if isinstance(d, int) and d != n:
-                assumed.append(f"input {name}: built as {'x'.join(map(str, wanted))}, where the file declares {describe(own)}")
-    for name, own in declared.items():
-        if own and name not in shapes and isinstance(own[0], str) and own[0] not in known:
-            known[own[0]] = 1, name
-    finals: list[list[int]] = []
-    missing = []
-    for name, value in zip(names, inputs):
-        if not isinstance(value.type, ir.TensorType) or value.dtype is None or int(value.dtype) not in ONNX_DTYPES:
-            raise Error(
-                "unsupported", f"input {name} is no tensor of a supported type ({value.type})", where, f"types: {', '.join(DTYPES)}"
-            )
-        own = declared[name]
-        if name in shapes:
-            final = list(shapes[name])
-        elif own is None:
-            missing.append(f"--shape {name}=…")
-            continue
-        else:
-            final = [d if isinstance(d, int) else known[d][0] if d in known else 1 if i == 0 else -1 for i, d in enumerate(own)]
-            if any(d < 0 for d in final):
-                missing.append(f"--shape {name}={'x'.join('?' if d < 0 else str(d) for d in final)}")
-                continue
-            if own and not isinstance(own[0], int) and (own[0] is None or known.get(own[0], (0, ""))[1] not in shapes):
-                shape = "x".join(map(str, final))
-                assumed.append(f"input {name}: batch dimension {own[0] or '?'} built as 1 (--shape {name}={shape} to choose)")
-        if any(d < 0 for d in final) or np.prod([float(d) for d in final]) >= 2**31:
-            raise Error("model" if name not in shapes else "usage", f"shape {final} is no shape that can be built", f"input {name}")
-        finals.append(final)
-    if missing:
-        supported()
-        raise Error("usage", "the model has dynamic input shapes", where, f"fix them, each ? a number: {' '.join(missing)}")
-    return Interface([TensorType(ONNX_DTYPES[int(v.dtype)], tuple(f)) for v, f in zip(inputs, finals) if v.dtype is not None], assumed)
-
-
-NAMELESS = ("", "?", "-1", "None", "none", "dynamic", "unknown", "unk", "*")  # what exporters write where they know no name
-
-
-def _dim(d: Any) -> int | str | None:
-    """A declared dimension: its size, its name, or neither."""
-    if isinstance(d, int):
-        return d if d >= 0 else None
-    name = str(getattr(d, "value", None) or "")
-    return name if name not in NAMELESS else None
-
-
-def describe(dims: Any) -> str:
-    return "[" + ", ".join(str(d) for d in dims) + "]" if dims is not None else "any shape"
-
-
-def tensor_array(tensor: Any, where: str) -> np.ndarray:
-    """A tensor's contents, checked: hostile files lie about their sizes."""
-    if tensor is None:
-        raise Error("model", "no data", where, "the initializer is declared but has no contents")
-    try:
-        if int(tensor.dtype) not in ONNX_DTYPES:
-            raise Error("unsupported", f"tensors of {tensor.dtype}", where)
-        array = np.asarray(tensor.numpy())
-        if tuple(array.shape) != tuple(int(d) for d in tensor.shape):
-            raise ValueError("contents and shape differ")
-    except Error:
-        raise
-    except Exception as e:
-        raise Error("model", f"damaged tensor: {e or type(e).__name__}", where) from None
-    return np.ascontiguousarray(array).astype(DTYPES[ONNX_DTYPES[int(tensor.dtype)]], copy=False).reshape(array.shape)
 
 
 class Walk:

@@ -1,0 +1,34 @@
+"""How work is dealt to threads and blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from mlcc_backends.c.kernels import split
+from mlcc_backends.c.text import Lines
+
+BLOCK_THREADS = 256
+MANY = 4096  # outputs from which a reduction has threads enough without sharing one output's lanes
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a kernel is started. shared: bytes a block; barriers: whether its threads wait for one another."""
+
+    blocks: int
+    threads: int
+    shared: int = 0
+    barriers: bool = False
+
+
+def threads(lines: Lines, dims: Sequence[int], work: Callable[[list[str]], None]) -> Launch:
+    count = prod(dims)
+    threads = min(BLOCK_THREADS, -(-count // 32) * 32)
+    lines.add(f"const uint32_t thread = blockIdx.x * {threads}u + threadIdx.x;")
+    if count % threads:
+        lines.add(f"if (thread >= {count}u) return;")
+    lines.add("const int32_t i = (int32_t)thread;")
+    work(split(lines, "i", dims))
+    return Launch(-(-count // threads), threads)
