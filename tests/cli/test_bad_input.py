@@ -14,6 +14,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import mlcc as package
+from mlcc import pipeline
+from mlcc.cache import store
 from tests.conftest import Mlcc
 
 F = TensorProto.FLOAT
@@ -199,23 +202,34 @@ def test_full_disk(tmp_path: Path, mlcc: Mlcc, small_model: Path) -> None:
         subprocess.run(["umount", place], check=True)
 
 
-def test_a_damaged_cache_is_a_miss(tmp_path: Path, mlcc: Mlcc, small_model: Path) -> None:
-    import mlcc.cache.store as store
-
-    cache = tmp_path / "cache"
+def test_a_damaged_cache_is_a_miss(tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damaged entries of every kind are made again, and nothing of them reaches an artifact."""
+    cache, made = tmp_path / "cache", []
     (cache / "zig").parent.mkdir(parents=True)
     os.symlink(store.cache_folder() / "zig", cache / "zig")
     shutil.copytree(store.cache_folder() / "reference", cache / "reference")
-    arguments = ("build", small_model, "-t", "x86_64-v3", "--shape", "x=1x3x8x8")
-    assert mlcc(*arguments, "-o", tmp_path / "1", MLCC_CACHE=str(cache)).returncode == 0
+    monkeypatch.setenv("MLCC_CACHE", str(cache))
+    real = pipeline._build
+
+    def counted(*arguments: object) -> object:
+        made.append("built")
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "_build", counted)
+
+    def build(out: str) -> dict[str, bytes]:
+        made.clear()
+        package.build(small_model, "x86_64-v3", {"x": (1, 3, 8, 8)}, tmp_path / out)
+        return {p.name: p.read_bytes() for p in (tmp_path / out / "small/x86_64-v3/lib").iterdir() if p.is_file()}
+
+    first = build("1")
+    assert made == ["built"]
+    assert build("2") == first and made == []
     entries = [p for p in (cache / "actions").rglob("*") if p.is_file()]
-    assert entries
+    assert len(entries) > 2  # the artifact, and kernels
     for p in entries:
         p.write_bytes(p.read_bytes()[:-3] + b"xyz")
-    assert mlcc(*arguments, "-o", tmp_path / "2", MLCC_CACHE=str(cache)).returncode == 0
-    assert {p.name: p.read_bytes() for p in (tmp_path / "1/small/x86_64-v3/lib").iterdir() if p.is_file()} == {
-        p.name: p.read_bytes() for p in (tmp_path / "2/small/x86_64-v3/lib").iterdir() if p.is_file()
-    }
+    assert build("3") == first and made == ["built"]
 
 
 def test_bad_keys(tmp_path: Path, mlcc: Mlcc, small_model: Path) -> None:

@@ -17,6 +17,10 @@ import onnx
 import pytest
 from onnx import helper
 
+import mlcc as package
+from mlcc import pipeline, tune
+from mlcc.plugin import runs
+from mlcc.target import load
 from tests.conftest import Mlcc
 
 SHAPE = "x=1x3x8x8"
@@ -132,28 +136,43 @@ def test_precision(small_model: Path, tmp_path: Path, mlcc: Mlcc) -> None:
         for p, targets in (("float32", ("-t", "native")), ("bf16", ("-t", "native", "-t", "x86_64-linux", "-t", "aarch64-linux")))
     ]
     assert built[0]["output_digest"] != built[1]["output_digest"]
-    assert all(a["conformance"] in ("passed", "not-run") and a["class"] == "exact" for a in built[1]["artifacts"])
+    wanted = {"native": "passed", "x86_64-linux": "passed", "aarch64-linux": "passed" if runs(load("aarch64-linux")) else "not-run"}
+    assert {a["target"]: a["conformance"] for a in built[1]["artifacts"]} == wanted
+    assert all(a["class"] == "exact" for a in built[1]["artifacts"])
     about = json.loads((Path(built[1]["artifacts"][0]["path"]) / "manifest.json").read_text())
     assert about["precision"] == "bf16" and about["rewrites"]["precision-bf16"] == 2
     assert mlcc("build", small_model, "-t", "native", "--precision", "fp8", "-o", tmp_path).returncode == 2
 
 
-def test_tune(small_model: Path, tmp_path: Path, mlcc: Mlcc) -> None:
-    """A lock changes kernels and no output bit; a build that follows one is reproducible; damage is found."""
+def test_tune(tmp_path: Path, mlcc: Mlcc, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates are measured; a lock changes kernels and no output bit; a build that follows one is reproducible; damage is found."""
+    w = helper.make_tensor("w", 1, [128, 256], np.random.default_rng(0).standard_normal(128 * 256))
+    ends = [helper.make_tensor_value_info(n, 1, [128, size]) for n, size in (("x", 128), ("y", 256))]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", ends[:1], ends[1:], [w])
+    model, lock = tmp_path / "m.onnx", tmp_path / "mlcc.lock"
+    onnx.save(helper.make_model(graph, ir_version=8), model)
 
-    def build(*options: object) -> dict[str, Any]:
-        done = mlcc("build", small_model, "-t", "native", "-o", tmp_path / "out", "--json", *options, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
+    def build(**options: Any) -> tuple[dict[str, Any], bytes]:
+        found = package.build(model, "native", out=tmp_path / "out", lock=lock, **options)
+        return found, (tmp_path / "out/m/native/lib/libm.so").read_bytes()
 
-    plain, tuned = build(), build("--tune")
-    lock = tmp_path / "mlcc.lock"
+    real, seen = tune._measure, []
+
+    def slowest_first(program: Any, call: Any, choices: Any) -> Any:
+        seen.append(real(program, call, choices))
+        return {t: -n for n, (_, t) in enumerate(choices)}
+
+    plain, library = build()
+    monkeypatch.setattr(tune, "_measure", slowest_first)
+    tuned, other = build(tune=True)
+    assert len(seen) == 1 and len(seen[0]) >= 2 and all(t > 0 for t in seen[0].values())
     text = json.loads(lock.read_text())
-    assert text["version"] == 1 and plain["output_digest"] == tuned["output_digest"]
-    assert build()["artifacts"][0]["digest"] == tuned["artifacts"][0]["digest"]
+    assert text["version"] == 1 and [len(tiles) for tiles in text["tiles"].values()] == [1]
+    assert plain["output_digest"] == tuned["output_digest"] and library != other
+    again, same = build()
+    assert again["artifacts"][0]["digest"] == tuned["artifacts"][0]["digest"] and same == other
     lock.write_text("{}")
-    assert mlcc("build", small_model, "-t", "native", "-o", tmp_path / "out", cwd=tmp_path).returncode == 2
+    assert mlcc("build", model, "-t", "native", "-o", tmp_path / "out", cwd=tmp_path).returncode == 2
 
 
 def test_bench(artifact: Path, small_model: Path, mlcc: Mlcc) -> None:
@@ -179,10 +198,20 @@ def test_depfile_escapes(small_model: Path, tmp_path: Path, mlcc: Mlcc) -> None:
     assert text.startswith(f"{tmp_path}/o/small/x86_64-v3/manifest.json: ") and "a\\ b$$c/small.onnx" in text
 
 
-def test_a_second_build_comes_from_the_cache(small_model: Path, tmp_path: Path, mlcc: Mlcc) -> None:
-    first = json.loads(mlcc("build", small_model, "-t", "x86_64-v3", "--shape", SHAPE, "-o", tmp_path / "1", "--json").stdout)
-    second = json.loads(mlcc("build", small_model, "-t", "x86_64-v3", "--shape", SHAPE, "-o", tmp_path / "2", "--json").stdout)
-    assert first["artifacts"][0]["digest"] == second["artifacts"][0]["digest"]
+def test_a_second_build_comes_from_the_cache(small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is built again; without the cache everything is."""
+
+    def build(out: str, **options: Any) -> Any:
+        return package.build(small_model, "x86_64-v3", {"x": (1, 3, 8, 8)}, tmp_path / out, **options)["artifacts"][0]["digest"]
+
+    def built(*arguments: Any) -> Any:
+        raise AssertionError("built again")
+
+    first = build("1")
+    monkeypatch.setattr(pipeline, "_build", built)
+    assert build("2") == first
+    with pytest.raises(package.Error, match="built again"):
+        build("3", cache=False)
 
 
 def many_kernels(path: Path) -> Path:
