@@ -49,3 +49,7 @@ clean:
 	rm -rf $(VENV) dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .PHONY: demo test test-full bench docs system clean
+
+# Generated code kept for review (tests/golden/), written anew.
+golden: $(READY)
+	MLCC_GOLDEN=write $(BIN)/python -m pytest -n0 tests/golden

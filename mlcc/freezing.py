@@ -18,7 +18,7 @@ from mlcc.error import Error, explained
 from mlcc.graph import freeze
 from mlcc.graph.interface import input_types
 from mlcc.graph.normalise import normalise
-from mlcc.graph.passes import optimise
+from mlcc.graph.passes import checked, optimise
 from mlcc.request import Frozen, Request
 from mlcc.tir import parallel
 from mlcc.versions import lowered
@@ -33,10 +33,12 @@ def frozen_model(request: Request, name: str, model_digest: str, progress: Progr
 
     progress("normalising")
     with explained("reading the graph", str(request.model), "model"):  # a hostile file can break any assumption of any library under us
-        graph = optimise(normalise(source, name, request.shapes, str(request.model), request.limits), request.precision)
+        graph = optimise(
+            normalise(source, name, request.shapes, str(request.model), request.limits), request.precision, request.validate or None
+        )
         for one in request.passes:
             graph = plugin.graph_pass(one).run(graph)
-            core.validate(graph)
+            checked(graph, one)
             graph = replace(graph, rewrites=(*graph.rewrites, core.Rewrite(f"pass {one}", graph.name)))
     core.validate(graph)
     graph = replace(graph, described=told(graph.described, request.describe, [*graph.inputs, *graph.outputs]))

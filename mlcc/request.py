@@ -26,7 +26,8 @@ class Request:
     flash, ram: bytes that a microcontroller has, where its target does not say; emit: names of further packagings; version: of the artifact;
     settings: what backends and packagings are told, by table: {"hardware": {"share": 0.5}}, or the table's own dataclass; passes: names of plugins' passes;
     samples: input → .npy files, real inputs that become golden vectors; describe: input or output → what the artifact says of it beyond the file (layout,
-    unit, labels, … as `mlcc.core.describe.Description`); limits: what the model may ask for; strict: fail where some operator is not exercised by the golden vectors; judge: compare the artifact's outputs with an outside judge's."""
+    unit, labels, … as `mlcc.core.describe.Description`); limits: what the model may ask for; strict: fail where some operator is not exercised by the golden vectors; judge: compare the artifact's outputs with an outside judge's;
+    validate: the graph is checked after each pass."""
 
     model: Path
     targets: tuple[str, ...]
@@ -52,6 +53,7 @@ class Request:
     limits: Limits = field(default_factory=Limits)
     strict: bool = False
     judge: bool = True
+    validate: bool = False
 
 
 @dataclass(frozen=True)

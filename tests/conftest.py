@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("MLCC_CHECK", "1")  # graphs are validated after each pass
 TINY = Path(__file__).resolve().parents[2] / "shared" / "models" / "mlperf-tiny"
 
 

@@ -101,6 +101,7 @@ def parse_settings(values: tuple[str, ...], slot: str | None, key: Path | None) 
     help="Let the model ask for more: operators, value, memory (bytes), work, such as memory=8G.",
 )
 @click.option("--strict", is_flag=True, help="Fail where some operator is not exercised by the golden vectors.")
+@click.option("--check", is_flag=True, help="Validate the graph after each pass, its types inferred again: to find which pass is at fault.")
 @click.option("--no-judge", is_flag=True, help="Do not compare the artifact's outputs with ONNX Runtime's (the report then says so).")
 @click.option("--no-cache", is_flag=True, help="Ignore every cache.")
 @click.option("--no-test", is_flag=True, help="Do not run the golden vectors (the artifact then says so).")
@@ -129,6 +130,7 @@ def command(
     samples: tuple[str, ...],
     limits: tuple[str, ...],
     strict: bool,
+    check: bool,
     no_judge: bool,
     no_cache: bool,
     no_test: bool,
@@ -182,6 +184,7 @@ def command(
         limits=parse_limits(limits),
         strict=strict,
         judge=not no_judge,
+        validate=check,
         **options,
     )
     with progress() as report:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mlcc.core.graph import DTYPES, Node, TensorType
+from mlcc.core.graph import DTYPES, CoreGraph, Node, TensorType, validate
 from mlcc.core.operators import family
 from mlcc.error import Error
 
@@ -224,3 +224,13 @@ def infer(node: Node, inputs: Types) -> list[TensorType]:
         if t.dtype not in DTYPES:
             raise wrong(node, f"tensors of {t.dtype}")
     return (_elementwise if family(node.op) == "elementwise" else _TABLE[node.op])(node, inputs)
+
+
+def check(graph: CoreGraph) -> None:
+    """Raise Error(model) where a graph breaks its rules, or where a value's type is not what its operator makes of its operands."""
+    validate(graph)
+    for node in graph.nodes:
+        found = infer(node, [graph.types[v] for v in node.inputs])
+        for v, t in zip(node.outputs, found, strict=True):
+            if graph.types[v] != t:
+                raise wrong(node, f"{v} is {graph.types[v]}, its operator makes {t}")
