@@ -48,7 +48,7 @@ system:
 clean:
 	rm -rf $(VENV) dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: demo test test-full bench docs system clean
+.PHONY: demo test test-full bench golden docs system clean
 
 # Generated code kept for review (tests/golden/), written anew.
 golden: $(READY)

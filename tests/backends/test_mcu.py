@@ -19,6 +19,7 @@ from mlcc.target import load, names
 from mlcc_backends.mcu.sections import Board
 from tests.backends.models import small
 from tests.conftest import Mlcc
+from tests.tiny import save
 
 CORES = [n for n in names() if load(n).section(Board) and not load(n).memory.flash]
 HERE = [n for n in CORES if runs(load(n))]
@@ -104,6 +105,24 @@ def test_libraries_need_nothing_but_memcpy_and_soft_floats(built: tuple[Path, di
 
 
 LIMITS = {"kws_ref_model": (6.8, 16000, 42124), "ad01_fp32": (1.0, 3072, 1064872), "pretrainedResnet_quant": (31.0, 49152, 100644)}
+
+
+SEEDED = {  # as LIMITS, of the same architectures with seeded weights (tests/tiny.py): name, quantised
+    ("anomaly", False): (1.0, 3072, 1064872),
+    ("anomaly", True): (0.64, 1024, 280000),
+    ("keywords", True): (6.8, 16000, 42124),
+    ("images", True): (23.0, 49152, 100644),
+    ("persons", True): (19.0, 56000, 249000),
+}
+
+
+@needs_boards
+@pytest.mark.parametrize(("name", "quantised"), sorted(SEEDED))
+def test_the_architectures_of_mlperf_tiny_stay_within_their_limits(name: str, quantised: bool, tmp_path: Path) -> None:
+    about = build_model(save(name, quantised, tmp_path), target="cortex-m4f", out=tmp_path)["artifacts"][0]
+    assert about["conformance"] == "passed"
+    found = about["instructions"] / 1e6, about["arena_bytes"], about["flash_bytes"]
+    assert all(x <= most for x, most in zip(found, SEEDED[name, quantised])), found
 
 
 @needs_boards

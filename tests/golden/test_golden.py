@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,7 +64,14 @@ def generated(target: str, graph: CoreGraph) -> Iterator[tuple[str, bytes]]:
             yield f"{name}-{target}{Path(path).suffix}", body
 
 
-CASES = [("c99", "floats"), ("c99", "integers"), ("cuda", "floats"), ("hls-zu3eg", "integers"), ("stablehlo", "floats"), ("stablehlo", "integers")]
+CASES = [
+    ("c99", "floats"),
+    ("c99", "integers"),
+    ("cuda", "floats"),
+    ("hls-zu3eg", "integers"),
+    ("stablehlo", "floats"),
+    ("stablehlo", "integers"),
+]
 
 
 @pytest.mark.parametrize(("target", "which"), CASES)
