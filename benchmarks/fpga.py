@@ -1,10 +1,12 @@
-"""Models as hardware: cycles and resources, beside yosys's counts, da4ml's circuits and what hls4ml and FINN measured → docs/fpga-models.md.
+"""Models as hardware: cycles and resources, beside yosys's counts, da4ml's circuits and what hls4ml and FINN measured →
+docs/fpga-models.md.
 
     python -m benchmarks.fpga [FOLDER with MLPerf Tiny, default ../shared/models/mlperf-tiny] [KWS-W3A3.onnx]
 
-Cycles are the cycle model's, which every build holds against Verilator. da4ml is hls4ml's distributed arithmetic: its own circuit of the jet tagger,
-written by its own code, goes through the same yosys as ours. KWS-W3A3.onnx is FINN's keyword spotter, of github.com/mlcommons/tiny_results_v0.7:
-open/hls4ml-finn/code/kws/KWS-W3A3/training/training_checkpoint/QONNX_model.onnx. `pip install da4ml`, `apt install verilator yosys`.
+Cycles are the cycle model's, which every build holds against Verilator. da4ml is hls4ml's distributed arithmetic: its own circuit of the
+jet tagger, written by its own code, goes through the same yosys as ours. KWS-W3A3.onnx is FINN's keyword spotter, of
+github.com/mlcommons/tiny_results_v0.7: open/hls4ml-finn/code/kws/KWS-W3A3/training/training_checkpoint/QONNX_model.onnx. `pip install
+da4ml`, `apt install verilator yosys`.
 """
 
 from __future__ import annotations
@@ -85,7 +87,8 @@ COUNTED = [
     ("CNV, 2 bits, 8 channels", lambda: hardware.cnv(2, 8), "hls-z7020"),
     ("keyword spotting, int8", "kws_ref_model", "ecp5-85k"),
 ]
-PUBLISHED = [  # inferences a second on a Pynq-Z2 at 100 MHz, one at a time, with the processor that feeds it: MLPerf Tiny v0.7, open division
+# inferences a second on a Pynq-Z2 at 100 MHz, one at a time, with the processor that feeds it: MLPerf Tiny v0.7, open division
+PUBLISHED = [
     ("keyword spotting", "FINN, KWS-W3A3", 57_268.1, "kws_w3a3", "the same model"),
     ("image classification", "FINN, CNV-W1A1", 661.473, "cnv", "the same layers, drawn weights"),
     ("image classification", "hls4ml, RN07", 36.596, "pretrainedResnet_quant", "MLPerf Tiny's int8 model"),

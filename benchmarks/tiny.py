@@ -2,8 +2,8 @@
 
     python -m benchmarks.tiny [FOLDER with the models, default ../shared/models/mlperf-tiny]
 
-onnx2c's and emx-onnx-cgen's figures: head of 2026 and 1.4.0, arm-none-eabi-gcc 12 -O3, counted under QEMU; LiteRT Micro's: its own recording
-allocator, activations alone. They were measured once on this project's machines and are quoted.
+onnx2c's and emx-onnx-cgen's figures: head of 2026 and 1.4.0, arm-none-eabi-gcc 12 -O3, counted under QEMU; LiteRT Micro's: its own
+recording allocator, activations alone. They were measured once on this project's machines and are quoted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ CORES = (
     "rv32imafc_zve32f",
     "rv64imac",
 )
-MODELS = {  # file: (title, multiply-adds in millions, onnx2c's instructions, flash and RAM, emx-onnx-cgen's instructions, LiteRT Micro's activations)
+# file: (title, multiply-adds in millions, onnx2c's instructions, flash and RAM, emx-onnx-cgen's instructions, LiteRT Micro's activations)
+MODELS = {
     "kws_ref_model_float32": ("keyword spotting, float32", 2.7, 25.2, 39400, 224000, 24.1, None),
     "ad01_fp32": ("anomaly detection, float32", 0.26, 3.7, 1064872, 3072, 4.0, 3072),
     "pretrainedResnet": ("image classification, float32", 12.5, 139.7, 318860, 196608, 94.6, 196608),

@@ -1,4 +1,5 @@
-"""Builds a real model (magika, Google's file-type detector, from its PyPI package) for two CPUs, verifies, runs and compares it. `make demo`"""
+"""Builds a real model (magika, Google's file-type detector, from its PyPI package) for two CPUs, verifies, runs and compares it. `make
+demo`"""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ def _one_line(text: str, limit: int = 600) -> str:
 
 @contextmanager
 def explained(doing: str, where: str, code: str = "unsupported") -> Iterator[None]:
-    """What goes wrong inside, whatever it is, as an Error that says what was done and where. A stranger's file can break any assumption, ours
-    or a library's; `MLCC_DEBUG=1` lets the exception through."""
+    """What goes wrong inside, whatever it is, as an Error that says what was done and where. A stranger's file can break any assumption,
+    ours or a library's; `MLCC_DEBUG=1` lets the exception through."""
     try:
         yield
     except (Error, MemoryError):

@@ -88,8 +88,8 @@ def key_for(request: Request, settled: Settled, model_digest: str, target: Targe
 def kept(
     store: Store | None, request: Request, settled: Settled, model_digest: str, target: Target, key: SigningKey, name: str
 ) -> Built | None:
-    """The finished artifact of this very request, if the cache has it. Nothing that a cache says is believed: what is shipped is signed by the
-    key in use, and is for this model, target and request; anything else is a miss."""
+    """The finished artifact of this very request, if the cache has it. Nothing that a cache says is believed: what is shipped is signed by
+    the key in use, and is for this model, target and request; anything else is a miss."""
     from mlcc.artifact import manifest, oci, sign
 
     body = store.get(key_for(request, settled, model_digest, target, key, name)) if store else None

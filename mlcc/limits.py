@@ -18,8 +18,8 @@ HINT = "--limit {name}=… allows more, where the model is one that you trust"
 
 @dataclass(frozen=True)
 class Limits:
-    """operators: of the file, with functions and loops written out, and of the program; value: bytes of one value; memory: bytes of values that
-    live at once; work: elements and multiply-adds of one inference (the reference computes at least three)."""
+    """operators: of the file, with functions and loops written out, and of the program; value: bytes of one value; memory: bytes of values
+    that live at once; work: elements and multiply-adds of one inference (the reference computes at least three)."""
 
     operators: int = 50_000
     value: int = 1 << 29

@@ -1,4 +1,5 @@
-"""mlcc.lock: tiles that `mlcc build --tune` chose, so that later builds, anywhere, make the same kernels. No bit of an output depends on it."""
+"""mlcc.lock: tiles that `mlcc build --tune` chose, so that later builds, anywhere, make the same kernels. No bit of an output depends on
+it."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Machine:
-    """vector_bits: 32 for scalar float units; registers: how many such vectors; fma: a fused multiply-add instruction for binary32;
-    l1_kib: the smallest first-level data cache of the family; amx: x86 tiles of bfloat16; half: an instruction that widens vectors of float16;
+    """vector_bits: 32 for scalar float units; registers: how many such vectors; fma: a fused multiply-add instruction for binary32; l1_kib:
+    the smallest first-level data cache of the family; amx: x86 tiles of bfloat16; half: an instruction that widens vectors of float16;
     tile: (rows, panels) that a lock file chose for the kernel at hand."""
 
     vector_bits: int

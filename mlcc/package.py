@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 
 def library_bytes(files: Mapping[str, bytes]) -> int:
-    """The shared library's size, or the static one's where there is no shared one; else an executable's for an accelerator, or its portable program's."""
+    """The shared library's size, or the static one's where there is no shared one; else an executable's for an accelerator, or its portable
+    program's."""
     sizes = {p: len(b) for p, b in files.items() if p.startswith("lib/")}
     return next((n for kind in (".so", ".a", ".tpu", ".stablehlo") for p, n in sizes.items() if p.endswith(kind)), 0)
 

@@ -63,8 +63,8 @@ class Binaries:
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """store: the cache (None: ignore caches); compiler: "zig", or a system compiler's command; jobs: worker processes; model: the file's name and
-    version: of what is built, for what names them."""
+    """store: the cache (None: ignore caches); compiler: "zig", or a system compiler's command; jobs: worker processes; model: the file's
+    name and version: of what is built, for what names them."""
 
     store: Store | None = None
     compiler: str = "zig"
@@ -76,8 +76,9 @@ class CompileOptions:
 
 @dataclass(frozen=True)
 class Lowering:
-    """The program that a backend wants of a target. compact: for small memories; vectors: weights packed for vectors; narrow: weights may lie as float16,
-    or as bytes times a scale (kernel.Dot); bounded: flash and RAM are the chip's, so what does not fit is refused, or cut in strips."""
+    """The program that a backend wants of a target. compact: for small memories; vectors: weights packed for vectors; narrow: weights may
+    lie as float16, or as bytes times a scale (kernel.Dot); bounded: flash and RAM are the chip's, so what does not fit is refused, or cut
+    in strips."""
 
     compact: bool = False
     vectors: bool = False
@@ -129,8 +130,9 @@ class WholeRunner(Protocol):
 class Backend(Protocol):
     """What turns a program, or a core graph, into an artifact's files.
 
-    target_sections: tables of target files that are this backend's, each with its frozen dataclass (`Target.section`). settings: the same for tables of
-    mlcc.toml and `--set TABLE.KEY=VALUE`. A class of either may have `commands`: what it would start, which a stranger's file needs the user's word for."""
+    target_sections: tables of target files that are this backend's, each with its frozen dataclass (`Target.section`). settings: the same
+    for tables of mlcc.toml and `--set TABLE.KEY=VALUE`. A class of either may have `commands`: what it would start, which a stranger's file
+    needs the user's word for."""
 
     consumes: Literal["graph", "program"]
     target_sections: Mapping[str, type]
@@ -162,8 +164,8 @@ class Backend(Protocol):
 
 @dataclass(frozen=True)
 class Packed:
-    """What a packaging may read: all that a build knows of one target. version: the artifact's; key: the PEM file that artifacts are signed with, where it
-    is one; files: the artifact's so far, by path."""
+    """What a packaging may read: all that a build knows of one target. version: the artifact's; key: the PEM file that artifacts are signed
+    with, where it is one; files: the artifact's so far, by path."""
 
     model: str
     version: str
@@ -185,7 +187,8 @@ class NoOptions:
 
 
 class Packaging(Protocol):
-    """A further form of an artifact (`--emit NAME`). options: its frozen dataclass, filled from `--set NAME.KEY=VALUE` and from mlcc.toml's [NAME]."""
+    """A further form of an artifact (`--emit NAME`). options: its frozen dataclass, filled from `--set NAME.KEY=VALUE` and from mlcc.toml's
+    [NAME]."""
 
     @property
     def options(self) -> type: ...
@@ -209,7 +212,8 @@ class Importer(Protocol):
     suffixes: tuple[str, ...]
 
     def inputs(self, path: Path, raw: bytes) -> Sequence[tuple[str, Path]]:
-        """(name in the model, file) of what belongs to the model besides the file itself, whose bytes are `raw`: part of digests and depfiles."""
+        """(name in the model, file) of what belongs to the model besides the file itself, whose bytes are `raw`: part of digests and
+        depfiles."""
 
     def load(self, path: Path) -> onnx_ir.Model:
         """The file as an ONNX model. Raises Error(model) where it is not what it claims to be."""
@@ -219,8 +223,8 @@ class Importer(Protocol):
 
 
 class Pass(Protocol):
-    """A rewrite of the core graph that runs where it is asked for (`--pass NAME`). changes_rounding: whether results may differ from the model's own
-    arithmetic; the reference, and every target, then compute the rewritten graph."""
+    """A rewrite of the core graph that runs where it is asked for (`--pass NAME`). changes_rounding: whether results may differ from the
+    model's own arithmetic; the reference, and every target, then compute the rewritten graph."""
 
     changes_rounding: bool
 

@@ -21,13 +21,14 @@ PRECISIONS = ("float32", "bf16")
 
 @dataclass(frozen=True)
 class Request:
-    """What to build. shapes: input → dimensions; compiler: "zig" or a system compiler's command; jobs: processes;
-    precision: "float32", or "bf16" for products with weights in bfloat16; lock: an mlcc.lock to follow, and with `tune` to write;
-    flash, ram: bytes that a microcontroller has, where its target does not say; emit: names of further packagings; version: of the artifact;
-    settings: what backends and packagings are told, by table: {"hardware": {"share": 0.5}}, or the table's own dataclass; passes: names of plugins' passes;
-    samples: input → .npy files, real inputs that become golden vectors; describe: input or output → what the artifact says of it beyond the file (layout,
-    unit, labels, … as `mlcc.core.describe.Description`); limits: what the model may ask for; strict: fail where some operator is not exercised by the golden vectors; judge: compare the artifact's outputs with an outside judge's;
-    validate: the graph is checked after each pass."""
+    """What to build. shapes: input → dimensions; compiler: "zig" or a system compiler's command; jobs: processes; precision: "float32", or
+    "bf16" for products with weights in bfloat16; lock: an mlcc.lock to follow, and with `tune` to write; flash, ram: bytes that a
+    microcontroller has, where its target does not say; emit: names of further packagings; version: of the artifact; settings: what backends
+    and packagings are told, by table: {"hardware": {"share": 0.5}}, or the table's own dataclass; passes: names of plugins' passes;
+    samples: input → .npy files, real inputs that become golden vectors; describe: input or output → what the artifact says of it beyond the
+    file (layout, unit, labels, … as `mlcc.core.describe.Description`); limits: what the model may ask for; strict: fail where some operator
+    is not exercised by the golden vectors; judge: compare the artifact's outputs with an outside judge's; validate: the graph is checked
+    after each pass."""
 
     model: Path
     targets: tuple[str, ...]
@@ -84,7 +85,8 @@ class Built:
 
 @dataclass(frozen=True)
 class Settled:
-    """A request held against what is installed. options: of the packagings, by name; notes: what is asked that some targets have no use for."""
+    """A request held against what is installed. options: of the packagings, by name; notes: what is asked that some targets have no use
+    for."""
 
     targets: tuple[Target, ...]
     options: Mapping[str, Any]

@@ -17,7 +17,8 @@ LARGEST = 2**40  # of whole numbers: sizes and addresses
 def section(kind: type[T], values: Mapping[str, Any], where: Callable[[str], str]) -> T:
     """The dataclass filled with `values`. where(key): the place to name in messages; where(""): the whole table's.
 
-    Raises Error(usage) for unknown keys, other types, keys that are missing, and what the class itself refuses (an Error from its __post_init__)."""
+    Raises Error(usage) for unknown keys, other types, keys that are missing, and what the class itself refuses (an Error from its
+    __post_init__)."""
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     types = get_type_hints(kind)
     found = {}

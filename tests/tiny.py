@@ -1,5 +1,5 @@
-"""The architectures of MLPerf Tiny (Banbury et al., "MLPerf Tiny Benchmark", 2021) with seeded weights, in float and quantised by ONNX Runtime: limits on
-instructions, flash and RAM hold in any clone."""
+"""The architectures of MLPerf Tiny (Banbury et al., "MLPerf Tiny Benchmark", 2021) with seeded weights, in float and quantised by ONNX
+Runtime: limits on instructions, flash and RAM hold in any clone."""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ def _texts(file: str) -> dict[str, str]:
 PRELUDE = files("mlcc_backends.c").joinpath("snippets", "prelude.c").read_text("utf-8")
 SNIPPETS = {**_texts("scalars.c"), **_texts("products.c")}
 SNIPPETS["brain_of"] = SNIPPETS["brain_of"].replace("ROUNDS_TO_SMALLEST", literal(ROUNDS_TO_SMALLEST, "float32"))
-# Bytes of either sign: as a C type, as halfwords of the DSP extension, as Helium's lanes (unsigned ones by way of halfwords), as RISC-V's vectors.
+# Bytes of either sign: as a C type, as halfwords of the DSP extension, as Helium's lanes (unsigned ones by way of halfwords), as RISC-V's
+# vectors.
 KINDS = {
     "s8": {
         "T": "int8_t",

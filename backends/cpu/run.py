@@ -35,8 +35,8 @@ def execute_program(path: Path, prefix: Sequence[str], environment: str, argumen
 
 
 def _run_fresh(line: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a program that was written just now. Another thread that starts a process in that moment may hold the file open for writing until its
-    own program runs (ETXTBSY): then again."""
+    """Run a program that was written just now. Another thread that starts a process in that moment may hold the file open for writing until
+    its own program runs (ETXTBSY): then again."""
     for _ in range(200):
         try:
             return subprocess.run(line, capture_output=True, text=True, cwd=folder, env=environment)

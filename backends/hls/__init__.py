@@ -1,7 +1,7 @@
 """FPGAs and ASICs: HLS C++ for the vendors' tools and SystemVerilog for open ones, from the core graph.
 
-A model is mapped to stages joined by streams (map.py), given lanes and memories that fit a part (fold.py, timing.py), and written as C++ (cpp.py)
-and as RTL (verilog.py); what has no such form runs one layer after the other (engine.py).
+A model is mapped to stages joined by streams (map.py), given lanes and memories that fit a part (fold.py, timing.py), and written as C++
+(cpp.py) and as RTL (verilog.py); what has no such form runs one layer after the other (engine.py).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Sums of shifted terms, many at once: a matrix of constants as additions.
 
-Weights are canonical signed digits, and pairs of terms that several sums have in common are added once (Hartley, "Subexpression sharing in filters
-using canonic signed digit multipliers", 1996; da4ml, arXiv 2507.04535). No sharing makes any sum deeper than the deepest has to be: terms at depths
-d fit under a root at depth D if and only if Σ 2^d ≤ 2^D (Kraft), so each sum knows how much of that a pair may take.
+Weights are canonical signed digits, and pairs of terms that several sums have in common are added once (Hartley, "Subexpression sharing in
+filters using canonic signed digit multipliers", 1996; da4ml, arXiv 2507.04535). No sharing makes any sum deeper than the deepest has to be:
+terms at depths d fit under a root at depth D if and only if Σ 2^d ≤ 2^D (Kraft), so each sum knows how much of that a pair may take.
 """
 
 from __future__ import annotations

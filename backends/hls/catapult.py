@@ -1,5 +1,5 @@
-"""Vitis's pragmas in Catapult's words: before a loop rather than in it, the loops in a pipelined one unrolled by name, processes named as blocks.
-What says how arrays and channels are built has no pragma there; channels' depths stand in build.tcl."""
+"""Vitis's pragmas in Catapult's words: before a loop rather than in it, the loops in a pipelined one unrolled by name, processes named as
+blocks. What says how arrays and channels are built has no pragma there; channels' depths stand in build.tcl."""
 
 from __future__ import annotations
 

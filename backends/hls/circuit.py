@@ -1,5 +1,5 @@
-"""Small networks as one pipeline that takes an inference every cycle: sums of shifted inputs in place of multipliers, registers wherever a part's
-clock has no time for another level of logic."""
+"""Small networks as one pipeline that takes an inference every cycle: sums of shifted inputs in place of multipliers, registers wherever a
+part's clock has no time for another level of logic."""
 
 from __future__ import annotations
 

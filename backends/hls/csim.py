@@ -19,7 +19,8 @@ from mlcc_backends.hls.cpp import lines
 from mlcc_backends.hls.simulate import Lane, from_beats
 
 INSTALL = "pip install 'mlcc[hls]'"
-# The header declares std::complex by itself, which libc++ keeps in an inline namespace (https://github.com/Xilinx/HLS_arbitrary_Precision_Types).
+# The header declares std::complex by itself, which libc++ keeps in an inline namespace
+# (https://github.com/Xilinx/HLS_arbitrary_Precision_Types).
 NO_COMPLEX = ("-D__AP_INT_SPECIAL_H__", "-D__AP_FIXED_SPECIAL_H__")
 
 

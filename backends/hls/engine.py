@@ -1,4 +1,5 @@
-"""Program → HLS C++ that runs one layer after the other, weights streamed from external memory: for models that no part holds, and for floats.
+"""Program → HLS C++ that runs one layer after the other, weights streamed from external memory: for models that no part holds, and for
+floats.
 
 The loop program is the one that microcontrollers run; its kernels are the C backend's, with binary32 in integers (mlcc_real.h) and with dot
 products over tiles of weights on the chip.
@@ -134,8 +135,8 @@ def _function(symbol: str, spec: Kernel) -> str:
 
 
 def _dot(lines: Lines, names: list[str], spec: Dot) -> None:
-    """Columns in groups as they are packed: a group's weights come to the chip, then every row's operands pass by them. Where results take the
-    place of operands, rows come first, and all weights stay on the chip if there is room."""
+    """Columns in groups as they are packed: a group's weights come to the chip, then every row's operands pass by them. Where results take
+    the place of operands, rows come first, and all weights stay on the chip if there is room."""
     depth, kind = prod(spec.k), value_type(spec.dtype)
     size = block(spec.packing)
     wide, group = -(-depth // size) * size, 4 if spec.packing == "fours" else 2

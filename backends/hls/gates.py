@@ -22,8 +22,8 @@ LEVELS = {
 
 @dataclass(frozen=True)
 class Gate:
-    """op: in, const, shift (a << n), add (a << sa) ± (b << sb), round (a >> shift, halves to even or down, between two limits), bump (a, one or more off where b
-    is a value), reach (a ≥ value), table, select, and for floats key, none, below, float, fixed."""
+    """op: in, const, shift (a << n), add (a << sa) ± (b << sb), round (a >> shift, halves to even or down, between two limits), bump (a,
+    one or more off where b is a value), reach (a ≥ value), table, select, and for floats key, none, below, float, fixed."""
 
     op: str
     operands: tuple[int, ...] = ()
@@ -76,8 +76,8 @@ class Builder:
         return made
 
     def round(self, a: int, shift: int, low: int, high: int, even: bool = False) -> int:
-        """a · 2^−shift, rounded down, between low and high. `even`: a is half a unit too high, and where nothing is left after the shift, the
-        result's last bit is cleared: so halves go to the even neighbour."""
+        """a · 2^−shift, rounded down, between low and high. `even`: a is half a unit too high, and where nothing is left after the shift,
+        the result's last bit is cleared: so halves go to the even neighbour."""
         least, most = (halved(x, shift) if even else x >> shift for x in (self.gates[a].low, self.gates[a].high))
         if not shift and low <= least and most <= high:
             return a

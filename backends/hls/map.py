@@ -1,8 +1,9 @@
 """Core graph → network of stages. Raises Error(unsupported) naming the layer that has no dataflow form.
 
-Every function from small integers to small integers is found by asking the reference for all of its values, so a stage is right by construction:
-one operand is a table, two are a sum (or product) of tables that is checked on all pairs, and what follows a sum of products is a monotone
-function whose every step is found (rounding.py). What is left over, such as a softmax of ten numbers, is a short program (scalar.py).
+Every function from small integers to small integers is found by asking the reference for all of its values, so a stage is right by
+construction: one operand is a table, two are a sum (or product) of tables that is checked on all pairs, and what follows a sum of products
+is a monotone function whose every step is found (rounding.py). What is left over, such as a softmax of ten numbers, is a short program
+(scalar.py).
 """
 
 from __future__ import annotations

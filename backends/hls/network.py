@@ -1,9 +1,9 @@
 """What hardware is made from: stages joined by streams of integers.
 
-A stream is a flat sequence of elements; a stage that looks at it as an image sees it channels last. Every edge is a memory that its producer
-fills in order, `beat` elements at a time, and its consumer reads by address, `word` elements at a time: line buffer and FIFO in one. A stage is
-a walk over steps, one a cycle, each of which reads one word of each input; a step waits until the elements that it needs are there, and for
-room for what it makes.
+A stream is a flat sequence of elements; a stage that looks at it as an image sees it channels last. Every edge is a memory that its
+producer fills in order, `beat` elements at a time, and its consumer reads by address, `word` elements at a time: line buffer and FIFO in
+one. A stage is a walk over steps, one a cycle, each of which reads one word of each input; a step waits until the elements that it needs
+are there, and for room for what it makes.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Window:
 
 @dataclass(frozen=True)
 class Rounding:
-    """From a sum to a small integer, one function a channel: (sum · factor + offset) >> shift, between low and high; `even`: halves go to the
-    even neighbour instead; one more or less at the sums in `exceptions` [channels, k, (sum, difference)]. Or by `levels` [channels,
+    """From a sum to a small integer, one function a channel: (sum · factor + offset) >> shift, between low and high; `even`: halves go to
+    the even neighbour instead; one more or less at the sums in `exceptions` [channels, k, (sum, difference)]. Or by `levels` [channels,
     2^depth − 1]: low + how many of them are ≤ the sum."""
 
     low: int
@@ -98,8 +98,8 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Forest:
-    """Trees of one ensemble. A node compares its feature's place in the order of floats with `key` (yes: at most); leaves point to themselves.
-    values: [nodes, outputs] in units of 2^−exponent; depth: most steps to a leaf."""
+    """Trees of one ensemble. A node compares its feature's place in the order of floats with `key` (yes: at most); leaves point to
+    themselves. values: [nodes, outputs] in units of 2^−exponent; depth: most steps to a leaf."""
 
     feature: np.ndarray
     key: np.ndarray
@@ -113,12 +113,12 @@ class Forest:
 
 @dataclass(frozen=True)
 class Stage:
-    """kind: product, depthwise, sum, max, table, quantise, fixed, float, join, product_join, concat, reorder, scalar, trees. Lanes: `simd` operands by
-    `pe` outputs a step.
+    """kind: product, depthwise, sum, max, table, quantise, fixed, float, join, product_join, concat, reorder, scalar, trees. Lanes: `simd`
+    operands by `pe` outputs a step.
 
-    weights: [outputs, kernel…, channels of a group] of product and depthwise ([outputs, kernel…]); `fill`: what borders read; tables: what an
-    input's element, less its stream's `low`, stands for; index: where reorder reads (−1: fill). fixed: x · 2^exponent, halves to even, held within
-    `total`, `fill` where x is no number; float: x · 2^−exponent.
+    weights: [outputs, kernel…, channels of a group] of product and depthwise ([outputs, kernel…]); `fill`: what borders read; tables: what
+    an input's element, less its stream's `low`, stands for; index: where reorder reads (−1: fill). fixed: x · 2^exponent, halves to even,
+    held within `total`, `fill` where x is no number; float: x · 2^−exponent.
     """
 
     name: str

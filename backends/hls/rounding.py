@@ -1,7 +1,7 @@
 """A monotone function from sums to small integers, as the cheapest integer formula that equals it everywhere.
 
-A monotone step function is known by where it steps: `steps[c, i]`, the smallest sum whose result is low + i + 1 or more. A formula
-(sum · factor + offset) >> shift is monotone too, so it equals the function on the whole range if and only if it steps at the same places: for
+A monotone step function is known by where it steps: `steps[c, i]`, the smallest sum whose result is low + i + 1 or more. A formula (sum ·
+factor + offset) >> shift is monotone too, so it equals the function on the whole range if and only if it steps at the same places: for
 every step x, it is at least the level at x and below it at x − 1. That is two linear conditions on (factor, offset) a step, and no more.
 """
 
@@ -25,7 +25,8 @@ NEVER = np.iinfo(np.int64).max // 4
 
 
 def steps_of(function: Function, low: np.ndarray, high: np.ndarray, least: int, most: int) -> np.ndarray:
-    """[channels, most − least]: the smallest sum in low[c] … high[c] whose result is at least least + 1 + i; high[c] + 1 where there is none.
+    """[channels, most − least]: the smallest sum in low[c] … high[c] whose result is at least least + 1 + i; high[c] + 1 where there is
+    none.
 
     By bisection of all levels of all channels at once; `function` must not decrease.
     """
@@ -161,7 +162,8 @@ class Conditions:
 
 
 def _hull(x: np.ndarray, q: np.ndarray, side: int) -> list[int]:
-    """Indices of the upper (side 1) or lower (−1) convex hull of points in order of x (Andrew, "Another efficient algorithm for convex hulls", 1979)."""
+    """Indices of the upper (side 1) or lower (−1) convex hull of points in order of x (Andrew, "Another efficient algorithm for convex
+    hulls", 1979)."""
     kept: list[tuple[int, int, int]] = []
     for i, (a, b) in enumerate(zip(x.tolist(), q.tolist())):
         while len(kept) > 1:

@@ -1,4 +1,5 @@
-"""Simulate a design: its C++ against the vendors' types, its RTL under Verilator where that is installed, at full speed and with back-pressure."""
+"""Simulate a design: its C++ against the vendors' types, its RTL under Verilator where that is installed, at full speed and with
+back-pressure."""
 
 from __future__ import annotations
 

@@ -94,7 +94,8 @@ class _Writer:
 
 
 def compile_scalar(graph: CoreGraph, nodes: Sequence[Node], orders: Mapping[str, np.ndarray], value: str) -> Scalar:
-    """The program that makes a value from sources whose elements come in these orders. Raises Error(unsupported) naming what it has no form for."""
+    """The program that makes a value from sources whose elements come in these orders. Raises Error(unsupported) naming what it has no form
+    for."""
     w = _Writer(nodes[-1].origin or value)
     ids: dict[str, np.ndarray] = {}
     at = 0

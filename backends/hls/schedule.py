@@ -167,7 +167,8 @@ def walk(s: Stage, network: Network) -> Walk:
 
 
 def in_beats(need: np.ndarray, done: np.ndarray, beat: int) -> tuple[np.ndarray, np.ndarray]:
-    """Counted from the start of an inference, in elements → by step, in beats: what must be there beyond what was given back, and what is given back."""
+    """Counted from the start of an inference, in elements → by step, in beats: what must be there beyond what was given back, and what is
+    given back."""
     before = np.concatenate([[0], done[:-1]]) // beat
     return -(-need // beat) - before, done // beat - before
 

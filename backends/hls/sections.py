@@ -12,8 +12,9 @@ ARCHITECTURES = ("circuit", "dataflow", "engine")
 
 @dataclass(frozen=True)
 class Part:
-    """A logic chip: what it has, and who makes hardware for it. ram_bits, ram_width: of one block of memory; dsp_bits: a multiplier's operands;
-    flavour: "vitis", "catapult" or "rtl"; synthesis: yosys's command for the family; place: the command that places and routes."""
+    """A logic chip: what it has, and who makes hardware for it. ram_bits, ram_width: of one block of memory; dsp_bits: a multiplier's
+    operands; flavour: "vitis", "catapult" or "rtl"; synthesis: yosys's command for the family; place: the command that places and
+    routes."""
 
     device: str = ""
     flavour: str = "vitis"
@@ -37,8 +38,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What is asked of hardware. architecture: "circuit", "dataflow", "engine", or "" for whichever fits; interval: most cycles between inferences (0: as
-    few as fit); share: of the part that may be planned with."""
+    """What is asked of hardware. architecture: "circuit", "dataflow", "engine", or "" for whichever fits; interval: most cycles between
+    inferences (0: as few as fit); share: of the part that may be planned with."""
 
     architecture: str = ""
     interval: int = 0

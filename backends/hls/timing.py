@@ -1,8 +1,8 @@
 """The network's cycles, exactly: every memory's level and every stage's step, as the RTL has them.
 
 Data decide nothing, so a count of who may step in each cycle is all that there is to simulate. From it come the latency and interval that a
-build prints (tests hold them against Verilator's), and the depth of the memories in front of joins, which must hold what one branch makes while
-the other is under way.
+build prints (tests hold them against Verilator's), and the depth of the memories in front of joins, which must hold what one branch makes
+while the other is under way.
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ class Cycles:
 
 
 def simulate(network: Network, frames: int = FRAMES, unbounded: tuple[Edge, ...] = ()) -> Cycles:
-    """Run inferences back to back, inputs always there, outputs always taken. Raises Error(unsupported) where the network stops: it is a bug."""
+    """Run inferences back to back, inputs always there, outputs always taken. Raises Error(unsupported) where the network stops: it is a
+    bug."""
     keep: list[np.ndarray] = []
     index = {e: i for i, e in enumerate(network.edges)}
     edges = (_Edge * len(index))(*(_Edge(1 << 28 if e in unbounded else e.capacity) for e in network.edges))

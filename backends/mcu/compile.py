@@ -42,12 +42,13 @@ def level(sources: Sources) -> str:
 
 
 def private(name: str) -> str:
-    """What the library's units include: the calls that a compiler makes by itself go to functions of the library's own, under names that no firmware
-    has. A copy of memcpy that took the place of a C library's would slow down the whole program."""
+    """What the library's units include: the calls that a compiler makes by itself go to functions of the library's own, under names that no
+    firmware has. A copy of memcpy that took the place of a C library's would slow down the whole program."""
     return f'__asm__("{"; ".join(f".set {f}, {name}_{f}" for f in MEMORY)}");\n'
 
 
-# No float, enum or wide character crosses the library's interface, so it links with code of either float ABI and of any size of enums: Arm's build
+# No float, enum or wide character crosses the library's interface, so it links with code of either float ABI and of any size of enums:
+# Arm's build
 # attributes (ABI-addenda32, "Tag_ABI_VFP_args" 28, "Tag_ABI_enum_size" 26, "Tag_ABI_PCS_wchar_t" 18) say so to linkers.
 ANY_ABI = """#if defined(__arm__)
 #if defined(__ARM_FP)

@@ -1,8 +1,8 @@
 """Cycles of an inference on Cortex-M cores whose timings Arm publishes: instructions counted by QEMU, one by one, times what each takes.
 
-Sources: Cortex-M0+ (DDI 0484, 3.3), Cortex-M3 (DDI 0337, 3.3) and Cortex-M4 (DDI 0439, 3.3 and 7.2.3) Technical Reference Manuals. No wait states, no
-dependencies between float instructions; a load behind a load or store takes one cycle less (M3, M4), divisions half-way between their extremes.
-Arm publishes no such table for Cortex-M7, M33 and M55; RISC-V cores differ by maker.
+Sources: Cortex-M0+ (DDI 0484, 3.3), Cortex-M3 (DDI 0337, 3.3) and Cortex-M4 (DDI 0439, 3.3 and 7.2.3) Technical Reference Manuals. No wait
+states, no dependencies between float instructions; a load behind a load or store takes one cycle less (M3, M4), divisions half-way between
+their extremes. Arm publishes no such table for Cortex-M7, M33 and M55; RISC-V cores differ by maker.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Timing:
-    """Cycles by class of instruction; `taken`: what a branch that is taken takes more; `pipelined`: whether loads behind loads and stores take one."""
+    """Cycles by class of instruction; `taken`: what a branch that is taken takes more; `pipelined`: whether loads behind loads and stores
+    take one."""
 
     source: str
     taken: int

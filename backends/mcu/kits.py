@@ -30,7 +30,8 @@ class Kit:
 
 @dataclass(frozen=True)
 class KitPackaging:
-    """One of them. text: its own files; sources: whether the other build system compiles the C source, which then has the self-test beside it."""
+    """One of them. text: its own files; sources: whether the other build system compiles the C source, which then has the self-test beside
+    it."""
 
     text: Callable[[Kit], dict[str, str]]
     sources: bool = True

@@ -31,8 +31,8 @@ HEADER = 0x200  # bytes of MCUboot's header and padding: vector tables need that
 
 @dataclass(frozen=True)
 class Image:
-    """What `--emit mcuboot` is told. slot: ADDRESS:SIZE, by default the upper half of the flash; key: a PEM file (Ed25519 or ECDSA P-256), by default the
-    artifact's."""
+    """What `--emit mcuboot` is told. slot: ADDRESS:SIZE, by default the upper half of the flash; key: a PEM file (Ed25519 or ECDSA P-256),
+    by default the artifact's."""
 
     slot: str = ""
     key: Path | None = None
@@ -53,8 +53,8 @@ def parse_slot(text: str) -> tuple[int, int]:
 
 
 def default_slot(target: Target, board: Board) -> tuple[int, int]:
-    """The upper half of the chip's flash; of a core without a chip, of the flash of the board that tests run on. Raises Error(usage) where it is not
-    known at which address the chip has its flash."""
+    """The upper half of the chip's flash; of a core without a chip, of the flash of the board that tests run on. Raises Error(usage) where
+    it is not known at which address the chip has its flash."""
     size = target.memory.flash
     if size is not None and target.flash_at is None:
         raise Error("usage", "no flash_at in the target's [memory]", target.name, "say where the image goes: --model-slot 0x08080000:256K")

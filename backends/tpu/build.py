@@ -83,7 +83,8 @@ def _work(graph: CoreGraph, n: Node) -> int:
 
 
 def worker(what: str, files: dict[str, bytes], platform: str = "cpu", devices: int = 1) -> dict[str, bytes]:
-    """Run the worker on some files; the files that it leaves. devices: that XLA:CPU plays. Raises Error(toolchain) where JAX is not installed or fails."""
+    """Run the worker on some files; the files that it leaves. devices: that XLA:CPU plays. Raises Error(toolchain) where JAX is not
+    installed or fails."""
     for module in ("jax", "jaxlib"):
         if find_spec(module) is None:
             raise Error("toolchain", "JAX is not installed", "XLA", "pip install 'mlcc[tpu]'")

@@ -11,7 +11,8 @@ from mlcc.error import Error
 
 @dataclass(frozen=True)
 class Xla:
-    """topology: of TPUs, as libtpu names it; floats: "exact": binary32 is computed in integers; platforms: what the portable program is for."""
+    """topology: of TPUs, as libtpu names it; floats: "exact": binary32 is computed in integers; platforms: what the portable program is
+    for."""
 
     topology: str = ""
     floats: str = ""
@@ -20,8 +21,8 @@ class Xla:
 
 @dataclass(frozen=True)
 class Serving:
-    """How an accelerator's program is called. batches: a program for each of these numbers of inputs at once; chips: a topology (v5e:2x2) over which a
-    batch is dealt out; donate: whether inputs' memory may be used for results."""
+    """How an accelerator's program is called. batches: a program for each of these numbers of inputs at once; chips: a topology (v5e:2x2)
+    over which a batch is dealt out; donate: whether inputs' memory may be used for results."""
 
     batches: tuple[int, ...] = ()
     chips: str = ""

@@ -214,7 +214,8 @@ def _nearest(x: Array) -> tuple[Array, Array]:
 
 
 def requantize(x: Array, scale: Array, zero: int, low: int, high: int) -> Array:
-    """round(binary32(x) · scale) + zero between the bounds, as int64; 0 · ∞ and a NaN give the lower one. Both roundings as binary32 has them."""
+    """round(binary32(x) · scale) + zero between the bounds, as int64; 0 · ∞ and a NaN give the lower one. Both roundings as binary32 has
+    them."""
     b = bits(scale)
     ms, es = parts(b)
     wide = x.astype(jnp.int64)

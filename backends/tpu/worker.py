@@ -55,7 +55,8 @@ def _dealt(devices: Sequence[Any], count: int) -> Any:
 def _files(
     place: Path, run: Callable[..., Any], shapes: list[Any], settings: dict[str, Any], topology: str, count: int, donate: bool
 ) -> dict[str, Any]:
-    """PLACE.stablehlo (portable bytecode), PLACE.jax (the same as jax.export keeps it), PLACE.tpu where there is a topology, and what XLA says of it."""
+    """PLACE.stablehlo (portable bytecode), PLACE.jax (the same as jax.export keeps it), PLACE.tpu where there is a topology, and what XLA
+    says of it."""
 
     def jitted(devices: Sequence[Any]) -> Any:
         lies = _dealt(devices, count)

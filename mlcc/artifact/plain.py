@@ -1,4 +1,5 @@
-"""Reading files that a stranger may have made: regular ones alone, opened without following a link or waiting for a pipe, and no larger than said."""
+"""Reading files that a stranger may have made: regular ones alone, opened without following a link or waiting for a pipe, and no larger
+than said."""
 
 from __future__ import annotations
 

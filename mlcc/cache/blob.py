@@ -1,4 +1,5 @@
-"""Several files as one blob: the length of a JSON header, the header (names and sizes), the files one after the other. No code comes of reading one."""
+"""Several files as one blob: the length of a JSON header, the header (names and sizes), the files one after the other. No code comes of
+reading one."""
 
 from __future__ import annotations
 

@@ -80,7 +80,8 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit with its code: 0 done, 2 usage, 3 bad model, 4 unsupported, 5 verification, 6 toolchain, 7 conformance, 130 interrupted."""
+    """Run the command line and exit with its code: 0 done, 2 usage, 3 bad model, 4 unsupported, 5 verification, 6 toolchain, 7 conformance,
+    130 interrupted."""
     atexit.register(_leave)
     signal.signal(signal.SIGTERM, _terminate)  # ends as Ctrl-C does: nothing half-made stays behind
     for stream in (sys.stdout, sys.stderr):

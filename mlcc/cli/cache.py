@@ -12,8 +12,9 @@ from mlcc.error import Error
 @click.argument("what", type=click.Choice(["show", "clear", "verify"]), default="show")
 @json_option
 def command(what: str, as_json: bool) -> None:
-    """Show what the cache holds, clear it, or verify each of its entries against the digest that it was kept with. MLCC_CACHE says where it is,
-    MLCC_CACHE_LIMIT how much it may hold (10G): what was used longest ago goes first. A damaged entry is never used; `verify` removes those, exit 5."""
+    """Show what the cache holds, clear it, or verify each of its entries against the digest that it was kept with. MLCC_CACHE says where it
+    is, MLCC_CACHE_LIMIT how much it may hold (10G): what was used longest ago goes first. A damaged entry is never used; `verify` removes
+    those, exit 5."""
     from mlcc.cache import bound
     from mlcc.cache.store import cache_folder
 

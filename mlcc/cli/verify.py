@@ -35,8 +35,8 @@ from mlcc.names import printable
 def command(
     artifact: Path, trust: tuple[Path, ...], model: str | None, target: str | None, minimum_version: str | None, as_json: bool
 ) -> None:
-    """Check that a trusted key signed ARTIFACT, a folder or its .oci layout, and that not one byte of it has changed; the layout beside a folder is
-    checked, too. File modes and times are not part of what is signed. Exit 0, or 5 where it does not hold."""
+    """Check that a trusted key signed ARTIFACT, a folder or its .oci layout, and that not one byte of it has changed; the layout beside a
+    folder is checked, too. File modes and times are not part of what is signed. Exit 0, or 5 where it does not hold."""
     from mlcc.artifact import manifest, oci, plain, sign
     from mlcc.artifact.keys import load_public, own_public_keys
 

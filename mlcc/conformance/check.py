@@ -23,8 +23,8 @@ SLOW_WORK = 150_000_000  # operations above which an emulator, or a CPU that emu
 
 @dataclass(frozen=True)
 class Result:
-    """status: passed, not-run; environment: what ran it; ran: (variant, vector) pairs that were compared;
-    instructions: of one inference, where the environment counts them; bound: how far from the reference a bounded artifact's outputs are."""
+    """status: passed, not-run; environment: what ran it; ran: (variant, vector) pairs that were compared; instructions: of one inference,
+    where the environment counts them; bound: how far from the reference a bounded artifact's outputs are."""
 
     status: str
     environment: str

@@ -31,8 +31,9 @@ def ulps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @cache
 def runtime() -> Any:
-    """The onnxruntime module. As it is imported it starts telemetry, unless it is told not to: a build reports to nobody. It also writes a file of a
-    known name into the folder for temporary files, through whatever link lies there: it gets a folder of this process alone. Raises ImportError."""
+    """The onnxruntime module. As it is imported it starts telemetry, unless it is told not to: a build reports to nobody. It also writes a
+    file of a known name into the folder for temporary files, through whatever link lies there: it gets a folder of this process alone.
+    Raises ImportError."""
     own = tempfile.mkdtemp(prefix="mlcc-")
     atexit.register(shutil.rmtree, own, True)
     ours = {"TMPDIR": own, "ORT_DISABLE_TELEMETRY": "1"}

@@ -33,7 +33,8 @@ NUDGES = (1, 2, 3, 4)  # seeds of the inputs moved: enough that what lies on a s
 SMALL = 1 << 20  # elements of parameters up to which the slow judge is asked
 COARSE_RULES = ("precision-bf16", "integer-requantisation", "integer-products")
 
-# The judges' own errors: (judge, operator, attribute that it must have or '', what, where it is reported). An output that parts there is named, and
+# The judges' own errors: (judge, operator, attribute that it must have or '', what, where it is reported). An output that parts there is
+# named, and
 # does not fail the build.
 CAST = "https://onnx.ai/onnx/operators/onnx__Cast.html"
 RESIZE = "https://github.com/microsoft/onnxruntime/issues/28291"
@@ -70,8 +71,8 @@ def engine_version() -> str:
 
 
 def judge(model: Path, graph: CoreGraph, vectors: Sequence[Golden]) -> Verdict:
-    """The verdict on the golden outputs: of ONNX Runtime, and where it refuses the model or parts from us, of ONNX's reference evaluator (small
-    models alone: it is slow). Raises Error(conformance) where no judge agrees, with the first operator that is off."""
+    """The verdict on the golden outputs: of ONNX Runtime, and where it refuses the model or parts from us, of ONNX's reference evaluator
+    (small models alone: it is slow). Raises Error(conformance) where no judge agrees, with the first operator that is off."""
     if model.suffix != ".onnx":
         return Verdict("", "not judged: no ONNX file")
     steps = any(n.op in ("Requantize", "Round") for n in graph.nodes)
@@ -195,7 +196,8 @@ def _compare(
     heard: Mapping[int, Heard],
     name: str,
 ) -> tuple[str, dict[int, dict[str, float]]]:
-    """(what is said, what is allowed of each vector's outputs). Raises Error(conformance) where the judge parts and is not known to be wrong."""
+    """(what is said, what is allowed of each vector's outputs). Raises Error(conformance) where the judge parts and is not known to be
+    wrong."""
     engine = f"{name} {version(name)}"
     coarse = any(r.rule in COARSE_RULES for r in graph.rewrites)
     nodes = [(n.op_type, {a.name for a in n.attribute}) for n in onnx.load(str(model), load_external_data=False).graph.node]
@@ -273,7 +275,8 @@ def difference(
 
 
 def first_parting(model: Path, graph: CoreGraph, vector: Golden, coarse: bool) -> tuple[str, str]:
-    """(operator, in words) of the first node whose value is off already, by making every value an output on both sides; '' where none is found."""
+    """(operator, in words) of the first node whose value is off already, by making every value an output on both sides; '' where none is
+    found."""
     try:
         import onnx_ir as ir
 

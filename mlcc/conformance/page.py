@@ -46,8 +46,8 @@ def render(title: str, tables: list[tuple[str, list[list[Any]]]], pictures: Sequ
 
 
 def workspace_picture(spans: Sequence[tuple[str, int, int, int, int]], calls: int, arena: int) -> dict[str, Any]:
-    """What lies where in the workspace, and when: calls from left to right, addresses from top to bottom. spans: (name, offset, bytes, first call,
-    last call)."""
+    """What lies where in the workspace, and when: calls from left to right, addresses from top to bottom. spans: (name, offset, bytes,
+    first call, last call)."""
     height = 320
     rectangles = [
         {

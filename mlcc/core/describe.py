@@ -21,8 +21,9 @@ from mlcc.error import Error
 
 @dataclass(frozen=True)
 class Description:
-    """A number stands for (stored − zero_point) · scale, one pair or one for each index of `axis`; layout: a letter an axis (N batch, C channel,
-    D H W space, T time, F feature); channels: their order, such as RGB; range: of the numbers that are meant; labels: of the classes; text: in words."""
+    """A number stands for (stored − zero_point) · scale, one pair or one for each index of `axis`; layout: a letter an axis (N batch, C
+    channel, D H W space, T time, F feature); channels: their order, such as RGB; range: of the numbers that are meant; labels: of the
+    classes; text: in words."""
 
     scale: tuple[float, ...] = ()
     zero_point: tuple[int, ...] = ()
@@ -365,8 +366,8 @@ def _classes(v: ir.Value) -> tuple[str, ...]:
 
 
 def _labels(outputs: list[ir.Value], notes: Mapping[str, str], found: dict[str, Description]) -> None:
-    """Labels in the metadata: of the output that alone has as many numbers along its last axis, or along its channels; else of an only output, which
-    may hold other numbers beside the classes' (a detector's boxes)."""
+    """Labels in the metadata: of the output that alone has as many numbers along its last axis, or along its channels; else of an only
+    output, which may hold other numbers beside the classes' (a detector's boxes)."""
     for key in LABEL_KEYS:
         labels = parse_labels(notes.get(key, ""))
         fitting = [v for v in outputs if labels and len(labels) in _class_axes(v, found[str(v.name)].layout)]

@@ -72,8 +72,8 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class CoreGraph:
-    """Nodes in topological order; `types` covers every value; `constants` are little-endian arrays, read-only; `described`: what the file says of
-    inputs and outputs, for people, and no part of the program's identity."""
+    """Nodes in topological order; `types` covers every value; `constants` are little-endian arrays, read-only; `described`: what the file
+    says of inputs and outputs, for people, and no part of the program's identity."""
 
     name: str
     inputs: tuple[str, ...]

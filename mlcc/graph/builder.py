@@ -90,8 +90,8 @@ class Builder:
         return self._by_content[key]
 
     def room(self, elements: int, width: int = 32, what: str = "a constant") -> None:
-        """Raise where a value of so many elements of `width` bytes is larger than may be, before anything is allocated for it. A constant that a rule
-        makes is kept in several forms, of eight bytes at most."""
+        """Raise where a value of so many elements of `width` bytes is larger than may be, before anything is allocated for it. A constant
+        that a rule makes is kept in several forms, of eight bytes at most."""
         if elements * width > self.limits.value:
             raise self.limits.over("value", f"{what} takes {elements * width:,} bytes", self.origin)
 

@@ -42,8 +42,8 @@ EDGES_INT = (-1, 0, 1, 1000, -(1 << 31), (1 << 31) - 1)
 
 @dataclass(frozen=True)
 class Golden:
-    """One golden vector: inputs by name, outputs by name, the digest of the outputs; kind: `uniform`, `edge` or `sample` (given, not drawn);
-    draws: how the inputs were drawn; exponent: what free floats are scaled by, as a power of two."""
+    """One golden vector: inputs by name, outputs by name, the digest of the outputs; kind: `uniform`, `edge` or `sample` (given, not
+    drawn); draws: how the inputs were drawn; exponent: what free floats are scaled by, as a power of two."""
 
     seed: int
     kind: str
@@ -73,8 +73,8 @@ def philox(elements: int, stream: int, seed: int) -> np.ndarray:
 
 
 def golden_input(t: TensorType, stream: int, seed: int, kind: str, draw: Draw = FREE, exponent: int = 0) -> np.ndarray:
-    """`uniform`: free floats are a sum of four uniforms in (−4, 4) times 2^exponent, free integers small and non-negative; others as their Draw says.
-    `edge`: an eighth of the elements are special values, or the ends of the range. The same as fill() of the self-test in C."""
+    """`uniform`: free floats are a sum of four uniforms in (−4, 4) times 2^exponent, free integers small and non-negative; others as their
+    Draw says. `edge`: an eighth of the elements are special values, or the ends of the range. The same as fill() of the self-test in C."""
     r = philox(t.size, stream, seed).astype(np.int64)
     special = ((r[:, 2] & 7) == 0) & (kind == "edge")
     floats = t.dtype in ("float32", "float64", "float16", "bfloat16")

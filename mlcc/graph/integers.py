@@ -25,7 +25,8 @@ SAME_SCALE = 2.0**-18  # relative difference up to which a bias counts as quanti
 @dataclass(frozen=True)
 class Quantised:
     """What a float value stands for: (q − zero) · scale; scale and zero as the model gives them, along `axis` where they are lists.
-    `whole`: the model means products of such values as products of integers (QONNX), whatever comes after them; reach: the largest |q − zero|."""
+    `whole`: the model means products of such values as products of integers (QONNX), whatever comes after them; reach: the largest |q −
+    zero|."""
 
     q: Value
     scale: Value
@@ -178,7 +179,8 @@ def _product(b: Builder, node: Node, to: Rounding) -> Value | None:
 
 
 def whole_product(b: Builder, op: str, x: Value, w: Value, **attributes: object) -> Value | None:
-    """Conv or MatMul of two values that stand for integers: their sum in int32, then both scales at once. None where that is not what is meant."""
+    """Conv or MatMul of two values that stand for integers: their sum in int32, then both scales at once. None where that is not what is
+    meant."""
     first, second = (b.quantised.get(v.name) for v in (x, w))
     if first is None or second is None or not (first.whole and second.whole):
         return None

@@ -25,8 +25,8 @@ class Interface:
 
 
 def input_types(inputs: list[ir.Value], shapes: Shapes, where: str, supported: Callable[[], None] = lambda: None) -> Interface:
-    """Static types of the graph's inputs. A dimension's name is one number wherever it stands; an unknown leading dimension is a batch of 1;
-    any other needs --shape (before that is asked for, `supported` may raise: no shape helps where an operator is unknown)."""
+    """Static types of the graph's inputs. A dimension's name is one number wherever it stands; an unknown leading dimension is a batch of
+    1; any other needs --shape (before that is asked for, `supported` may raise: no shape helps where an operator is unknown)."""
     names = [str(v.name) for v in inputs]
     for given in shapes:
         if given not in names:

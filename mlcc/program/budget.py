@@ -38,7 +38,8 @@ def weight_bytes(program: Program) -> int:
 def check(
     program: Program, budget: Budget, target: str, code: int = CODE, roomier: Callable[[int, int], Sequence[str]] = lambda flash, ram: ()
 ) -> None:
-    """Raise Error(unsupported) that says what does not fit and what would. code: bytes besides the weights; roomier: (flash, RAM) → boards that have as much."""
+    """Raise Error(unsupported) that says what does not fit and what would. code: bytes besides the weights; roomier: (flash, RAM) → boards
+    that have as much."""
     flash, ram = weight_bytes(program) + code, ram_bytes(program)
     problems, hints = [], []
     floats = any(b.dtype == "float32" and b.nbytes > 4096 for b in program.buffers.values() if b.place in ("constant", "arena"))

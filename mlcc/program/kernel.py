@@ -64,7 +64,8 @@ class Reduce:
 
 @dataclass(frozen=True)
 class Bound:
-    """Which taps of a window lie inside: those where index[dim]·step + tap·dilation − before is in [0, extent). The others read the kernel's `outside` (the zero point of bytes), or are skipped where that is 0.
+    """Which taps of a window lie inside: those where index[dim]·step + tap·dilation − before is in [0, extent). The others read the
+    kernel's `outside` (the zero point of bytes), or are skipped where that is 0.
 
     `dim` numbers the kernel's rows or dims, `axis` its k or reduced dims, which the tap indexes.
     """
@@ -109,9 +110,10 @@ class Chain:
 class Dot:
     """output[batch…, row…, n] = body(chain over k of a[batch…, row…, k]·b[batch, k, n] from init, + 0), b packed in panels.
 
-    Panels hold 16 columns ([k][16], the last one [k][4, 8 or 16]); they may be float16 (`uint16`) or bytes (`scale`) that stand for floats; `b` strides by whole batches. Strides of `a` cover batch, rows, k;
-    of init, output and the body's loads batch, rows, n. Compact programs pack otherwise: `fours` [n / 4][k][4], `words` [n / 2][k / 4][2][4] for
-    bytes (`vectors`: 16 for 4), `plain` [k][n]; their kernels gather a few rows' operands into `scratch` where these do not lie side by side.
+    Panels hold 16 columns ([k][16], the last one [k][4, 8 or 16]); they may be float16 (`uint16`) or bytes (`scale`) that stand for floats;
+    `b` strides by whole batches. Strides of `a` cover batch, rows, k; of init, output and the body's loads batch, rows, n. Compact programs
+    pack otherwise: `fours` [n / 4][k][4], `words` [n / 2][k / 4][2][4] for bytes (`vectors`: 16 for 4), `plain` [k][n]; their kernels
+    gather a few rows' operands into `scratch` where these do not lie side by side.
     """
 
     arguments: tuple[str, ...]
@@ -136,7 +138,8 @@ class Dot:
 class BlockDot:
     """output[row…, n] = body(blocks of 32 over k of bf16(a[row…, k])·b[k, n], + 0): the bf16 profile's dot (mlcc.arithmetic.bf16).
 
-    `a` is binary32, rounded on the way, or bfloat16 already; `b` holds pairs (k, k + 1) of bfloat16 in panels [k / 32][16 pairs][16 columns], zero-filled.
+    `a` is binary32, rounded on the way, or bfloat16 already; `b` holds pairs (k, k + 1) of bfloat16 in panels [k / 32][16 pairs][16
+    columns], zero-filled.
     """
 
     arguments: tuple[str, ...]

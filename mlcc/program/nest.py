@@ -64,7 +64,8 @@ def _owned(
     begun: set[str],
 ) -> tuple[Specs, frozenset[str], Mapping[str, Buffer]] | None:
     """The run with its private buffers apart from what lay in their memory before: a result may be written over an operand (a residual that
-    ends there), which the run still reads. Such a buffer is another one from its first write on. None where a run must not be one kernel."""
+    ends there), which the run still reads. Such a buffer is another one from its first write on. None where a run must not be one
+    kernel."""
     known = dict(buffers)
     renamed: dict[str, str] = {}
     own: set[str] = set()  # buffers that the run has written

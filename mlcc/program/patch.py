@@ -30,7 +30,8 @@ Rows = tuple[int, int]  # from, below
 
 @dataclass(frozen=True)
 class Patch:
-    """Layers first … last of a graph's nodes in `strips` strips of the last one's rows; work: operations, relative to those of the same layers whole."""
+    """Layers first … last of a graph's nodes in `strips` strips of the last one's rows; work: operations, relative to those of the same
+    layers whole."""
 
     first: int
     last: int
@@ -56,7 +57,8 @@ def patches(graph: CoreGraph) -> list[Patch]:
 
 
 def within(graph: CoreGraph, ram: int, vectors: bool) -> tuple[Program, Patch] | None:
-    """The compact program that fits `ram` bytes and repeats least; where none does, the one that needs fewest bytes. None: nothing can be cut."""
+    """The compact program that fits `ram` bytes and repeats least; where none does, the one that needs fewest bytes. None: nothing can be
+    cut."""
     least: tuple[Program, Patch] | None = None
     for patch in patches(graph):
         program = lower(patched(graph, patch), compact=True, vectors=vectors)

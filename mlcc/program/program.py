@@ -84,7 +84,8 @@ def lifetimes(calls: tuple[KernelCall, ...]) -> dict[str, tuple[int, int]]:
 
 
 def validate(program: Program) -> None:
-    """Raise where the program breaks its rules: known kernels and buffers, arena bounds, no overlap of live buffers, nothing read before it is written."""
+    """Raise where the program breaks its rules: known kernels and buffers, arena bounds, no overlap of live buffers, nothing read before it
+    is written."""
 
     def broken(what: str) -> Error:
         return Error("model", f"invalid program: {what}", program.name)

@@ -27,8 +27,9 @@ def load(
     verify: bool = True,
     trust: Sequence[str | Path] = (),
 ) -> Model:
-    """Load an artifact folder for running; device: which GPU, for a GPU's. A key in `trust` (PEM files; none: your own, and those that you trust) must
-    have signed it, and every byte be as signed, unless `verify` is off. Raises Error where it is none, not for this machine, or not verified."""
+    """Load an artifact folder for running; device: which GPU, for a GPU's. A key in `trust` (PEM files; none: your own, and those that you
+    trust) must have signed it, and every byte be as signed, unless `verify` is off. Raises Error where it is none, not for this machine, or
+    not verified."""
     if verify:
         verified(Path(artifact), trust)
     if manifest.read(Path(artifact)).get("architectures"):

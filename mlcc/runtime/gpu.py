@@ -148,7 +148,8 @@ class GpuModel(Model):
         return {t.name: DeviceArray(self, t, self._take(t)) for t in self.outputs}
 
     def run_on_stream(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], stream: int = 0) -> None:
-        """Queue one inference on a CUDA stream (its handle as a number), from and to tensors that lie on the GPU. The caller orders and keeps them."""
+        """Queue one inference on a CUDA stream (its handle as a number), from and to tensors that lie on the GPU. The caller orders and
+        keeps them."""
         self._know(inputs)
         pointers = [
             [self._on_device(t, given[t.name]).pointer for t in wanted]

@@ -39,7 +39,8 @@ class Tensor:
 
 
 class Model:
-    """A loaded artifact. Calls release the GIL; one instance may be called from many threads (each waits its turn for the pool, if there is one)."""
+    """A loaded artifact. Calls release the GIL; one instance may be called from many threads (each waits its turn for the pool, if there is
+    one)."""
 
     def __init__(self, folder: Path, threads: int = 1, variant: str | None = None) -> None:
         data = manifest.read(folder)
@@ -83,7 +84,8 @@ class Model:
         self._pool_for = getattr(self._library, f"{self.name}_pool_for", None)
 
     def _signed(self, data: Mapping[str, Any], folder: Path) -> None:
-        """Raise Error(verification) where the library is for other inputs and outputs than the manifest says: it would read and write elsewhere."""
+        """Raise Error(verification) where the library is for other inputs and outputs than the manifest says: it would read and write
+        elsewhere."""
         try:
             function = getattr(self._library, f"{self.name}_signature")
         except AttributeError:

@@ -2,8 +2,8 @@
 
     >>> prove(program, graph)
 
-Raises Error(conformance) naming the first call that is wrong. Which values a schedule may hand over in memory is not looked at: only what the
-outputs are, and that nothing is read that is not there.
+Raises Error(conformance) naming the first call that is wrong. Which values a schedule may hand over in memory is not looked at: only what
+the outputs are, and that nothing is read that is not there.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ HINT = "this is a bug in mlcc; please report it with the model"
 
 
 def prove(program: Program, graph: CoreGraph, meaning: dict[str, np.ndarray] | None = None) -> None:
-    """Every output element is computed as the graph says; every access lies within its buffer and reads what was written and is still there;
-    no two points of a kernel depend on each other. `meaning`: the outputs' terms, where they are known already (`means`)."""
+    """Every output element is computed as the graph says; every access lies within its buffer and reads what was written and is still
+    there; no two points of a kernel depend on each other. `meaning`: the outputs' terms, where they are known already (`means`)."""
     wanted = meaning if meaning is not None else means(graph)
     run = ProgramTerms(program)
     for _ in run.run():

@@ -245,7 +245,8 @@ class GraphTerms:
     # products
 
     def product_operands(self, node: Node, x: list[Value]) -> tuple[str, Terms, Terms, Terms | np.uint64]:
-        """(what its chains are, both operands, what they start from): bytes as they lie, their zero point taken into the start; bf16 operands rounded."""
+        """(what its chains are, both operands, what they start from): bytes as they lie, their zero point taken into the start; bf16
+        operands rounded."""
         a, w = x[0].terms, x[1]
         if node.get("bf16"):
             assert w.known is not None

@@ -25,7 +25,8 @@ PANEL = 16  # columns of a packed panel
 
 @dataclass(frozen=True)
 class Place:
-    """An argument as a kernel sees it: a buffer (or a nest's own memory), its first element, and, in a nest's own memory, how far its points are apart."""
+    """An argument as a kernel sees it: a buffer (or a nest's own memory), its first element, and, in a nest's own memory, how far its
+    points are apart."""
 
     memory: str
     offset: int

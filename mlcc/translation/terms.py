@@ -1,11 +1,12 @@
 """Terms: 64 bits that stand for how a number was computed, in place of the number.
 
-Two terms are equal when they were made by the same operators from the same inputs and constants in the same order; else they differ but for a
-chance of about 2^-60 (uninterpreted functions by random hashing: Gulwani and Necula, "A randomized satisfiability procedure for arithmetic and
-uninterpreted function symbols", 2003). A chain's operands are a polynomial in their positions (Karp and Rabin, 1987), so that their order counts.
+Two terms are equal when they were made by the same operators from the same inputs and constants in the same order; else they differ but for
+a chance of about 2^-60 (uninterpreted functions by random hashing: Gulwani and Necula, "A randomized satisfiability procedure for
+arithmetic and uninterpreted function symbols", 2003). A chain's operands are a polynomial in their positions (Karp and Rabin, 1987), so
+that their order counts.
 
-Where the arithmetic contract lets a schedule choose, terms do not tell the choices apart: what a chain multiplies by a known +0 is left out, a
-maximum has no order and no padding, and rounding to bfloat16 twice is rounding once.
+Where the arithmetic contract lets a schedule choose, terms do not tell the choices apart: what a chain multiplies by a known +0 is left
+out, a maximum has no order and no padding, and rounding to bfloat16 twice is rounding once.
 """
 
 from __future__ import annotations

@@ -269,8 +269,8 @@ def test_helpers_of_others_are_not_loaded(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_onnx_runtime_reports_to_nobody_and_follows_no_link(tmp_path: Path, small_model: Path) -> None:
-    """ONNX Runtime starts telemetry as it is imported (a device's number in the home folder) and writes $TMPDIR/.ses; with CI's variables set it does not.
-    This test fails where a new release no longer does: then `compare.runtime` can go."""
+    """ONNX Runtime starts telemetry as it is imported (a device's number in the home folder) and writes $TMPDIR/.ses; with CI's variables
+    set it does not. This test fails where a new release no longer does: then `compare.runtime` can go."""
     ours = f"from pathlib import Path; from mlcc.conformance.compare import session; session(Path({str(small_model)!r}))"
     quiet = {"CI", "TF_BUILD", "GITHUB_ACTIONS", "GITLAB_CI", "JENKINS_URL", "TRAVIS", "CIRCLECI", "ORT_DISABLE_TELEMETRY"}
     env = {k: v for k, v in os.environ.items() if k not in quiet}

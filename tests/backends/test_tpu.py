@@ -1,4 +1,5 @@
-"""XLA: binary32 in integers is binary32, the core operators are the reference's, artifacts say how exact they are. On XLA:CPU; TPUs by compiling."""
+"""XLA: binary32 in integers is binary32, the core operators are the reference's, artifacts say how exact they are. On XLA:CPU; TPUs by
+compiling."""
 
 from __future__ import annotations
 

@@ -56,7 +56,8 @@ def test_a_small_model_has_one_answer_on_every_target(small_model: Path, tmp_pat
 
 
 def every_type(path: Path) -> Path:
-    """A model that computes in every element type and converts between them: what compilers turn into calls of their own library differs by CPU."""
+    """A model that computes in every element type and converts between them: what compilers turn into calls of their own library differs by
+    CPU."""
     kinds = ["float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"]
     onnx_type = {k: helper.np_dtype_to_tensor_dtype(np.dtype(k)) for k in kinds if k != "bfloat16"} | {"bfloat16": TensorProto.BFLOAT16}
     nodes, outputs = [helper.make_node("Abs", ["x"], ["size"]), helper.make_node("Mul", ["size", "three"], ["scaled"])], []

@@ -1,7 +1,7 @@
 """Random typed ONNX models: what users' files hold, in combinations that nobody chose.
 
-A model is one or several components that share nothing. Each grows from inputs by operators drawn from the table; any value may be read again, by
-itself even, transposed, sliced or broadcast. Names are hostile. A seed gives the same model everywhere.
+A model is one or several components that share nothing. Each grows from inputs by operators drawn from the table; any value may be read
+again, by itself even, transposed, sliced or broadcast. Names are hostile. A seed gives the same model everywhere.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Quantised models as ONNX Runtime's tool writes them: static (QDQ and QOperator) and dynamic, signed and unsigned, per tensor and per channel."""
+"""Quantised models as ONNX Runtime's tool writes them: static (QDQ and QOperator) and dynamic, signed and unsigned, per tensor and per
+channel."""
 
 from __future__ import annotations
 

@@ -32,7 +32,8 @@ def saved(
 
 
 def test_inputs_are_drawn_for_their_use() -> None:
-    """1 an index below its axis, moved; 2 a mask that blocks; 3 a class to compare with; 4 a root's operand; 5 an index by way of arithmetic."""
+    """1 an index below its axis, moved; 2 a mask that blocks; 3 a class to compare with; 4 a root's operand; 5 an index by way of
+    arithmetic."""
 
     def make(b, ids, mask, kind, size, x, far):  # type: ignore[no-untyped-def]
         table = b.constant(np.arange(120, dtype=np.float32).reshape(40, 3))

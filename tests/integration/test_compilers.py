@@ -1,4 +1,5 @@
-"""The sources of microcontroller artifacts, compiled as integrators compile them: by other compilers, at every level, without our flags; run on the board."""
+"""The sources of microcontroller artifacts, compiled as integrators compile them: by other compilers, at every level, without our flags;
+run on the board."""
 
 from __future__ import annotations
 
@@ -88,8 +89,8 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def outcome(
     artifact: Path, core: str, command_line: Sequence[str], tmp_path: Path, parts: Sequence[Path] = (), abi: Sequence[str] = ()
 ) -> list[tuple[str, str]]:
-    """(digest that the board computes, digest wanted) of each vector; the firmware is linked with the compiler's own C library, where it has one.
-    parts: the model's sources and libraries; abi: further flags of the firmware."""
+    """(digest that the board computes, digest wanted) of each vector; the firmware is linked with the compiler's own C library, where it
+    has one. parts: the model's sources and libraries; abi: further flags of the firmware."""
     share = artifact / "share/selftest"
     given = list(parts) or [artifact / "src/small.c", share / "selftest.c"]
     sources = [*(p for p in given if p.suffix == ".c"), share / "firmware.c"]

@@ -1,4 +1,5 @@
-"""A third party's wheel with a backend, a target, an importer, a packaging and a pass, in a fresh environment: built and run with no file of ours touched."""
+"""A third party's wheel with a backend, a target, an importer, a packaging and a pass, in a fresh environment: built and run with no file
+of ours touched."""
 
 from __future__ import annotations
 

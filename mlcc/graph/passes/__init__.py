@@ -11,8 +11,8 @@ from mlcc.graph.passes import compose_movement, dead_code, empty, flush_tiny, fo
 
 
 def optimise(graph: CoreGraph, precision: str = "float32", check: bool | None = None) -> CoreGraph:
-    """The passes of the normalise stage, in order. precision: "float32" or "bf16"; check: whether the graph is validated after each, its types inferred
-    again (None: where MLCC_CHECK is set, as in tests)."""
+    """The passes of the normalise stage, in order. precision: "float32" or "bf16"; check: whether the graph is validated after each, its
+    types inferred again (None: where MLCC_CHECK is set, as in tests)."""
     check = bool(os.environ.get("MLCC_CHECK")) if check is None else check
     profile = (to_bf16,) if precision == "bf16" else ()
     for one in (empty, fold_scale, flush_tiny, compose_movement, *profile, narrow_tables, dead_code):

@@ -1,8 +1,9 @@
 """Weights that are nothing become zero.
 
 1. A known float32 weight or bias of Conv, ConvTranspose or MatMul below 2^-100, and below 2^-60 of the largest in its tensor, becomes +0.
-Changes roundings (by at most 2^-60 of what the largest weight contributes): recorded. Trained models hold many: weight decay drives the weights of
-dead channels to 1e-40 and below, and each multiply with a subnormal number costs most CPUs over a hundred cycles (a layer of PP-OCRv6 det: 81 ms with them, under 1 ms without).
+Changes roundings (by at most 2^-60 of what the largest weight contributes): recorded. Trained models hold many: weight decay drives the
+weights of dead channels to 1e-40 and below, and each multiply with a subnormal number costs most CPUs over a hundred cycles (a layer of
+PP-OCRv6 det: 81 ms with them, under 1 ms without).
 """
 
 from __future__ import annotations

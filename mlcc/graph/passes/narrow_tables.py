@@ -1,9 +1,9 @@
 """Tables whose numbers are float16, or bytes times a scale, lie as such.
 
 1. Gather(table) where every number of a known float32 table is a float16 → Cast(Gather(table as float16)).
-2. Gather(table) where every number is (q − z)·s, rounded once, for bytes q → (Cast(Gather(q)) − z)·s.
-Never changes a bit: the number is the same whether it is widened before or after it is chosen. Quantised language models hold most of their weights in such tables,
-and files keep them narrow.
+2. Gather(table) where every number is (q − z)·s, rounded once, for bytes q → (Cast(Gather(q)) − z)·s. Never changes a bit: the number is
+the same whether it is widened before or after it is chosen. Quantised language models hold most of their weights in such tables, and files
+keep them narrow.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The bf16 profile (`--precision bf16`): products with weights are taken in bfloat16, sums in binary32.
 
 1. MatMul and Conv of float32 whose right operand is known become block dots (docs/arithmetic.md); their bias is added afterwards.
-2. Depthwise convolutions, transposed ones and products of two computed values stay as they are: memory or their shape binds them, not arithmetic.
-Changes roundings: recorded. The choice depends on the graph alone.
+2. Depthwise convolutions, transposed ones and products of two computed values stay as they are: memory or their shape binds them, not
+arithmetic. Changes roundings: recorded. The choice depends on the graph alone.
 """
 
 from __future__ import annotations

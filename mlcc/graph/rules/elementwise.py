@@ -107,7 +107,8 @@ def mod(s: Source) -> Value:
 
 
 def bit_shift(s: Source) -> Value:
-    """Logical for unsigned, arithmetic for signed integers; shifting by the width or more, or by a negative amount, leaves only the sign's fill."""
+    """Logical for unsigned, arithmetic for signed integers; shifting by the width or more, or by a negative amount, leaves only the sign's
+    fill."""
     b, x, y = s.b, s[0], s[1]
     left = s.attr("direction") == "LEFT"
     if x.dtype.startswith("u"):
@@ -125,8 +126,8 @@ def bit_shift(s: Source) -> Value:
 
 
 def integer_power(s: Source, x: Value, y: Value) -> Value:
-    """x^y of integers, wrapping as products do, by squaring; a negative exponent gives what is left of 1 / x^|y| when its fraction is cut off
-    (0 as divisor: the largest number, as a cast of infinity gives)."""
+    """x^y of integers, wrapping as products do, by squaring; a negative exponent gives what is left of 1 / x^|y| when its fraction is cut
+    off (0 as divisor: the largest number, as a cast of infinity gives)."""
     b = s.b
     one, exponent, signed = b.like(1, x), b.array(y), not y.dtype.startswith("u")
     bits = DTYPES[y.dtype].itemsize * 8 - signed if exponent is None else int(np.abs(exponent.astype(object)).max(initial=0)).bit_length()
@@ -224,7 +225,8 @@ def prelu(s: Source) -> Value:
 
 
 def _exp_minus_one(s: Source, x: Value) -> Value:
-    """e^x − 1 without its cancellation near 0: with u = e^x rounded, (u − 1)·x / log u (Kahan; Higham, "Accuracy and Stability", 2002, §1.14)."""
+    """e^x − 1 without its cancellation near 0: with u = e^x rounded, (u − 1)·x / log u (Kahan; Higham, "Accuracy and Stability", 2002,
+    §1.14)."""
     b = s.b
     u = b("Exp", x)
     less, log = b("Sub", u, b.like(1, x)), b("Log", u)

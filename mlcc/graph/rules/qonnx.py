@@ -1,7 +1,7 @@
 """QONNX: quantisation to any number of bits (Pappalardo et al., "QONNX: representing arbitrary-precision quantized neural networks", 2022).
 
-A Quant node rounds and gives the rounded number back as a float; products of such numbers are meant as products of integers, and are written so.
-https://github.com/fastmachinelearning/qonnx/tree/main/docs/qonnx-custom-ops
+A Quant node rounds and gives the rounded number back as a float; products of such numbers are meant as products of integers, and are
+written so. https://github.com/fastmachinelearning/qonnx/tree/main/docs/qonnx-custom-ops
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def quant(s: Source) -> Value:
 
 
 def trunc(s: Source) -> Value:
-    """Fewer bits: round(x / scale + zero) less its last ones. With an output scale (version 2 of the operator) they go where that says, within the
-    output's range; without, the output has the input's scale and zero point."""
+    """Fewer bits: round(x / scale + zero) less its last ones. With an output scale (version 2 of the operator) they go where that says,
+    within the output's range; without, the output has the input's scale and zero point."""
     b, x, scale, zero = s.b, s[0], s[1], s[2]
     whole, mode = b("Round", b("Add", b("Div", x, scale), zero)), mode_of(s, "FLOOR")
     if s.optional(5) is None:

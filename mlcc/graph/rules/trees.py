@@ -1,7 +1,7 @@
 """Ensembles of decision trees (ai.onnx.ml): every tree takes one step down at a time, all trees at once.
 
-A tree's state is its node's number; a step gathers that node's feature, threshold and children. Leaves stay where they are. The leaves' values
-are then summed by the contract's rule for sums, in the order of the trees.
+A tree's state is its node's number; a step gathers that node's feature, threshold and children. Leaves stay where they are. The leaves'
+values are then summed by the contract's rule for sums, in the order of the trees.
 """
 
 from __future__ import annotations

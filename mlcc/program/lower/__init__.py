@@ -21,8 +21,8 @@ PRODUCTS: dict[str, Callable[[Lowering, Group, str], None]] = {"MatMul": matmul,
 
 
 def lower(graph: CoreGraph, compact: bool = False, vectors: bool = False, narrow: bool = False) -> Program:
-    """The program of a core graph, memory planned. compact: for small memories, without padded copies, and for kernels in C; vectors: of 16 bytes;
-    narrow: for kernels that take weights as float16, or as bytes times a scale."""
+    """The program of a core graph, memory planned. compact: for small memories, without padded copies, and for kernels in C; vectors: of 16
+    bytes; narrow: for kernels that take weights as float16, or as bytes times a scale."""
     if not compact:
         return _lowered(Lowering(graph, narrow=narrow))
     found = []

@@ -34,8 +34,8 @@ def dot(
     shift: int = 0,
     gathered: bool = False,
 ) -> None:
-    """One Dot call. `rows`, `batch`, `column` are axes of `out`; `a`'s strides lie over out's axes (0 for the column); k: (extent, stride of a);
-    layout: how `packed` lies; bounds: taps to skip, by position in `rows` and `k`; shift: from `a`'s first element to the first tap;
+    """One Dot call. `rows`, `batch`, `column` are axes of `out`; `a`'s strides lie over out's axes (0 for the column); k: (extent, stride
+    of a); layout: how `packed` lies; bounds: taps to skip, by position in `rows` and `k`; shift: from `a`'s first element to the first tap;
     gathered: whether rows must be copied before their results are written."""
     assert group.anchor is not None
     value = group.sink.outputs[0]

@@ -113,8 +113,8 @@ def _gather(s: Lowering, node: Node, origin: str) -> None:
 
 
 def _takes(s: Lowering, reader: Group, value: str, found: Gathered) -> bool:
-    """Whether a group can do the Gather that makes `value` itself, its vectors along the same dimension; another Gather, where it is along an
-    axis that no index runs over yet: an index of an index is no sum of terms."""
+    """Whether a group can do the Gather that makes `value` itself, its vectors along the same dimension; another Gather, where it is along
+    an axis that no index runs over yet: an index of an index is no sum of terms."""
     sink, shape, innermost = reader.sink, s.graph.types[value].shape, found.order[-1]
     if reader.anchor is None and family(sink.op) == "elementwise":
         others = [s.views[v] for v in reader.reads if v in s.views and s.graph.types[v].shape == shape and v not in s.graph.constants]

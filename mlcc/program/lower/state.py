@@ -101,7 +101,8 @@ class Lowering:
     # buffers and constants
 
     def buffer(self, name: str, dtype: str, elements: int, place: str = "arena") -> str:
-        """A new buffer; names of the caller's tensors begin with in. and out., those of memory with mem., so that none is taken for another."""
+        """A new buffer; names of the caller's tensors begin with in. and out., those of memory with mem., so that none is taken for
+        another."""
         name = f"mem.{name}" if place == "arena" else name
         while name in self.buffers:
             name += "'"

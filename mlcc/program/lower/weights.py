@@ -16,7 +16,9 @@ from mlcc.program.view import View, row_major
 SQUEEZE = 256  # elements from which weights that are bytes times a scale, or float16, are kept as such
 
 
-FEW = 4  # rows up to which widening weights on the way costs less than reading them wide (AVX2: bytes 1.02 times as fast at four rows, 0.83 at eight)
+# rows up to which widening weights on the way costs less than reading them wide (AVX2: bytes 1.02 times as fast at four rows, 0.83 at
+# eight)
+FEW = 4
 
 
 def packing(s: Lowering, dtype: str) -> str:
@@ -57,8 +59,8 @@ def _scale_of(column: np.ndarray) -> np.float32 | None:
 
 
 def packed_constant(s: Lowering, matrices: np.ndarray, dtype: str, few: bool = False) -> str:
-    """A known [batch, k, n] in the program's packing. Compact programs keep weights that are bytes times scales as bytes; so do narrow ones, and
-    float16 as such, where they are read for so `few` rows that memory binds the product."""
+    """A known [batch, k, n] in the program's packing. Compact programs keep weights that are bytes times scales as bytes; so do narrow
+    ones, and float16 as such, where they are read for so `few` rows that memory binds the product."""
     layout = packing(s, dtype)
     found = squeezed(matrices[0]) if (s.compact or few) and len(matrices) == 1 else None
     if found is not None:

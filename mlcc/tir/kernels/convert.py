@@ -1,7 +1,7 @@
 """Conversions between element types, as the contract has them (mlcc.reference.elementwise.cast).
 
-Half-width floats travel as bits. LLVM turns their conversions into calls of the compiler's library where the CPU has no instruction, and these take
-and return float16 in other registers than a 16-bit integer on RISC-V and on IBM Z: wrong numbers. So they are written out here.
+Half-width floats travel as bits. LLVM turns their conversions into calls of the compiler's library where the CPU has no instruction, and
+these take and return float16 in other registers than a 16-bit integer on RISC-V and on IBM Z: wrong numbers. So they are written out here.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def _truncated(f: Function, a: Arithmetic, x: Expr) -> Expr:
 
 
 def widened(f: Function, a: Arithmetic, x: Expr, finite: bool = False) -> Expr:
-    """A float16, given by its bits, in binary32: exponent and fraction moved into place and scaled by 2^112, which is exact and makes subnormals
-    normal. `finite`: it is no infinity and no NaN."""
+    """A float16, given by its bits, in binary32: exponent and fraction moved into place and scaled by 2^112, which is exact and makes
+    subnormals normal. `finite`: it is no infinity and no NaN."""
     if a.machine.half:
         return a.cast("float32", a.reinterpret("float16", x))
     bits = f.let(a.cast("uint32", x), a.v("uint32"))
@@ -115,8 +115,8 @@ def widened(f: Function, a: Arithmetic, x: Expr, finite: bool = False) -> Expr:
 
 
 def narrowed(f: Function, a: Arithmetic, x: Expr) -> Expr:
-    """A binary32 number as float16's bits, rounded half to even. Subnormals get their rounding from an addition of 0.5, whose last place is theirs
-    (F. Giesen, "Half to float, done quic")."""
+    """A binary32 number as float16's bits, rounded half to even. Subnormals get their rounding from an addition of 0.5, whose last place is
+    theirs (F. Giesen, "Half to float, done quic")."""
     if a.machine.half:
         return a.reinterpret("uint16", a.cast("float16", x))
 
