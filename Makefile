@@ -35,7 +35,7 @@ $(READY): pyproject.toml
 	@$(MAKE) --no-print-directory system
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'  # modules are compiled as they are imported
 	@touch $(READY)
 
 # System packages where we may install them; a clear word where not. Without the emulators, foreign targets are built but not run.

@@ -25,6 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Long sweeps run only when asked for: -m full."""
+    items.sort(key=lambda item: "slow" not in item.keywords)  # the longest first, else one worker ends long after the other
     if "full" not in (config.getoption("-m") or ""):
         skip = pytest.mark.skip(reason="a long sweep: make test-full")
         for item in items:

@@ -16,9 +16,10 @@ from mlcc.error import Error
 from mlcc.plugin import Sources
 from mlcc_backends.cpu.compile import write
 from mlcc_backends.hls.network import Network, Port
+from mlcc_backends.hls.synth import ADDERS
 from mlcc_backends.hls.timing import Cycles
 
-FLAGS = ("--cc", "--exe", "--build", "-O3", "-Wno-fatal", "-Wno-lint", "-CFLAGS", "-O1", "--x-initial", "0", "-j", "2")
+FLAGS = ("--cc", "--exe", "--build", "-O3", "-Wno-fatal", "-Wno-lint", "--x-initial", "0", "-j", "2")
 
 
 def verilator() -> str | None:
@@ -93,7 +94,8 @@ def build(network: Network, files: Mapping[str, bytes], folder: Path) -> Path:
     write(Sources("", files, ()), folder)
     prefix = network.module
     sources = sorted(n for n in files if n.endswith(".sv"))
-    line = [tool, *FLAGS, "--top-module", prefix, "-o", "simulate", f"{prefix}_simulate.cpp", *sources]
+    level = "-O0" if ADDERS in files else "-O1"  # a circuit is much text that runs for a few cycles, a dataflow little that runs for many
+    line = [tool, *FLAGS, "-CFLAGS", level, "--top-module", prefix, "-o", "simulate", f"{prefix}_simulate.cpp", *sources]
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         errors = [row for row in done.stderr.splitlines() if "rror" in row]

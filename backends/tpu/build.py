@@ -30,7 +30,13 @@ from mlcc.plugin import Binaries, CompileOptions, Sources
 from mlcc.target import Target
 from mlcc_backends.tpu.sections import Serving, Xla
 
-ENVIRONMENT = {"JAX_ENABLE_X64": "1", "TPU_SKIP_MDS_QUERY": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_TRACEBACK_FILTERING": "off"}
+ENVIRONMENT = {
+    "JAX_ENABLE_X64": "1",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "JAX_TRACEBACK_FILTERING": "off",
+    "JAX_TRACEBACK_IN_LOCATIONS_LIMIT": "0",  # else programs name the files of this machine that made them
+}
 MOST_EXACT = 1 << 25  # operations on floats, each instruction of an elementary function one, up to which they are done in integers
 
 

@@ -461,4 +461,5 @@ def function(graph: CoreGraph, floats: Floats) -> Callable[..., tuple[Array, ...
             values.update(zip(node.outputs, made if isinstance(made, tuple) else (made,)))
         return tuple(value(v) for v in graph.outputs)
 
+    run.__code__ = run.__code__.replace(co_filename="mlcc", co_firstlineno=1)  # JAX writes where a function stands into executables
     return run

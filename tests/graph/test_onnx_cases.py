@@ -89,6 +89,7 @@ def test_reference_agrees_on_node_cases() -> None:
     assert supported >= SUPPORTED_AT_LEAST, supported
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_kernels_equal_the_reference_on_node_cases(shard: int) -> None:
     for case in cases()[shard::SHARDS]:

@@ -43,6 +43,7 @@ def check(graph, feed) -> None:  # type: ignore[no-untyped-def]
                 assert canonical_bytes(got[v]) == canonical_bytes(np.asarray(want[v])), (name, split, v)
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(m=st.integers(1, 70), k=st.integers(1, 200), n=st.integers(1, 90), seed=st.integers(0, 9), edge=st.booleans())
 def test_products(m: int, k: int, n: int, seed: int, edge: bool) -> None:
