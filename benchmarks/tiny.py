@@ -66,14 +66,16 @@ def beside_peers(results: dict[str, Any]) -> str:
     """Cortex-M4F, one row a model."""
     rows = ["## Cortex-M4F, beside the peers\n"]
     rows += [
-        "| model | multiply-adds | mlcc: instructions | a multiply-add | flash | RAM | onnx2c: instructions | flash | RAM | emx-onnx-cgen: instructions | LiteRT Micro: RAM |"
+        "| model | multiply-adds | mlcc: instructions | a multiply-add | flash | RAM | onnx2c: instructions | flash | RAM | "
+        "emx-onnx-cgen: instructions | LiteRT Micro: RAM |"
     ]
     rows += ["|---|---|---|---|---|---|---|---|---|---|---|"]
     for name, (title, macs, insn, flash, ram, emx, arena) in MODELS.items():
         a = artifact(results[name], "cortex-m4f")
         mine = a["instructions"] / 1e6
         rows.append(
-            f"| {title} | {macs} M | {mine:.2f} M | {mine / macs:.2f} | {a['flash_bytes']:,} | {a['arena_bytes']:,} | {insn} M ({insn / mine:.1f}×) | {flash:,} | {ram:,} "
+            f"| {title} | {macs} M | {mine:.2f} M | {mine / macs:.2f} | {a['flash_bytes']:,} | {a['arena_bytes']:,} | {insn} M "
+            f"({insn / mine:.1f}×) | {flash:,} | {ram:,} "
             f"| {emx} M ({emx / mine:.1f}×) | {f'{arena:,}' if arena else 'does not load'} |"
         )
     return "\n".join(rows) + "\n\n"

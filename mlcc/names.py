@@ -114,7 +114,8 @@ def printable(text: str, limit: int = 200) -> str:
 
 
 def comment(text: str) -> str:
-    """A text that may stand in a comment of C, C++, CUDA, OpenCL, SystemVerilog, Tcl, Make and Python: it neither ends nor continues one."""
+    """A text that may stand in a comment of C, C++, CUDA, OpenCL, SystemVerilog, Tcl, Make and Python: it neither ends nor continues
+    one."""
     flat = printable(text).replace("\\", "/").replace("?" * 2, "? ?").replace('"' * 3, "'")
     return re.sub(r"\*(?=/)|/(?=\*)", r"\g<0> ", flat)
 

@@ -174,7 +174,8 @@ def render(model: str, inputs: list[tuple[str, str, list[int | str]]]) -> str:
         "# [samples]",
         *(f"# {quoted(name)} = {quoted('sample.npy')}" for name, _, _ in inputs[:1]),
         "",
-        "# What users of the artifact must know of an input or output beyond the file: layout, channels, unit, range, labels, scale, zero_point, text.",
+        "# What users of the artifact must know of an input or output beyond the file: layout, channels, unit, range, labels, scale, "
+        "zero_point, text.",
         "# [describe]",
         *(f'# {quoted(name)} = {{ unit = "dB" }}' for name, _, _ in inputs[:1]),
         "",

@@ -1,4 +1,5 @@
-"""`mlcc build --tune`: measure the cost model's best few tiles of each product on this machine. The choice changes no bit, only the time."""
+"""`mlcc build --tune`: measure the cost model's best few tiles of each product on this machine. The choice changes no bit, only the
+time."""
 
 from __future__ import annotations
 

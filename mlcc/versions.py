@@ -64,7 +64,10 @@ def _in_strips(whole: Frozen, ram: int, vectors: bool) -> Frozen:
         return whole
     program, cut = _proven(smaller[0], whole.graph, whole.meaning), smaller[1]
     end = whole.graph.nodes[cut.last]
-    note = f"to fit {ram:,} bytes of RAM, the layers up to {(end.origin or end.outputs[0])[-60:]} run in {cut.strips} strips of rows: {cut.work - 1:.0%} more work there"
+    note = (
+        f"to fit {ram:,} bytes of RAM, the layers up to {(end.origin or end.outputs[0])[-60:]} run in {cut.strips} strips of rows: "
+        f"{cut.work - 1:.0%} more work there"
+    )
     return replace(whole, program=program, notes=[*whole.notes, note])
 
 

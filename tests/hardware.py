@@ -55,7 +55,8 @@ class Writer:
 
 
 def jet_mlp(bits: int = 6, seed: int = 3) -> onnx.ModelProto:
-    """Jet tagging, 16-64-32-32-5 (Duarte et al., 2018): int8 in and out, weights and activations of `bits` bits, powers of two for scales."""
+    """Jet tagging, 16-64-32-32-5 (Duarte et al., 2018): int8 in and out, weights and activations of `bits` bits, powers of two for
+    scales."""
     w = Writer(seed)
     zero = w.const(np.int8(0))
 

@@ -155,7 +155,8 @@ def _range(lines: Lines, b: Bound, index: str, taps: int) -> tuple[str, str]:
         d = b.dilation
         lines.add(f"const int32_t {first} = {at} < 0 ? ({d - 1} - {at}) / {d} : 0;")
         lines.add(
-            f"const int32_t {last} = {b.extent} - {at} <= 0 ? 0 : ({b.extent + d - 1} - {at}) / {d} < {taps} ? ({b.extent + d - 1} - {at}) / {d} : {taps};"
+            f"const int32_t {last} = {b.extent} - {at} <= 0 ? 0 : ({b.extent + d - 1} - {at}) / {d} < {taps} ? ({b.extent + d - 1} - "
+            f"{at}) / {d} : {taps};"
         )
     return first, last
 

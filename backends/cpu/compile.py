@@ -105,8 +105,10 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         )
         if target.shared:
             (folder / "exports.map").write_text(
-                f"{{ global: {name}_run; {name}_run_checked; {name}_run_parallel; {name}_run_arrays; {name}_workspace_bytes; {name}_selftest; {name}_selftest_bytes; "
-                f"{name}_selftest_vector; {name}_signature; {name}_variant_runs; {name}_variant_name; {name}_pool_create; {name}_pool_for; {name}_pool_destroy; {name}_build_*; local: *; }};\n"
+                f"{{ global: {name}_run; {name}_run_checked; {name}_run_parallel; {name}_run_arrays; {name}_workspace_bytes; "
+                f"{name}_selftest; {name}_selftest_bytes; "
+                f"{name}_selftest_vector; {name}_signature; {name}_variant_runs; {name}_variant_name; {name}_pool_create; "
+                f"{name}_pool_for; {name}_pool_destroy; {name}_build_*; local: *; }};\n"
             )
             run(
                 [

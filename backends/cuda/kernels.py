@@ -174,7 +174,8 @@ def _tiled(lines: Lines, names: list[str], spec: Dot, t: Tile) -> Launch:
     lines.add(f"const int32_t b_valid = column0 + own_column < {packed_columns(columns)};")
     weights = names[spec.b.arg]
     lines.add(
-        f"GLOBAL const {memory_type(spec.arguments[spec.b.arg])} *b_from = {weights} + (b_valid ? {_batch_of_b(spec, batch)} + {first} : 0);"
+        f"GLOBAL const {memory_type(spec.arguments[spec.b.arg])} *b_from = {weights} + (b_valid ? {_batch_of_b(spec, batch)} + "
+        f"{first} : 0);"
     )
 
     _accumulators(lines, names, spec, t, batch)

@@ -27,7 +27,10 @@ def emit(network: Network, c: Circuit) -> dict[str, bytes]:
         body += [
             f"    assign m{k}_data[{j * bits}+:{bits}] = {bits}'({wires.signed(o, c.latency)});" for j, o in enumerate(c.outputs[p.stream])
         ]
-    text = f"// {len(c.gates):,} gates in {c.latency + 1} cycles; one inference a cycle. A stall stops every stage.\nmodule {network.module} (\n"
+    text = (
+        f"// {len(c.gates):,} gates in {c.latency + 1} cycles; one inference a cycle. A stall stops every stage.\nmodule "
+        f"{network.module} (\n"
+    )
     text += (
         ",\n".join(_ports(network))
         + "\n);\n"

@@ -74,7 +74,8 @@ def _overflow(network: Network, part: Part, device: str, goal: Hardware) -> None
         )
     raise Error(
         "unsupported",
-        f"{getattr(total, name):,} {name} are needed with one lane a layer, {device} has {getattr(most, name):,} to give; {worst.layer} takes {takes:,}",
+        f"{getattr(total, name):,} {name} are needed with one lane a layer, {device} has {getattr(most, name):,} to give; {worst.layer} "
+        f"takes {takes:,}",
         network.name,
         hint,
     )

@@ -49,7 +49,8 @@ def width(low: int, high: int) -> int:
 
 @dataclass(frozen=True)
 class Window:
-    """Where a step's operands lie: input [height, width, channels], output positions, kernel, and its strides, leading pads and dilations."""
+    """Where a step's operands lie: input [height, width, channels], output positions, kernel, and its strides, leading pads and
+    dilations."""
 
     height: int
     width: int

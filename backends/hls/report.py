@@ -80,7 +80,8 @@ def picture(network: Network, cycles: Cycles) -> bytes:
         boxes.append(
             f'<rect x="{x}" y="{y}" width="300" height="56" rx="6" fill="#f4f7fb" stroke="#345"/>'
             f'<rect x="{x}" y="{y + 52}" width="{300 * share:.0f}" height="4" fill="#c60"/>'
-            f'<text x="{x + 8}" y="{y + 20}" font-weight="bold">{xml(title[-40:])}</text><text x="{x + 8}" y="{y + 40}">{xml(text[:48])}</text>'
+            f'<text x="{x + 8}" y="{y + 20}" font-weight="bold">{xml(title[-40:])}</text><text x="{x + 8}" '
+            f'y="{y + 40}">{xml(text[:48])}</text>'
         )
 
     for p in network.inputs:
@@ -98,7 +99,8 @@ def picture(network: Network, cycles: Cycles) -> bytes:
     width, height = 20 + 330 * max(columns.values()), 110 + 90 * max(rows.values())
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" font-size="12">'
-        '<defs><marker id="a" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="#345"/></marker></defs>'
+        '<defs><marker id="a" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto"><path d="M0 0 L8 4 L0 8 z" '
+        'fill="#345"/></marker></defs>'
         f'<rect width="{width}" height="{height}" fill="white"/>{"".join(wires)}{"".join(boxes)}'
         f'<text x="20" y="{height - 14}">{xml(network.name)}: {cycles.latency:,} cycles, one inference every {cycles.interval:,}; '
         "bars: share of the slowest stage; on wires: words x elements of each memory</text></svg>\n"
@@ -127,12 +129,16 @@ def roofline(network: Network, cycles: Cycles, target: Target) -> bytes:
         for a, b, c, n in points
     ]
     grid = "".join(
-        f'<text x="{x(10.0**k):.0f}" y="348" text-anchor="middle">10^{k}</text><text x="62" y="{y(10.0**k) + 4:.0f}" text-anchor="end">10^{k}</text>'
+        f'<text x="{x(10.0**k):.0f}" y="348" text-anchor="middle">10^{k}</text><text x="62" y="{y(10.0**k) + 4:.0f}" '
+        f'text-anchor="end">10^{k}</text>'
         for k in range(-2, 5)
     )
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" width="640" height="400" font-family="sans-serif" font-size="11"><rect width="640" height="400" fill="white"/>'
-        f'<path d="M70 50 V330 H590" stroke="#345" fill="none"/><path d="M70 {y(top):.0f} H590" stroke="#c60" stroke-dasharray="4"/>{grid}{"".join(marks)}'
-        '<text x="330" y="368" text-anchor="middle">operations for each byte read or written</text><text x="70" y="40">operations a cycle (dots), lanes\' peak (bars); '
+        '<svg xmlns="http://www.w3.org/2000/svg" width="640" height="400" font-family="sans-serif" font-size="11"><rect width="640" '
+        'height="400" fill="white"/>'
+        f'<path d="M70 50 V330 H590" stroke="#345" fill="none"/><path d="M70 {y(top):.0f} H590" stroke="#c60" '
+        f'stroke-dasharray="4"/>{grid}{"".join(marks)}'
+        '<text x="330" y="368" text-anchor="middle">operations for each byte read or written</text><text x="70" y="40">operations a '
+        "cycle (dots), lanes' peak (bars); "
         f"all weights on the chip; one inference every {cycles.interval:,} cycles at {part_of(target).mhz} MHz</text></svg>\n"
     ).encode()

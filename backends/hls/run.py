@@ -65,7 +65,8 @@ class HardwareRunner:
                         and (cycles.latency, cycles.interval) != (design.cycles.latency, design.cycles.interval)
                     ):
                         raise Error(
-                            "conformance", f"the RTL takes {cycles.latency} and {cycles.interval} cycles, not {design.cycles.latency} and {design.cycles.interval}",
+                            "conformance", f"the RTL takes {cycles.latency} and {cycles.interval} cycles, not {design.cycles.latency} "
+                                f"and {design.cycles.interval}",
                             design.name, "this is a bug in mlcc; please report it with the model",
                         )  # fmt: skip
             assert found is not None

@@ -54,7 +54,10 @@ def synthesise(files: Mapping[str, bytes], top: str, part: Part, folder: Path) -
     write(Sources("", files, ()), folder)
     others = [f"_{kind}.sv" for kind in ("axis", "axil", "board") if not top.endswith(f"_{kind}")]
     sources = " ".join(sorted(n for n in files if n.endswith(".sv") and not n.endswith(tuple(others))))
-    script = f"read_verilog -sv {sources}; {before(top, ADDERS in files)}{part.synthesis} -top {top}; tee -o stat.txt stat; write_json {top}.json"
+    script = (
+        f"read_verilog -sv {sources}; {before(top, ADDERS in files)}{part.synthesis} -top {top}; tee -o stat.txt stat; write_json "
+        f"{top}.json"
+    )
     _run([tool("yosys"), "-q", "-p", script], folder, "yosys")
     return totals((folder / "stat.txt").read_text())
 

@@ -90,7 +90,8 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         run([*cc, *LINK, "-Wl,-T,src/firmware.ld", "-o", "test", *objects], folder, "linking the test firmware")
         alone = ["-Wl,-e," + f"{name}_run", "-Wl,-T,src/alone.ld", "-o", "alone", f"{name}.o", "memory.o", "-lcompiler_rt"]
         (folder / "src/alone.ld").write_text(
-            "SECTIONS { .text 0x10000 : { *(.text*) *(.rodata*) } .data : { *(.data*) } .bss : { *(.bss*) } /DISCARD/ : { *(.ARM.exidx*) } }\n"
+            "SECTIONS { .text 0x10000 : { *(.text*) *(.rodata*) } .data : { *(.data*) } .bss : { *(.bss*) } /DISCARD/ : { "
+            "*(.ARM.exidx*) } }\n"
         )
         run([*cc, *LINK, *alone], folder, "measuring")
         files = {f"include/{name}.h": sources.files[f"include/{name}.h"], f"src/{name}.c": sources.files[f"src/{name}.c"]}

@@ -79,7 +79,8 @@ def _zephyr(kit: Kit) -> dict[str, str]:
     upper, needs = kit.name.upper(), "depends on FPU\n\t" if kit.fpu else ""
     return {
         "zephyr/module.yml": f"name: {kit.name}\nbuild:\n  cmake: zephyr\n  kconfig: zephyr/Kconfig\n",
-        "zephyr/Kconfig": f'config {upper}\n\tbool "{kit.about}"\n\t{needs}help\n\t  Links the model and adds its header to the include path.\n',
+        "zephyr/Kconfig": f'config {upper}\n\tbool "{kit.about}"\n\t{needs}help\n\t  Links the model and adds its header to the '
+        f"include path.\n",
         "zephyr/CMakeLists.txt": f"""if(CONFIG_{upper})
   zephyr_include_directories(${{CMAKE_CURRENT_LIST_DIR}}/../include)
   add_library({kit.name} STATIC IMPORTED GLOBAL)

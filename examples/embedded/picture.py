@@ -1,4 +1,5 @@
-"""Draws a line of text, 192 × 48 pixels, upright or upside down: as C for the model (float32 [1, 3, 48, 192], −1 to 1), or as a PPM file."""
+"""Draws a line of text, 192 × 48 pixels, upright or upside down: as C for the model (float32 [1, 3, 48, 192], −1 to 1), or as a PPM
+file."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def main() -> None:
         return
     x = np.asarray(picture, np.float32).transpose(2, 0, 1) / 127.5 - 1
     print(
-        f"static const float input_x[{x.size}] = {{{','.join(f'{v:.8g}f' if '.' in f'{v:.8g}' else f'{v:.8g}.0f' for v in x.reshape(-1))}}};"
+        f"static const float input_x[{x.size}] = "
+        f"{{{','.join(f'{v:.8g}f' if '.' in f'{v:.8g}' else f'{v:.8g}.0f' for v in x.reshape(-1))}}};"
     )
 
 

@@ -5,8 +5,8 @@ a function such as exp: whoever executes it (the NumPy reference, TIR kernels, p
 instruction is one IEEE 754 operation or one wrapping integer operation.
 
     >>> half = sequence("half", 1, lambda x: x * 0.5)
-    >>> half.instructions
-    (Instruction(op='arg', dtype='f32', operands=(), value=0), Instruction(op='const', dtype='f32', operands=(), value=0.5), Instruction(op='mul', dtype='f32', operands=(0, 1), value=None))
+    >>> [(i.op, i.operands, i.value) for i in half.instructions]
+    [('arg', (), 0), ('const', (), 0.5), ('mul', (0, 1), None)]
 """
 
 from __future__ import annotations

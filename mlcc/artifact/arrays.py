@@ -19,7 +19,8 @@ def npy(array: np.ndarray) -> bytes:
 
 
 def read_npy(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    """A file's array in the wanted type. Raises Error(usage) where the file is none or has another shape, or numbers that the type lacks."""
+    """A file's array in the wanted type. Raises Error(usage) where the file is none or has another shape, or numbers that the type
+    lacks."""
     try:
         array = np.load(path, allow_pickle=False)
     except OSError as e:

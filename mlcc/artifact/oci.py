@@ -80,7 +80,8 @@ def layout(files: Mapping[str, bytes], annotations: Mapping[str, str]) -> tuple[
 
 
 def unpacked(folder: Path) -> dict[str, bytes]:
-    """The files in the layer of a layout on disk. Raises Error(verification) where it is none of ours, or a blob is not what its name says."""
+    """The files in the layer of a layout on disk. Raises Error(verification) where it is none of ours, or a blob is not what its name
+    says."""
 
     def blob(descriptor: Mapping[str, Any]) -> bytes:
         algorithm, _, digest = str(descriptor["digest"]).partition(":")

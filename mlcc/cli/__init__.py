@@ -113,7 +113,8 @@ def main(arguments: list[str] | None = None) -> None:
         if os.environ.get("MLCC_DEBUG"):
             raise
         print(
-            f"mlcc: error: internal: {type(e).__name__}: {' '.join(str(e).split())[:300]}\n  this is a bug in mlcc; MLCC_DEBUG=1 shows where",
+            f"mlcc: error: internal: {type(e).__name__}: {' '.join(str(e).split())[:300]}\n  this is a bug in mlcc; MLCC_DEBUG=1 "
+            f"shows where",
             file=sys.stderr,
         )
         sys.exit(1)

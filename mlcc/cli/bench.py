@@ -118,7 +118,8 @@ def _profile(m: Any, feed: dict[str, Any], artifact: Path, variant: str, seconds
 
 
 def engine(name: str, model: Path, feed: dict[str, Any], threads: int) -> Callable[[], Any]:
-    """A peer, ready to run. openvino computes in float32 as mlcc does; openvino-default in what it prefers on this CPU (bfloat16 with AMX)."""
+    """A peer, ready to run. openvino computes in float32 as mlcc does; openvino-default in what it prefers on this CPU (bfloat16 with
+    AMX)."""
     if name == "onnxruntime":
         return _onnxruntime(model, feed, threads)
     return _openvino(model, feed, threads, {"INFERENCE_PRECISION_HINT": "f32"} if name == "openvino" else {})

@@ -75,7 +75,8 @@ def parse_settings(values: tuple[str, ...], slot: str | None, key: Path | None) 
     "--emit",
     metavar="LIST",
     default="",
-    help="Further packagings, with commas: for microcontrollers zephyr, platformio, arduino, esp-idf, cmsis-pack, mcuboot; for FPGAs bitstream; and plugins'.",
+    help="Further packagings, with commas: for microcontrollers zephyr, platformio, arduino, esp-idf, cmsis-pack, mcuboot; for FPGAs "
+    "bitstream; and plugins'.",
 )
 @click.option(
     "--set",

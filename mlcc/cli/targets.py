@@ -33,8 +33,7 @@ def command(name: str | None, as_json: bool) -> None:
         print_json(rows[0] if name else rows)
     elif name:
         for key, value in rows[0].items():
-            click.echo(
-                f"{key:18} {', '.join(value) if isinstance(value, list) else value if value is not None else 'no: ' + 'no such CPU, no emulator installed'}"
-            )
+            shown = ", ".join(value) if isinstance(value, list) else value
+            click.echo(f"{key:18} {shown if shown is not None else 'no: no such CPU, no emulator installed'}")
     else:
         table([[r["name"], r["runs_here"] or "no", r["description"]] for r in rows], ["target", "runs here", "what it is"])

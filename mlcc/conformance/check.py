@@ -47,7 +47,8 @@ class Result:
 
 
 def check(runner: Any, target: Target, program: Program, graph: CoreGraph, vectors: Sequence[Golden]) -> Result:
-    """Compare digests on every instruction set of the target that runs here. Raises Error(conformance) naming the first differing operator."""
+    """Compare digests on every instruction set of the target that runs here. Raises Error(conformance) naming the first differing
+    operator."""
     if runner is None:
         return Result("not-run", "not run here: no such CPU, and no emulator for it is installed", ())
     total = sum(work(program.kernels[c.kernel]) for c in program.calls)
@@ -154,5 +155,8 @@ def first_difference(runner: Any, program: Program, graph: CoreGraph, vector: Go
             call = program.calls[i]
             wrong = np.argwhere(got != expected[value])
             at = wrong[0].tolist() if len(wrong) else []
-            return f"the first operator that differs is {call.origin} ({call.kernel.split('_')[0]} kernel), at {at}: {got[tuple(at)]!r} instead of {expected[value][tuple(at)]!r}"
+            return (
+                f"the first operator that differs is {call.origin} ({call.kernel.split('_')[0]} kernel), at {at}: {got[tuple(at)]!r} "
+                f"instead of {expected[value][tuple(at)]!r}"
+            )
     return "every operator by itself agrees, only the outputs differ"

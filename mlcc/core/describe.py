@@ -384,7 +384,8 @@ def _class_axes(v: ir.Value, layout: str) -> list[int]:
 
 
 def parse_labels(text: str) -> tuple[str, ...]:
-    """Labels in any of the ways that exporters write them: a list or a mapping from indices (JSON, or as Python prints it), lines, commas."""
+    """Labels in any of the ways that exporters write them: a list or a mapping from indices (JSON, or as Python prints it), lines,
+    commas."""
     body = text.strip()
     if not body or len(body) > 1 << 20:
         return ()

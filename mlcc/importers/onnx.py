@@ -45,7 +45,8 @@ def load(path: Path) -> ir.Model:
 
 
 def check_external(model: ir.Model, path: Path) -> None:
-    """External data, wherever the model names it, must be plain files where a model's data may lie, long enough for what is read from them."""
+    """External data, wherever the model names it, must be plain files where a model's data may lie, long enough for what is read from
+    them."""
     for tensor in _external(model):
         file = place(path, str(tensor.location))
         if file.stat().st_size < (tensor.offset or 0) + (tensor.length or tensor.nbytes):

@@ -47,7 +47,8 @@ def check(
         problems.append(f"{flash:,} bytes of flash ({weight_bytes(program):,} of weights), {budget.flash:,} there")
     if budget.ram is not None and ram > budget.ram:
         problems.append(
-            f"{ram:,} bytes of RAM ({ram - program.arena_bytes:,} for inputs and outputs), {budget.ram:,} there; most is needed at {peak(program)}"
+            f"{ram:,} bytes of RAM ({ram - program.arena_bytes:,} for inputs and outputs), {budget.ram:,} there; most is needed at "
+            f"{peak(program)}"
         )
         hints.append("a smaller input (--shape)")
     if not problems:

@@ -168,7 +168,8 @@ def _reach(graph: CoreGraph, node: Node, rows: Rows) -> Rows:
 
 
 def _reads(graph: CoreGraph, node: Node, rows: Rows) -> list[Rows | None] | None:
-    """The rows of each operand that some rows of the result need; None for an operand that is needed whole. None: windows beyond the edge."""
+    """The rows of each operand that some rows of the result need; None for an operand that is needed whole. None: windows beyond the
+    edge."""
     if family(node.op) != "elementwise":
         low, high = _reach(graph, node, rows)
         low, high = max(low, 0), min(high, graph.types[node.inputs[0]].shape[AXIS])

@@ -97,7 +97,8 @@ def _expression(i: Instruction) -> str:
         "not": f"!{a}",
         "shl": f"({wide})(({unsigned}){a} << {b})",
         "sar": f"{a} >> {b}",
-        "shr": f"({wide})((({unsigned}){a} >> ({b} & {31 if i.dtype == 'i32' else 63})) & -(({unsigned})({b} < {32 if i.dtype == 'i32' else 64})))",
+        "shr": f"({wide})((({unsigned}){a} >> ({b} & {31 if i.dtype == 'i32' else 63})) & -(({unsigned})({b} < "
+        f"{32 if i.dtype == 'i32' else 64})))",
         "lt": f"{a} < {b}",
         "le": f"{a} <= {b}",
         "eq": f"{a} == {b}",

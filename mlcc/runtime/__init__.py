@@ -12,7 +12,8 @@ __all__ = ["Model", "Tensor", "load", "verified"]
 
 
 def verified(artifact: Path, trust: Sequence[str | Path] = ()) -> None:
-    """Raise Error(verification) where no trusted key signed an artifact, or something of it has changed: it is code that is about to run."""
+    """Raise Error(verification) where no trusted key signed an artifact, or something of it has changed: it is code that is about to
+    run."""
     from mlcc.artifact import sign
     from mlcc.artifact.keys import load_public, own_public_keys
 

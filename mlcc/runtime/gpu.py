@@ -32,7 +32,8 @@ class DeviceArray:
         return dlpack.CUDA, self._model.device
 
     def __dlpack__(self, *, stream: int | None = None, **_: Any) -> Any:
-        """A capsule; the work that makes the result is done, unless the consumer uses the same stream or says that it will see to it (-1)."""
+        """A capsule; the work that makes the result is done, unless the consumer uses the same stream or says that it will see to it
+        (-1)."""
         if stream not in (DEFAULT_STREAM, -1):
             self._model.wait()
         return dlpack.EXPORTED.capsule(self.pointer, self.__dlpack_device__(), self.dtype, self.shape, self)

@@ -119,7 +119,8 @@ def test_the_layout_beside_is_verified(copy: Path, mlcc: Mlcc) -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"[]", b"null", b'{"subject": 3}', b'{"_type": "x", "subject": [], "predicateType": "https://slsa.dev/provenance/v1", "predicate": {}}',
+    [b"[]", b"null", b'{"subject": 3}', b'{"_type": "x", "subject": [], "predicateType": "https://slsa.dev/provenance/v1", '
+        b'"predicate": {}}',
      b'{"_type": "https://in-toto.io/Statement/v1", "subject": [], "predicateType": "other", "predicate": {}}', b"[" * 100_000],
 )  # fmt: skip
 def test_signed_by_a_trusted_key_but_no_statement(payload: bytes, copy: Path, mlcc: Mlcc) -> None:

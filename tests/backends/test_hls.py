@@ -499,7 +499,8 @@ def test_the_driver_packs_what_the_simulation_reads(tmp_path: Path) -> None:
     text = (root / "hls" / "vectors" / "in0.txt").read_text().split()
     (tmp_path / "main.c").write_text(
         '#include "cnv_driver.h"\n#include <stdio.h>\n#include <stdlib.h>\n'
-        "int main(void) { static float x[3 * 32 * 32]; static uint8_t s[CNV_IN0_BYTES]; if (fread(x, 4, 3 * 32 * 32, stdin) != 3 * 32 * 32) return 1;\n"
+        "int main(void) { static float x[3 * 32 * 32]; static uint8_t s[CNV_IN0_BYTES]; if (fread(x, 4, 3 * 32 * 32, stdin) != 3 * 32 * "
+        "32) return 1;\n"
         "cnv_pack_in0(x, s); fwrite(s, 1, sizeof s, stdout); return 0; }\n"
     )
     line = ["gcc", "-Wall", "-Wextra", "-Werror", f"-I{root / 'driver'}", "main.c", str(root / "driver" / "cnv_driver.c"), "-o", "main"]

@@ -320,7 +320,8 @@ def test_models_that_ask_for_too_much(tmp_path: Path, mlcc: Mlcc) -> None:
     ):  # fmt: skip
         onnx.save(made[name](), tmp_path / "m.onnx")
         line = [
-            "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)); from mlcc.cli import main; main(sys.argv[1:])"
+            "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)); from mlcc.cli import main; "
+            "main(sys.argv[1:])"
         ]
         command = [sys.executable, "-c", *line, "build", str(tmp_path / "m.onnx"), "-t", "c99", "-o", str(tmp_path / "d")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)

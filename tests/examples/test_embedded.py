@@ -1,4 +1,5 @@
-"""examples/embedded: a bare-metal program on an emulated Cortex-M4 that classifies a picture, the model linked in or in a slot of its own."""
+"""examples/embedded: a bare-metal program on an emulated Cortex-M4 that classifies a picture, the model linked in or in a slot of its
+own."""
 
 from __future__ import annotations
 

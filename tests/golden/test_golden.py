@@ -1,4 +1,5 @@
-"""Generated code of two small models, kept for review: what a change does to it is seen in the diff. `make golden` writes the files anew."""
+"""Generated code of two small models, kept for review: what a change does to it is seen in the diff. `make golden` writes the files
+anew."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""On a real GPU: the answers are the CPU's. Skipped where there is none; the kernels are proven on the host by tests/backends/test_cuda.py."""
+"""On a real GPU: the answers are the CPU's. Skipped where there is none; the kernels are proven on the host by
+tests/backends/test_cuda.py."""
 
 from __future__ import annotations
 

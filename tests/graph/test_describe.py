@@ -118,7 +118,10 @@ def test_labels_of_a_detector() -> None:
 
 def test_a_project_says_what_the_file_does_not(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("cat\ndog\n")
-    text = 'model = "m.onnx"\ntargets = ["c99"]\n[describe.x]\nunit = "dB"\nscale = 0.125\n[describe.y]\nlabels = "labels.txt"\nrange = [0, 1]\n'
+    text = (
+        'model = "m.onnx"\ntargets = ["c99"]\n[describe.x]\nunit = "dB"\nscale = 0.125\n[describe.y]\nlabels = "labels.txt"\nrange = '
+        "[0, 1]\n"
+    )
     (tmp_path / "mlcc.toml").write_text(text)
     given = project.load(tmp_path / "mlcc.toml").describe
     found = told(said(quantised()), given, ["x", "y"])

@@ -71,7 +71,8 @@ def test_all_unsupported_operators_are_listed_at_once() -> None:
     assert e.value.code == "unsupported"
     with pytest.raises(Error) as e:
         core(
-            "agraph (float[1, 1, 4, 4] x, float[1, 4, 4, 2] g) => (float[1, 1, 4, 4] y) { a = GridSample(x, g)  b = GridSampel(a, g)  c = Frobnicate(b)  y = Add(c, c) }"
+            "agraph (float[1, 1, 4, 4] x, float[1, 4, 4, 2] g) => (float[1, 1, 4, 4] y) { a = GridSample(x, g)  b = GridSampel(a, g)  c "
+            "= Frobnicate(b)  y = Add(c, c) }"
         )
     assert e.value.code == "unsupported" and all(op in e.value.what for op in ("GridSample", "GridSampel"))
 

@@ -1,4 +1,5 @@
-"""Libraries in programs as they are: several builds in one process, forks, pools that are not there, firmware with a C library of its own."""
+"""Libraries in programs as they are: several builds in one process, forks, pools that are not there, firmware with a C library of its
+own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Products of bytes and their requantisation: the vector kernels and the portable C, with a float unit and without, against the reference."""
+"""Products of bytes and their requantisation: the vector kernels and the portable C, with a float unit and without, against the
+reference."""
 
 from __future__ import annotations
 

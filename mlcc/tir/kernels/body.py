@@ -39,7 +39,8 @@ def sweep(
     valid: int,
     widths: Sequence[int],
 ) -> None:
-    """The body over rows of sums that wait in a scratch array (its buffer, pitch and element type), `valid` of each row from `column` on."""
+    """The body over rows of sums that wait in a scratch array (its buffer, pitch and element type), `valid` of each row from `column`
+    on."""
     buffer, pitch, dtype = scratch
     with f.loop(0, rows) as r:
         row = point(r)
