@@ -6,11 +6,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mlcc.artifact import bill, manifest, oci, sign
 from mlcc.artifact.arrays import npy
 from mlcc.artifact.keys import SigningKey
+from mlcc.artifact.manifest import Manifest
 from mlcc.artifact.readme import readme
 from mlcc.conformance.check import Result
 from mlcc.conformance.page import conformance_page, workspace_picture
@@ -32,9 +33,7 @@ def library_bytes(files: Mapping[str, bytes]) -> int:
     return next((n for kind in (".so", ".a", ".tpu", ".stablehlo") for p, n in sizes.items() if p.endswith(kind)), 0)
 
 
-def describe(
-    frozen: Frozen, source: str, target: Target, result: Result, binaries: Binaries, parameters: Mapping[str, Any]
-) -> dict[str, Any]:
+def describe(frozen: Frozen, source: str, target: Target, result: Result, binaries: Binaries, parameters: Mapping[str, Any]) -> Manifest:
     """The manifest."""
     graph, program = frozen.graph, frozen.program
     tensors = [[{"name": n, "dtype": t.dtype, "shape": list(t.shape)} for n, t in group] for group in (program.inputs, program.outputs)]
@@ -47,7 +46,7 @@ def describe(
         entry |= program.described.get(entry["name"], Description()).entry()
     weights = sum(b.nbytes for b in program.buffers.values() if b.place == "constant")
     figures = {"flash_bytes": library_bytes(binaries.files), **binaries.figures, **result.figures}
-    return {
+    found = {
         "mlcc": manifest.VERSION,
         "model": source,
         "name": frozen.name,
@@ -81,6 +80,7 @@ def describe(
         "rewrites": dict(sorted(Counter(r.rule for r in graph.rewrites).items())),
         "licences": {"model": "see the model's own", "libraries": "none linked"},
     }
+    return cast(Manifest, found)
 
 
 def _places(program: Program, figures: Mapping[str, int], weights: int) -> dict[str, dict[str, int]]:
@@ -114,7 +114,7 @@ def package(
     key: SigningKey,
     parameters: Mapping[str, Any],
     tools: Mapping[str, str],
-) -> tuple[dict[str, bytes], dict[str, bytes], str, dict[str, Any]]:
+) -> tuple[dict[str, bytes], dict[str, bytes], str, Manifest]:
     """(artifact files, OCI layout files, OCI digest, manifest). Pure: equal inputs give equal bytes."""
     files = dict(binaries.files)
     about = describe(frozen, source, target, result, binaries, parameters)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx_ir
 
+    from mlcc.artifact.manifest import Manifest
     from mlcc.cache.store import Store
     from mlcc.core.graph import CoreGraph
     from mlcc.graph.freeze import Golden
@@ -152,7 +153,7 @@ class Backend(Protocol):
     def runner(self, binaries: Binaries, target: Target, subject: Any) -> Any:
         """A StepRunner or a WholeRunner; None where nothing here runs the target."""
 
-    def execute(self, artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
+    def execute(self, artifact: Path, about: Manifest, feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
         """Run a finished artifact under what `environment` names, where it is not native."""
 
     def tools(self, target: Target) -> Mapping[str, str]:

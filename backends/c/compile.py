@@ -5,10 +5,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from mlcc.artifact.manifest import Manifest
 from mlcc.plugin import Binaries, CompileOptions, Sources
 from mlcc.target import Target
 from mlcc_backends.cpu.compile import compiler, run, write
@@ -36,7 +36,7 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         return Binaries(name, files, {"test": (folder / "test").read_bytes()})
 
 
-def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
+def execute(artifact: Path, about: Manifest, feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
     """Compile the artifact's sources with its own main program and run that."""
     root, name = artifact.resolve(), about["name"]
     with tempfile.TemporaryDirectory(prefix="mlcc-") as d:

@@ -9,10 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from mlcc.artifact.manifest import Manifest, Tensor
 from mlcc.core.graph import DTYPES, ByteOrder, from_bytes, to_bytes
 from mlcc.error import Error
 from mlcc.names import printable
@@ -100,7 +100,7 @@ def byte_order(target: Target) -> ByteOrder:
     return ">" if target.endianness == "big" else "<"
 
 
-def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
+def execute(artifact: Path, about: Manifest, feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
     """Link the artifact's own main program against its static library and run that. Raises Error(unsupported) where nothing runs it."""
     runs = demanded(environment(target), target, str(artifact))
     root, order = artifact.resolve(), byte_order(target)
@@ -117,7 +117,7 @@ def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndar
         return call_program(program, runs.prefix, runs.name, about, feed, order)
 
 
-def received(raw: bytes, t: Mapping[str, Any], order: ByteOrder, artifact: str) -> np.ndarray:
+def received(raw: bytes, t: Tensor, order: ByteOrder, artifact: str) -> np.ndarray:
     """An output that an artifact's program wrote, as its manifest says it is. Raises Error(verification) where it is of another size."""
     if len(raw) != DTYPES[t["dtype"]].itemsize * prod(t["shape"]):
         raise Error("verification", f"the program gives {len(raw)} bytes for {printable(t['name'])}, the manifest says otherwise", artifact)
@@ -125,7 +125,7 @@ def received(raw: bytes, t: Mapping[str, Any], order: ByteOrder, artifact: str) 
 
 
 def call_program(
-    program: Path, prefix: Sequence[str], environment: str, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], order: ByteOrder
+    program: Path, prefix: Sequence[str], environment: str, about: Manifest, feed: Mapping[str, np.ndarray], order: ByteOrder
 ) -> dict[str, np.ndarray]:
     """Run an artifact's main program on inputs, by way of files beside it."""
     folder = program.parent

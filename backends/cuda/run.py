@@ -7,10 +7,10 @@ import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from mlcc.artifact.manifest import Manifest
 from mlcc.error import Error
 from mlcc.plugin import Binaries, Environment, Missing
 from mlcc.program.program import Program
@@ -66,7 +66,7 @@ def runner(binaries: Binaries, target: Target, program: Program) -> KernelRunner
     return KernelRunner(binaries, program, "GPU and host" if native else found.name, native)
 
 
-def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
+def execute(artifact: Path, about: Manifest, feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
     """The artifact's kernels on the host, with the weights that its library holds."""
     root, name = artifact.resolve(), about["name"]
     library = ctypes.CDLL(str(root / "lib" / f"lib{name}.so"))

@@ -11,10 +11,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from mlcc.artifact.manifest import Manifest
 from mlcc.core.graph import CoreGraph, canonical_bytes, from_bytes, to_bytes
 from mlcc.error import Error
 from mlcc.plugin import Binaries, Environment, Missing
@@ -134,7 +134,7 @@ def runner(binaries: Binaries, target: Target, graph: CoreGraph) -> HardwareRunn
     return HardwareRunner(binaries.files, design, graph, where, part_of(target).flavour != "rtl")
 
 
-def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
+def execute(artifact: Path, about: Manifest, feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
     """Simulate an artifact's C++."""
     files = {str(p.relative_to(artifact / "hls")): p.read_bytes() for p in (artifact / "hls").rglob("*") if p.is_file()}
     if not files:

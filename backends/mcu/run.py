@@ -7,10 +7,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from mlcc.artifact.manifest import Manifest
 from mlcc.cache.library import compiled
 from mlcc.core.graph import to_bytes
 from mlcc.error import Error
@@ -97,7 +97,7 @@ def runner(binaries: Binaries, target: Target, program: Program) -> BoardRunner 
     return None if isinstance(found, Missing) else BoardRunner(binaries, program, found.prefix, found.name, timing(target.cpu))
 
 
-def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
+def execute(artifact: Path, about: Manifest, feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
     """Link the artifact's library with its own firmware and run that."""
     found = demanded(environment(target), target, str(artifact))
     root, name = artifact.resolve(), about["name"]
@@ -111,6 +111,6 @@ def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndar
         )
         for i, t in enumerate(about["inputs"]):
             (folder / f"in{i}").write_bytes(to_bytes(feed[t["name"]], "<"))
-        names = [f"{kind}{i}" for kind in ("in", "out") for i in range(len(about[f"{kind}puts"]))]
+        names = [f"{kind}{i}" for kind, group in (("in", about["inputs"]), ("out", about["outputs"])) for i in range(len(group))]
         emulate(found.prefix, folder / "test", ["run", "-1", *names, "arena"], f"{name} under {found.name}")
         return {t["name"]: received((folder / f"out{i}").read_bytes(), t, "<", name) for i, t in enumerate(about["outputs"])}

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from mlcc.artifact.manifest import Manifest
 from mlcc.conformance.check import WIDEST
 from mlcc.core.graph import CoreGraph, canonical_bytes
 from mlcc.error import Error
@@ -87,7 +87,7 @@ def runner(binaries: Binaries, target: Target, graph: CoreGraph) -> XlaRunner | 
     return XlaRunner(binaries.private["model.jax"], binaries.exact, batches, serving.devices)
 
 
-def execute(artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
+def execute(artifact: Path, about: Manifest, feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
     exported = (artifact / "lib" / f"{about['name']}.jax").read_bytes()
     (outputs,) = XlaRunner(exported, about["class"] == "exact").outputs([[feed[t["name"]] for t in about["inputs"]]])
     return {t["name"]: y for t, y in zip(about["outputs"], outputs)}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from mlcc.artifact import plain
 from mlcc.error import Error
@@ -15,6 +15,74 @@ from mlcc.names import C_TYPES
 
 FILE = "manifest.json"
 VERSION = 1
+
+
+class _Named(TypedDict):
+    name: str
+    dtype: str
+    shape: list[int]
+
+
+class Tensor(_Named, total=False):
+    """An input or output. draw: how golden vectors draw it; the rest is for people (`mlcc.core.describe.Description.entry`)."""
+
+    draw: dict[str, Any]
+    layout: str
+    channels: str
+    unit: str
+    text: str
+    range: list[float]
+    labels: list[str]
+    scale: float
+    zero_point: int
+
+
+_Always = TypedDict(
+    "_Always",
+    {
+        "mlcc": int,
+        "model": str,
+        "name": str,
+        "model_digest": str,
+        "program_digest": str,
+        "output_digest": str,
+        "version": str,
+        "target": str,
+        "resolved_target": str,
+        "instruction_sets": list[str],
+        "class": str,
+        "precision": str,
+        "conformance": str,
+        "inputs": list[Tensor],
+        "outputs": list[Tensor],
+        "arena_bytes": int,
+        "arena_lower_bound_bytes": int,
+        "ram_bytes": int,
+        "workspace_bytes": int,
+        "constant_bytes": int,
+        "library_bytes": int,
+        "flash_bytes": int,
+        "memory": dict[str, dict[str, int]],
+        "parameters": int,
+        "operators": dict[str, int],
+        "kernels": int,
+        "kernel_calls": int,
+        "rewrites": dict[str, int],
+        "licences": dict[str, str],
+    },
+)
+
+
+class Manifest(_Always, total=False):
+    """What an artifact is. Beyond these a backend may say more (`Binaries.figures`, `Binaries.facts`)."""
+
+    bound: dict[str, float]
+    instructions: int
+    cycles: int
+    stack_bytes: int
+    selftest_stack_bytes: int
+    static_ram_bytes: int
+    architectures: list[str]
 
 
 def dumps(value: Any) -> bytes:
@@ -76,13 +144,13 @@ OPTIONAL: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def signature(data: Mapping[str, Any]) -> str:
+def signature(data: Manifest) -> str:
     """Types and shapes of inputs and outputs, and the workspace's bytes, as the library says them (NAME_signature)."""
-    groups = ["".join(f" {t['dtype']}[{','.join(map(str, t['shape']))}]" for t in data[kind]) for kind in ("inputs", "outputs")]
+    groups = ["".join(f" {t['dtype']}[{','.join(map(str, t['shape']))}]" for t in group) for group in (data["inputs"], data["outputs"])]
     return f"{groups[0]} >{groups[1]} > {data['workspace_bytes']}"
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read(folder: Path) -> Manifest:
     """The manifest of an artifact folder. Raises Error(verification) where it is none."""
     path = folder / FILE
     if not folder.is_dir():
@@ -101,4 +169,4 @@ def read(folder: Path) -> dict[str, Any]:
     names = [t["name"] for t in data["inputs"]]
     if len(set(names)) != len(names):
         raise Error("verification", f"{FILE} is damaged: two inputs of one name", str(folder))
-    return data
+    return cast(Manifest, data)

@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 
+from mlcc.artifact.manifest import Manifest
 from mlcc.names import C_TYPES, identifier, markdown, unique
 
 TEXT = """# {{ about.model | md }} for {{ about.target | md }}
@@ -118,7 +119,7 @@ def _limits(dtype: str) -> tuple[int, int]:
     return (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if bits else (0, 0)
 
 
-def memory(about: Mapping[str, Any]) -> list[tuple[str, int]]:
+def memory(about: Manifest) -> list[tuple[str, int]]:
     """What the model takes, in bytes."""
     parts = about["memory"]
     found = [("code", parts["flash"]["code"]), ("weights", parts["flash"]["weights"])]
@@ -126,7 +127,7 @@ def memory(about: Mapping[str, Any]) -> list[tuple[str, int]]:
     return found
 
 
-def readme(about: Mapping[str, Any], files: Collection[str]) -> bytes:
+def readme(about: Manifest, files: Collection[str]) -> bytes:
     """Pure. about: the manifest; files: the artifact's paths."""
     name = identifier(about["name"])
     members = {kind: unique([t["name"] for t in about[kind]]) for kind in ("inputs", "outputs")}

@@ -42,11 +42,8 @@ def command(what: Path, shapes: tuple[str, ...], graph: bool, as_json: bool) -> 
 def artifact(folder: Path) -> dict[str, Any]:
     from mlcc.artifact import manifest
 
-    about = manifest.read(folder)
-    about["files"] = [
-        {"file": p.relative_to(folder).as_posix(), "bytes": p.stat().st_size} for p in sorted(folder.rglob("*")) if p.is_file()
-    ]
-    return about
+    files = [{"file": p.relative_to(folder).as_posix(), "bytes": p.stat().st_size} for p in sorted(folder.rglob("*")) if p.is_file()]
+    return {**manifest.read(folder), "files": files}
 
 
 def model(path: Path, shapes: dict[str, tuple[int, ...]], list_nodes: bool) -> dict[str, Any]:

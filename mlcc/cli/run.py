@@ -8,6 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
+from mlcc.artifact.manifest import Manifest, Tensor
 from mlcc.cli.output import json_option, print_json, table, trust_options
 from mlcc.error import Error
 
@@ -92,7 +93,7 @@ def _preview(a: np.ndarray) -> str:
     return ", ".join(f"{v:.6g}" if a.dtype.kind == "f" else str(v) for v in a.reshape(-1)[:4]) + (" …" if a.size > 4 else "")
 
 
-def read_inputs(declared: list[dict[str, Any]], given: tuple[str, ...]) -> dict[str, np.ndarray]:
+def read_inputs(declared: list[Tensor], given: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Arrays for all inputs; those not given are random, the same each time."""
     from mlcc.artifact.arrays import read_npy
     from mlcc.core.graph import TensorType
@@ -139,7 +140,7 @@ def read_image(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     return (pixels / np.float32(255) if dtype.startswith("float") else pixels).astype(DTYPES[dtype])[None]
 
 
-def source_model(model: Path | None, about: dict[str, Any]) -> Path:
+def source_model(model: Path | None, about: Manifest) -> Path:
     """The ONNX file that an artifact was built from: as given, or where it was when it was built here."""
     from mlcc.model_file import digest_model, find_model
 
@@ -153,7 +154,7 @@ def source_model(model: Path | None, about: dict[str, Any]) -> Path:
     return model
 
 
-def comparison(model: Path | None, about: dict[str, Any], feed: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> dict[str, Any]:
+def comparison(model: Path | None, about: Manifest, feed: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> dict[str, Any]:
     from mlcc.conformance.compare import difference, session
 
     s = session(source_model(model, about))

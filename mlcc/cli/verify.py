@@ -6,10 +6,10 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import click
 
+from mlcc.artifact.manifest import Manifest
 from mlcc.cli.output import json_option, print_json
 from mlcc.error import Error
 from mlcc.names import printable
@@ -88,8 +88,8 @@ def version_order(text: str) -> tuple[int, ...]:
     return (*found, *(0,) * (4 - len(found)))
 
 
-def _demand(about: dict[str, Any], wanted: dict[str, str | None], artifact: Path) -> None:
+def _demand(about: Manifest, wanted: dict[str, str | None], artifact: Path) -> None:
     for what, value in wanted.items():
-        found = (about["model"], about["name"]) if what == "model" else (about[what],)
+        found = {"model": (about["model"], about["name"]), "target": (about["target"],)}[what]
         if value is not None and value not in found:
             raise Error("verification", f"the artifact is of {what} {found[0]}, not {value}", str(artifact))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mlcc import plugin
+from mlcc.artifact.manifest import Manifest
 from mlcc.error import Error
 from mlcc.target import load
 
 
 def execute(
-    artifact: Path, about: Mapping[str, Any], feed: Mapping[str, np.ndarray], threads: int = 1, variant: str | None = None
+    artifact: Path, about: Manifest, feed: Mapping[str, np.ndarray], threads: int = 1, variant: str | None = None
 ) -> tuple[dict[str, np.ndarray], str]:
     """(outputs, what ran them). Whether the artifact may be trusted is the caller's to know."""
     target = load(about["target"])

@@ -83,7 +83,7 @@ class Model:
                 raise Error("usage", f"cannot make {threads} threads")
         self._pool_for = getattr(self._library, f"{self.name}_pool_for", None)
 
-    def _signed(self, data: Mapping[str, Any], folder: Path) -> None:
+    def _signed(self, data: manifest.Manifest, folder: Path) -> None:
         """Raise Error(verification) where the library is for other inputs and outputs than the manifest says: it would read and write
         elsewhere."""
         try:

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_origin, get_type_hints
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlcc.artifact import manifest
 from tests.conftest import Mlcc
 
 
@@ -238,3 +240,11 @@ def test_the_c_example_builds_and_runs(tmp_path: Path, small_model: Path) -> Non
         ).returncode
         == 1
     ), "the depfile names the model"
+
+
+def test_the_manifest_is_as_its_type_says(built: Path) -> None:
+    about = manifest.read(built)
+    wanted = {k: t for k, t in get_type_hints(manifest.Manifest).items() if k in about}
+    assert manifest.Manifest.__required_keys__ <= about.keys() <= manifest.Manifest.__required_keys__ | manifest.Manifest.__optional_keys__
+    for key, kind in wanted.items():
+        assert isinstance(about[key], get_origin(kind) or kind), key  # type: ignore[literal-required]
