@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+
+
+def _at_once(number: int, frame: object) -> None:
+    """Ctrl-C while modules are imported: nothing is half-made yet."""
+    os.write(2, b"mlcc: interrupted\n")
+    os._exit(130)
+
+
+_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+if _ours:
+    signal.signal(signal.SIGINT, _at_once)
+
 import atexit
 import importlib
 import io
-import os
-import signal
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from typing import NoReturn
 
 import click
 
 from mlcc import __version__
 from mlcc.error import Error
+
+if _ours:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COMMANDS = {
     "build": "Build a model for one or more targets.",
@@ -56,6 +73,7 @@ def group() -> None:
 
 
 _interrupted: list[int] = []
+_signalled: list[int] = []  # signals that asked for an end
 
 
 def _leave() -> None:
@@ -76,7 +94,14 @@ def _key_withheld() -> AbstractContextManager[None]:
 
 
 def _terminate(number: int, frame: object) -> None:
+    _signalled.append(number)
     raise KeyboardInterrupt
+
+
+def _end_interrupted() -> NoReturn:
+    print("mlcc: interrupted", file=sys.stderr, flush=True)
+    _interrupted.append(130)
+    sys.exit(130)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -84,6 +109,8 @@ def main(arguments: list[str] | None = None) -> None:
     130 interrupted."""
     atexit.register(_leave)
     signal.signal(signal.SIGTERM, _terminate)  # ends as Ctrl-C does: nothing half-made stays behind
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _terminate)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of a model may not be in the terminal's alphabet
@@ -97,10 +124,10 @@ def main(arguments: list[str] | None = None) -> None:
         e.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        print("mlcc: interrupted", file=sys.stderr, flush=True)
-        _interrupted.append(130)
-        sys.exit(130)
+        _end_interrupted()
     except Error as e:
+        if _signalled:
+            _end_interrupted()
         print(f"mlcc: error: {e}", file=sys.stderr)
         sys.exit(e.exit_code)
     except BrokenPipeError:
@@ -110,6 +137,8 @@ def main(arguments: list[str] | None = None) -> None:
         print("mlcc: error: not enough memory for this model", file=sys.stderr)
         sys.exit(4)
     except Exception as e:
+        if _signalled:  # a library under us made another exception of it, as NumPy does while it is imported
+            _end_interrupted()
         if os.environ.get("MLCC_DEBUG"):
             raise
         print(

@@ -28,6 +28,7 @@ from mlcc.reference.execute import execute  # noqa: E402
 from mlcc.target import Target  # noqa: E402
 from mlcc.target import load as load_target  # noqa: E402
 from mlcc_backends.tpu import build, operators, soft  # noqa: E402
+from mlcc_backends.tpu.floats import ExactFloats  # noqa: E402
 from mlcc_backends.tpu.run import XlaRunner  # noqa: E402
 from mlcc_backends.tpu.sections import Serving  # noqa: E402
 from tests.backends.models import small  # noqa: E402
@@ -94,7 +95,7 @@ def test_exact_operators_on_node_cases(shard: int) -> None:
             continue
         graph, feed, _ = prepared
         want = execute(graph, feed)
-        found = jax.jit(operators.function(graph, operators.ExactFloats()))(*(np.asarray(feed[n]) for n in graph.inputs))
+        found = jax.jit(operators.function(graph, ExactFloats()))(*(np.asarray(feed[n]) for n in graph.inputs))
         for name, got in zip(graph.outputs, found):
             assert np.asarray(got).dtype == want[name].dtype and canonical_bytes(np.asarray(got)) == canonical_bytes(want[name]), case.name
         checked += 1
@@ -105,7 +106,7 @@ def test_float_products_in_the_contracts_order() -> None:
     w = numbers(3, (40, 9), "float32")
     graph = graph_of({"x": ("float32", (5, 40))}, lambda b, x: b("MatMul", x, b.constant(w)))
     x = numbers(4, (5, 40), "float32", True)
-    (found,) = jax.jit(operators.function(graph, operators.ExactFloats()))(x)
+    (found,) = jax.jit(operators.function(graph, ExactFloats()))(x)
     same(found, execute(graph, {"x": x})["y0"])
 
 
