@@ -45,6 +45,10 @@ def parse(values: Sequence[str]) -> Limits:
     return replace(Limits(), **found)
 
 
+SELECTION = 250  # what a step of TopK counts for, which looks through all once for each of k: 2^16 of 2^16 ran for more than two minutes
+PHASE = 10**8  # what each phase of a transposed convolution's strides counts for: it is a call of its own, compiled, proven and run
+
+
 def work(node: Node, types: Mapping[str, TensorType], results: Sequence[TensorType]) -> int:
     """About how many elements a node handles, multiply-adds of products included."""
     made = sum(t.size for t in results)
@@ -52,10 +56,12 @@ def work(node: Node, types: Mapping[str, TensorType], results: Sequence[TensorTy
     match node.op:
         case "MatMul":
             return made * (operands[0].shape[-1] if operands[0].shape else 1)
-        case "Conv" | "ConvTranspose":
+        case "Conv":
             return made * prod(operands[1].shape[1:])
+        case "ConvTranspose":
+            return made * prod(operands[1].shape[1:]) + PHASE * prod(node["strides"])
         case "TopK":
-            return operands[0].size * int(node["k"])
+            return operands[0].size * int(node["k"]) * SELECTION
         case _ if node.get("kernel"):
             return max(made, 10_000) * prod(node["kernel"])  # the reference goes through a window's elements one after the other
     return made + sum(t.size for t in operands)
