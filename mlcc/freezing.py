@@ -19,11 +19,9 @@ from mlcc.graph import freeze
 from mlcc.graph.interface import input_types
 from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import checked, optimise
-from mlcc.request import Frozen, Request
+from mlcc.request import Frozen, Progress, Request
 from mlcc.tir import parallel
 from mlcc.versions import lowered
-
-Progress = Callable[[str], None]
 
 
 def frozen_model(request: Request, name: str, model_digest: str, progress: Progress) -> Frozen:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +16,9 @@ from mlcc.cache import bound
 from mlcc.cache.store import Store, cache_folder
 from mlcc.error import Error, explained
 from mlcc.model_file import digest_model, named, received, remember, streams
-from mlcc.request import Built, Frozen, Request, Settled, settle
+from mlcc.request import Built, Frozen, Progress, Request, Settled, settle
 from mlcc.target import Target, fitted, runs_here
 from mlcc.target import load as load_target
-
-Progress = Callable[[str], None]
 
 
 def build(

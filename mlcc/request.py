@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from mlcc.section import section
 from mlcc.target import Target, load, names
 
 PRECISIONS = ("float32", "bf16")
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
