@@ -14,9 +14,12 @@ from math import prod
 import numpy as np
 
 from mlcc.arithmetic.bf16 import BLOCK
+from mlcc.arithmetic.scalar import BRAIN, WIDENED
 from mlcc.error import Error
 from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter, packed_columns, panels, storage
-from mlcc_backends.c.kernels import at_point, close, fma, split
+from mlcc_backends.c.kernels import at_point
+from mlcc_backends.c.loops import close, fma, split
+from mlcc_backends.c.sequences import expression
 from mlcc_backends.c.text import Lines, address, element, memory_type, typed, value_type
 from mlcc_backends.cuda.launch import BLOCK_THREADS, Launch, threads
 from mlcc_backends.cuda.reduce import lanes, reduce, reduce_shared
@@ -79,7 +82,7 @@ def _blocks(lines: Lines, names: list[str], spec: BlockDot, at: list[str]) -> No
 
     def operand(k: str) -> str:
         x = element(names, spec.a, [*rows, *split(lines, k, spec.k)])
-        return f"float_of((uint32_t){x if spec.arguments[spec.a.arg] == 'uint16' else f'brain_of({x})'} << 16)"
+        return expression(WIDENED["bfloat16"], x if spec.arguments[spec.a.arg] == "uint16" else expression(BRAIN, x))
 
     lines.add("float sum = 0.0f;")
     lines.add(f"GLOBAL const uint32_t *w = {names[spec.b]} + {column} / 16 * {blocks * 256} + {column} % 16;")

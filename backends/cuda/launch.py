@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from mlcc_backends.c.kernels import split
+from mlcc_backends.c.loops import split
 from mlcc_backends.c.text import Lines
 
 BLOCK_THREADS = 256

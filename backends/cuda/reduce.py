@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 
+from mlcc.arithmetic.scalar import cast, combining
 from mlcc.program.kernel import Reduce
-from mlcc_backends.c.kernels import LANES, combined, finish, split, start_value
-from mlcc_backends.c.text import Lines, element, value_type
+from mlcc.program.serial import LANES, start_value
+from mlcc_backends.c.loops import finish, split
+from mlcc_backends.c.sequences import expression
+from mlcc_backends.c.text import Lines, element, typed, value_type
 from mlcc_backends.cuda.launch import BLOCK_THREADS, MANY, Launch, threads
 
 
@@ -29,17 +32,19 @@ def lanes(spec: Reduce) -> int:
     return LANES.get(spec.dtype, 16) if spec.kind in ("ReduceSum", "ReduceProd") else 16
 
 
+def _start(spec: Reduce) -> str:
+    return typed(start_value(spec.kind, spec.dtype), spec.dtype)
+
+
 def _source(lines: Lines, names: list[str], spec: Reduce, at: Sequence[str]) -> str:
     """An element in the type that is computed in."""
     x, stored = element(names, spec.source, at), spec.arguments[spec.source.arg]
-    if stored == spec.dtype:
-        return x
-    return f"float_of((uint32_t){x} << 16)" if stored == "uint16" and spec.dtype == "float32" else f"({value_type(spec.dtype)}){x}"
+    return x if stored == spec.dtype else expression(cast("bfloat16" if stored == "uint16" else stored, spec.dtype), x)
 
 
 def _reduce_alone(lines: Lines, names: list[str], spec: Reduce, at: list[str]) -> None:
     """One thread has all lanes; their numbers are constants, so that they stay in registers."""
-    kind, total, start = value_type(spec.dtype), prod(spec.reduced), start_value(spec.kind, spec.dtype)
+    kind, total, start = value_type(spec.dtype), prod(spec.reduced), _start(spec)
     width = lanes(spec) if spec.kind in ("ReduceSum", "ReduceProd") and spec.dtype in LANES else 1
     lines.add(f"{kind} lane[{width}];")
     with lines.loop(width, unrolled=True) as j:
@@ -50,7 +55,7 @@ def _reduce_alone(lines: Lines, names: list[str], spec: Reduce, at: list[str]) -
             n = lines.fresh("n")
             lines.add(f"const int32_t {n} = {first} + {j};")
             x = _source(lines, names, spec, [*at, *split(lines, n, spec.reduced)])
-            lines.add(f"lane[{j}] = {combined(spec.kind, spec.dtype, f'lane[{j}]', x)};")
+            lines.add(f"lane[{j}] = {expression(combining(spec.kind, spec.dtype), f'lane[{j}]', x)};")
 
     if total >= width:
         with lines.loop(total // width) as b:
@@ -60,7 +65,7 @@ def _reduce_alone(lines: Lines, names: list[str], spec: Reduce, at: list[str]) -
     half = width // 2
     while half:
         with lines.loop(half, unrolled=True) as j:
-            lines.add(f"lane[{j}] = {combined(spec.kind, spec.dtype, f'lane[{j}]', f'lane[{j} + {half}]')};")
+            lines.add(f"lane[{j}] = {expression(combining(spec.kind, spec.dtype), f'lane[{j}]', f'lane[{j} + {half}]')};")
         half //= 2
     finish(lines, names, spec, at, "lane[0]")
 
@@ -69,17 +74,17 @@ def reduce_shared(lines: Lines, names: list[str], spec: Reduce, valid: str, poin
     """Neighbouring threads have a lane each, `part` is shared; all threads of the block come here."""
     width, total, kind = lanes(spec), prod(spec.reduced), value_type(spec.dtype)
     lines.add(f"const int32_t lane = (int32_t)threadIdx.x % {width};")
-    lines.add(f"{kind} all = {start_value(spec.kind, spec.dtype)};")
+    lines.add(f"{kind} all = {_start(spec)};")
     with lines.block(f"if ({valid})"):
         at = point()
         with lines.block(f"for (int32_t n = lane; n < {total}; n += {width})"):
             x = _source(lines, names, spec, [*at, *split(lines, "n", spec.reduced)])
-            lines.add(f"all = {combined(spec.kind, spec.dtype, 'all', x)};")
+            lines.add(f"all = {expression(combining(spec.kind, spec.dtype), 'all', x)};")
     lines.add("part[threadIdx.x] = all;")
     lines.add("__syncthreads();")
     with lines.block(f"for (int32_t fold = {width // 2}; fold > 0; fold /= 2)"):
         with lines.block("if (lane < fold)"):
-            both = combined(spec.kind, spec.dtype, "part[threadIdx.x]", "part[threadIdx.x + fold]")
+            both = expression(combining(spec.kind, spec.dtype), "part[threadIdx.x]", "part[threadIdx.x + fold]")
             lines.add(f"part[threadIdx.x] = {both};")
         lines.add("__syncthreads();")
     with lines.block(f"if (({valid}) && lane == 0)"):

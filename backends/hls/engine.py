@@ -23,7 +23,9 @@ from mlcc.program.kernel import Dot, Kernel, block
 from mlcc.program.memory import aligned
 from mlcc.program.program import Argument, Program
 from mlcc_backends.c import helpers
-from mlcc_backends.c.kernels import _gather, _nest, arguments, close, defined, function, symbols
+from mlcc_backends.c.dot import gather
+from mlcc_backends.c.kernels import arguments, defined, function, symbols
+from mlcc_backends.c.loops import close, nest
 from mlcc_backends.c.text import Lines, address, element, memory_type, typed, value_type
 from mlcc_backends.hls.catapult import translated
 from mlcc_backends.render import render
@@ -163,16 +165,16 @@ def _dot(lines: Lines, names: list[str], spec: Dot) -> None:
     with ExitStack() as stack:
         if in_place:
             fetch(str(spec.b.offset))
-            point = _nest(lines, stack, spec.rows)
-            _gather(lines, names, spec, point, "line", wide)
+            point = nest(lines, stack, spec.rows)
+            gather(lines, names, spec, point, "line", wide)
             c = columns(stack)
             weights = ("tile", address([c], [wide])) if tiled else (names[spec.b.arg], address([c], [wide], spec.b.offset))
         else:
             c = columns(stack)
             weights = ("tile", "0") if tiled else (names[spec.b.arg], address([c], [wide], spec.b.offset))
             fetch(address([c], [wide], spec.b.offset))
-            point = _nest(lines, stack, spec.rows)
-            _gather(lines, names, spec, point, "line", wide)
+            point = nest(lines, stack, spec.rows)
+            gather(lines, names, spec, point, "line", wide)
         with lines.loop(group) as j:
             start = typed(0, spec.dtype)
             if spec.init is not None:

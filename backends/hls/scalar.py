@@ -30,7 +30,7 @@ INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "bool")
 
 def word(value: float | int, dtype: str) -> int:
     """A constant's bits."""
-    if dtype in ("float32", "f32"):
+    if dtype == "float32":
         return int(np.float32(value).view(np.uint32))
     return int(value) & 0xFFFFFFFF
 
@@ -59,19 +59,21 @@ class _Writer:
         for i in SEQUENCES[name].instructions:
             a = [made[k] for k in i.operands]
             kinds = [SEQUENCES[name].instructions[k].dtype for k in i.operands]
-            if i.dtype == "i64":
+            if i.dtype == "int64":
                 raise Error("unsupported", f"no dataflow hardware for {name}: it needs 64-bit integers", self.where)
             match i.op:
                 case "arg":
                     made.append(operands[int(i.value or 0)])
                 case "const":
                     made.append(self.const(i.value if i.value is not None else 0, i.dtype))
-                case "bits" | "float_of_bits":
+                case "reinterpret":
                     made.append(a[0])
+                case "convert":
+                    made.append(self("to_float", a[0]))
                 case "not":
-                    made.append(self("xor", a[0], self.const(1, "i32")))
+                    made.append(self("xor", a[0], self.const(1, "int32")))
                 case _:
-                    made.append(self.operate(i.op, a, kinds[0] == "f32", kinds))
+                    made.append(self.operate(i.op, a, kinds[0] == "float32", kinds))
         return made[-1]
 
     def operate(self, op: str, a: list[int], floats: bool, kinds: Sequence[str] = ()) -> int:
@@ -88,7 +90,7 @@ class _Writer:
                 return self("and", a[0], self("const", literal=0x7FFFFFFF))
             case "lt" | "le" | "eq":
                 return self(op if floats else f"i{op}", *a)
-            case "fma" | "div" | "and" | "or" | "xor" | "shl" | "shr" | "sar" | "select" | "to_float":
+            case "fma" | "div" | "and" | "or" | "xor" | "shl" | "shr" | "sar" | "select":
                 return self(op, *a)
         raise Error("unsupported", f"no dataflow hardware for {op} on single numbers", self.where)
 
@@ -164,7 +166,7 @@ def _extreme(w: _Writer, a: int, b: int, dtype: str, largest: bool) -> int:
 
 def _key(w: _Writer, x: int) -> int:
     """An integer in the order of the floats; NaN, which is positive here, is above all."""
-    sign = w("sar", x, w.const(31, "i32"))
+    sign = w("sar", x, w.const(31, "int32"))
     return w("xor", x, w("and", sign, w("const", literal=0x7FFFFFFF)))
 
 
@@ -193,14 +195,16 @@ def _element(w: _Writer, n: Node, a: list[int], dtype: str) -> int:
         case "And" | "Or" | "Xor" if dtype == "bool":
             return w(n.op.lower(), *a)
         case "Not":
-            return w("xor", a[0], w.const(1, "i32"))
+            return w("xor", a[0], w.const(1, "int32"))
         case "Cast":
             return _cast(w, a[0], dtype, attributes["to"], n)
         case "Requantize":
             scaled = w("round", w.operate("mul", [w("to_float", a[0]), a[1]], True))
             low, high = attributes["low"] - attributes["zero"], attributes["high"] - attributes["zero"]
-            inside = _extreme(w, _extreme(w, w("to_int", scaled), w.const(low, "i32"), "int32", True), w.const(high, "i32"), "int32", False)
-            return w("iadd", inside, w.const(attributes["zero"], "i32"))
+            inside = _extreme(
+                w, _extreme(w, w("to_int", scaled), w.const(low, "int32"), "int32", True), w.const(high, "int32"), "int32", False
+            )
+            return w("iadd", inside, w.const(attributes["zero"], "int32"))
     raise Error("unsupported", f"no dataflow hardware for {n.op} of {dtype} numbers", n.origin or n.outputs[0])
 
 
@@ -214,8 +218,8 @@ def _cast(w: _Writer, x: int, source: str, to: str, n: Node) -> int:
         i = w("to_int", x)
         if to == "int32":
             return i
-        low, high = (w.const(int(v), "i32") for v in (limits.min, limits.max))
+        low, high = (w.const(int(v), "int32") for v in (limits.min, limits.max))
         return _extreme(w, _extreme(w, i, low, "int32", True), high, "int32", False)
     if to == "bool" and source in INTEGERS:
-        return w("xor", w("ieq", x, w("const")), w.const(1, "i32"))
+        return w("xor", w("ieq", x, w("const")), w.const(1, "int32"))
     raise Error("unsupported", f"no dataflow hardware for a cast of {source} to {to}", n.origin or n.outputs[0])

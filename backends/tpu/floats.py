@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from mlcc.arithmetic.elementary import SEQUENCES
-from mlcc.arithmetic.sequence import Sequence
+from mlcc.arithmetic.sequence import Instruction, Sequence
 from mlcc_backends.tpu import soft
 
 Array = Any
@@ -106,58 +106,65 @@ class ExactFloats(Floats):
 
 
 def run_sequence(s: Sequence, f: Floats, arguments: tuple[Array, ...]) -> Array:
-    """An elementary function as the contract defines it, one instruction after the other."""
-    kinds = {"f32": jnp.float32, "i32": jnp.int32, "i64": jnp.int64}
+    """A sequence as the contract defines it, one instruction after the other."""
     v: list[Array] = []
     for i in s.instructions:
-        x = [v[o] for o in i.operands]
-        floating = bool(i.operands) and s.instructions[i.operands[0]].dtype == "f32"
-        match i.op:
-            case "arg":
-                v.append(arguments[int(i.value or 0)])
-            case "const":
-                v.append(jnp.asarray(i.value, kinds[i.dtype]))
-            case "add" | "sub" | "mul":
-                v.append(
-                    getattr(
-                        f if floating else jnp,
-                        {"add": "add", "sub": "sub" if floating else "subtract", "mul": "mul" if floating else "multiply"}[i.op],
-                    )(*x)
-                )
-            case "div" | "fma" | "sqrt":
-                v.append(getattr(f, i.op)(*x))
-            case "neg" | "abs":
-                v.append(getattr(f, i.op)(*x) if floating else (-x[0] if i.op == "neg" else jnp.abs(x[0])))
-            case "and" | "or" | "xor":
-                v.append({"and": jnp.bitwise_and, "or": jnp.bitwise_or, "xor": jnp.bitwise_xor}[i.op](*x))
-            case "not":
-                v.append(jnp.logical_not(x[0]))
-            case "shl":
-                v.append(lax.shift_left(*jnp.broadcast_arrays(*x)))
-            case "sar":
-                v.append(lax.shift_right_arithmetic(*jnp.broadcast_arrays(*x)))
-            case "shr":
-                v.append(lax.shift_right_logical(*jnp.broadcast_arrays(*x)))
-            case "lt":
-                v.append(f.less(*x) if floating else x[0] < x[1])
-            case "le":
-                v.append(f.less(*x) | f.equal(*x) if floating else x[0] <= x[1])
-            case "eq":
-                v.append(f.equal(*x) if floating else x[0] == x[1])
-            case "select":
-                v.append(jnp.where(*x))
-            case "bits":
-                v.append(lax.bitcast_convert_type(x[0], jnp.int32))
-            case "float_of_bits":
-                v.append(lax.bitcast_convert_type(x[0], jnp.float32))
-            case "to_float":
-                v.append(f.from_integer(x[0]))
-            case "to_int64":
-                v.append(x[0].astype(jnp.int64))
-            case "zero_extend":
-                v.append(lax.bitcast_convert_type(x[0], jnp.uint32).astype(jnp.int64))
-            case "narrow":
-                v.append(x[0].astype(jnp.int32))
-            case _:
-                raise AssertionError(i.op)
+        types = [s.instructions[o].dtype for o in i.operands]
+        v.append(_instruction(i, types, [v[o] for o in i.operands], f, arguments))
     return jnp.broadcast_to(v[-1], jnp.broadcast_shapes(*(a.shape for a in arguments)))
+
+
+PLAIN: dict[str, Callable[..., Array]] = {  # what is no float arithmetic of the device's own
+    "add": jnp.add,
+    "sub": jnp.subtract,
+    "mul": jnp.multiply,
+    "div": lax.div,
+    "rem": lax.rem,
+    "sqrt": jnp.sqrt,
+    "floor": jnp.floor,
+    "ceil": jnp.ceil,
+    "round": jnp.round,
+    "neg": jnp.negative,
+    "abs": jnp.abs,
+    "and": jnp.bitwise_and,
+    "or": jnp.bitwise_or,
+    "xor": jnp.bitwise_xor,
+    "not": jnp.bitwise_not,
+    "shl": lax.shift_left,
+    "sar": lax.shift_right_arithmetic,
+    "shr": lax.shift_right_logical,
+    "lt": jnp.less,
+    "le": jnp.less_equal,
+    "eq": jnp.equal,
+    "nan": jnp.isnan,
+    "select": jnp.where,
+}
+
+
+def _instruction(i: Instruction, types: list[str], x: list[Array], f: Floats, arguments: tuple[Array, ...]) -> Array:
+    match i.op:
+        case "arg":
+            return arguments[i.value]
+        case "const":
+            return jnp.asarray(i.value, i.dtype)
+        case "call":
+            return run_sequence(i.value, f, tuple(x))
+        case "reinterpret":
+            return lax.bitcast_convert_type(x[0], i.dtype)
+        case "convert" if i.dtype == "float32" and types[0] != "float64":
+            return f.from_integer(x[0])
+        case "convert":
+            return f.to_integer(x[0], jnp.dtype(i.dtype)) if types[0] == "float32" and i.dtype != "float64" else x[0].astype(i.dtype)
+    if types[0] == "float32":
+        match i.op:
+            case "add" | "sub" | "mul" | "div" | "fma" | "sqrt" | "floor" | "ceil" | "round" | "neg" | "abs":
+                return getattr(f, i.op)(*x)
+            case "lt":
+                return f.less(*x)
+            case "le":
+                return f.less(*x) | f.equal(*x)
+            case "eq":
+                return f.equal(*x)
+    if len(x) > 1:
+        x = jnp.broadcast_arrays(*x)
+    return PLAIN[i.op](*x)

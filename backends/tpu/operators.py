@@ -11,9 +11,10 @@ import numpy as np
 from jax import lax
 
 from mlcc.arithmetic.elementary import SEQUENCES
+from mlcc.arithmetic.scalar import OPERATORS, cast, scalar
 from mlcc.core.graph import DTYPES, CoreGraph, Node
 from mlcc_backends.tpu import soft
-from mlcc_backends.tpu.floats import FLOAT32, Array, Floats
+from mlcc_backends.tpu.floats import FLOAT32, Array, Floats, run_sequence
 
 
 def is_float(a: Array) -> bool:
@@ -24,77 +25,33 @@ def _half(a: Array) -> bool:
     return a.dtype.itemsize == 2 and a.dtype.kind not in "iu"
 
 
-def _stored(function: Callable[..., Array]) -> Callable[..., Array]:
-    """Half-width floats are storage: compute in binary32, round once."""
+def _elementwise(op: str) -> Callable[..., Array]:
+    """By its sequence; half-width floats are storage: computed in binary32, rounded once."""
 
     def run(f: Floats, node: Node, *a: Array) -> Array:
-        if _half(a[0]):
-            return function(f, node, *(x.astype(FLOAT32) for x in a)).astype(a[0].dtype)
-        return function(f, node, *a)
+        if op == "Identity":
+            return a[0]
+        if not _half(a[-1]):
+            return run_sequence(scalar(op, a[-1].dtype.name), f, a)
+        made = run_sequence(scalar(op, "float32"), f, tuple(x.astype(FLOAT32) if _half(x) else x for x in a))
+        return made.astype(a[-1].dtype) if is_float(made) else made
 
     return run
-
-
-def _arithmetic(name: str, integer: Callable[..., Array]) -> Callable[..., Array]:
-    return _stored(lambda f, node, *a: getattr(f, name)(*a) if is_float(a[0]) else integer(*a))
-
-
-def _divide(a: Array, b: Array) -> Array:
-    """Integers truncate, x / 0 is 0, overflow wraps."""
-    if a.dtype.kind == "f":
-        return a / b
-    a, b = jnp.broadcast_arrays(a, b)
-    one = jnp.ones((), a.dtype)
-    if a.dtype.kind == "u":
-        return jnp.where(b == 0, jnp.zeros((), a.dtype), lax.div(a, jnp.where(b == 0, one, b)))
-    minus = b == -1
-    quotient = lax.div(a, jnp.where((b == 0) | minus, one, b))
-    return jnp.where(b == 0, jnp.zeros((), a.dtype), jnp.where(minus, -a, quotient))
-
-
-def _fmod(a: Array, b: Array) -> Array:
-    if a.dtype.kind == "f":
-        return lax.rem(*jnp.broadcast_arrays(a, b))
-    return jnp.where(b == 0, jnp.zeros((), a.dtype), a - _divide(a, b) * b)
-
-
-def _mod(a: Array, b: Array) -> Array:
-    rest = _fmod(a, b)
-    return jnp.where((rest != 0) & ((rest < 0) != (b < 0)), rest + b, rest)
-
-
-def _shift(a: Array, b: Array, left: bool) -> Array:
-    width = a.dtype.itemsize * 8
-    a, b = jnp.broadcast_arrays(a, b)
-    safe = jnp.minimum(b, jnp.array(width - 1, b.dtype))
-    return jnp.where(b >= width, jnp.zeros((), a.dtype), (lax.shift_left if left else lax.shift_right_logical)(a, safe))
 
 
 def _less(f: Floats, a: Array, b: Array) -> Array:
     return f.less(a, b) if is_float(a) else a < b
 
 
-def _extreme(smallest: bool) -> Callable[..., Array]:
-    def run(f: Floats, node: Node, a: Array, b: Array) -> Array:
-        first = _less(f, a, b) if smallest else _less(f, b, a)
-        return jnp.where(first | (jnp.isnan(a) if a.dtype.kind == "f" else False), a, b)
-
-    return run
-
-
 def _cast(f: Floats, node: Node, a: Array) -> Array:
     to = jnp.dtype(DTYPES[node["to"]])
-    if to == jnp.bool_:
-        return a != 0 if not is_float(a) else ~f.equal(a, jnp.float32(0))
-    if _half(a) and to.kind in "iu":
+    if _half(a):
         a = a.astype(FLOAT32)
+    if to.itemsize == 2 and to.kind not in "iu":
+        return (a if a.dtype.kind == "f" else run_sequence(cast(a.dtype.name, "float32"), f, (a,))).astype(to)
     if to.kind in "iu" and is_float(a):
         return f.to_integer(a, to)
-    if to == FLOAT32 and a.dtype.kind in "iu" and a.dtype.itemsize <= 4 and f.exact:
-        return f.from_integer(a.astype(jnp.int64))
-    if to.itemsize == 2 and to.kind not in "iu" and a.dtype.kind in "iub":
-        return a.astype(FLOAT32).astype(to)
-    return a.astype(to)
+    return run_sequence(cast(a.dtype.name, to.name), f, (a,))
 
 
 def _requantize(f: Floats, node: Node, x: Array, scale: Array) -> Array:
@@ -325,20 +282,14 @@ def _gather_nd(f: Floats, node: Node, a: Array, indices: Array) -> Array:
 
 def _scatter(f: Floats, node: Node, a: Array, where: tuple[Array, ...], updates: Array) -> Array:
     """One update after the other where order matters."""
-    kind = node["reduction"]
+    combine = {"add": "Add", "mul": "Mul", "max": "Max", "min": "Min"}.get(node["reduction"])
     count = prod(where[0].shape) if where else 1
     flat = [jnp.broadcast_to(w, where[0].shape).reshape(-1) for w in where]
     rows = updates.reshape((count, *updates.shape[updates.ndim - (a.ndim - len(where)) :]) if a.ndim > len(where) else (count,))
 
     def step(i: Array, out: Array) -> Array:
         at = tuple(x[i] for x in flat)
-        old, new = out[at], rows[i]
-        if kind == "add":
-            new = f.add(old, new) if is_float(a) else old + new
-        elif kind == "mul":
-            new = f.mul(old, new) if is_float(a) else old * new
-        elif kind in ("max", "min"):
-            new = _extreme(kind == "min")(f, node, old, new)
+        new = rows[i] if combine is None else _elementwise(combine)(f, node, out[at], rows[i])
         return out.at[at].set(new)
 
     return lax.fori_loop(0, count, step, a)
@@ -389,37 +340,7 @@ def _top_k(f: Floats, node: Node, a: Array) -> tuple[Array, Array]:
 
 
 TABLE: dict[str, Callable[..., Any]] = {
-    "Add": _arithmetic("add", jnp.add),
-    "Sub": _arithmetic("sub", jnp.subtract),
-    "Mul": _arithmetic("mul", jnp.multiply),
-    "Div": _arithmetic("div", _divide),
-    "Sqrt": _stored(lambda f, node, a: f.sqrt(a) if is_float(a) else jnp.sqrt(a)),
-    "Floor": lambda f, node, a: f.floor(a) if is_float(a) else jnp.floor(a),
-    "Ceil": lambda f, node, a: f.ceil(a) if is_float(a) else jnp.ceil(a),
-    "Round": lambda f, node, a: f.round(a) if is_float(a) else jnp.round(a),
-    "Min": _extreme(True),
-    "Max": _extreme(False),
-    "Mod": lambda f, node, a, b: _mod(a, b),
-    "Fmod": _stored(lambda f, node, a, b: _fmod(a, b)),
-    "Neg": lambda f, node, a: f.neg(a) if is_float(a) else -a,
-    "Abs": lambda f, node, a: f.abs(a) if is_float(a) else jnp.abs(a),
-    "Relu": lambda f, node, a: jnp.where(_less(f, a, jnp.zeros((), a.dtype)), jnp.zeros((), a.dtype), a),
-    "Identity": lambda f, node, a: a,
-    "Equal": lambda f, node, a, b: f.equal(a, b) if is_float(a) else a == b,
-    "Less": lambda f, node, a, b: _less(f, a, b),
-    "LessOrEqual": lambda f, node, a, b: f.less(a, b) | f.equal(a, b) if is_float(a) else a <= b,
-    "And": lambda f, node, a, b: jnp.logical_and(a, b),
-    "Or": lambda f, node, a, b: jnp.logical_or(a, b),
-    "Xor": lambda f, node, a, b: jnp.logical_xor(a, b),
-    "Not": lambda f, node, a: jnp.logical_not(a),
-    "BitwiseAnd": lambda f, node, a, b: a & b,
-    "BitwiseOr": lambda f, node, a, b: a | b,
-    "BitwiseXor": lambda f, node, a, b: a ^ b,
-    "BitwiseNot": lambda f, node, a: ~a,
-    "ShiftLeft": lambda f, node, a, b: _shift(a, b, True),
-    "ShiftRight": lambda f, node, a, b: _shift(a, b, False),
-    "IsNaN": lambda f, node, a: jnp.isnan(a),
-    "Where": lambda f, node, c, a, b: jnp.where(c, a, b),
+    **{op: _elementwise(op) for op in OPERATORS},
     "Cast": _cast,
     "Requantize": _requantize,
     **{name: (lambda name: lambda f, node, *a: f.elementary(name, *a))(name) for name in SEQUENCES},

@@ -167,9 +167,13 @@ def equal(a: Array, b: Array) -> Array:
 
 
 def from_integer(a: Array) -> Array:
-    """int32 to binary32, to the nearest."""
+    """Integers to binary32, to the nearest."""
     wide = a.astype(jnp.int64)
-    return number(rounded(jnp.where(wide < 0, SIGN, 0), jnp.abs(wide), jnp.int64(0)))
+    negative = (wide < 0) & (a.dtype != jnp.uint64)
+    m = jnp.where(negative, -wide, wide)
+    large = m >> 62 != 0
+    m = jnp.where(large, lax.shift_right_logical(m, jnp.int64(2)) | (m & 3 != 0), m)
+    return number(rounded(jnp.where(negative, SIGN, 0), m, jnp.where(large, 2, 0)))
 
 
 def whole(a: Array) -> tuple[Array, Array, Array]:

@@ -79,7 +79,7 @@ def log_pair(high: Term, low: Term) -> Pair:
     k = (bits - 0x3F3504F3) >> 23
     m = (bits - (k << 23)).float_of_bits()
     m_low = low * power_of_two(select(k > 126, k.lift(-126), -k))  # 2^-128 is no normal number; m_low is far below then
-    kf = k.to_float() - select(tiny, high.lift(23.0), 0.0)
+    kf = k.convert("float32") - select(tiny, high.lift(23.0), 0.0)
     f = m - 1.0
     d, d_low = two_sum(m, m.lift(1.0))
     d_low = d_low + m_low
@@ -162,9 +162,9 @@ def _times_two_over_pi(bits: Term) -> Term:
     The stream of 2/π has 32 zero bits in front; bits before `position` contribute multiples of 4 and are dropped.
     """
     exponent = bits.shift_right_logical(23)
-    mantissa = ((bits & 0x7FFFFF) | 0x800000).zero_extend()
+    mantissa = ((bits & 0x7FFFFF) | 0x800000).convert("uint32").convert("int64")
     position = select(exponent < 120, exponent.lift(0), exponent - 120)
-    word, offset = position.shift_right_logical(5), (position & 31).zero_extend()
+    word, offset = position.shift_right_logical(5), (position & 31).convert("int64")
     stream = [offset.lift(w) for w in (0, *TWO_OVER_PI)]
 
     def pick(shift: int) -> Term:
@@ -183,10 +183,10 @@ def _reduce(x: Term) -> tuple[Term, Term, Term]:
     """(quadrant as int32, r, r_low): |x| = quadrant·π/2 + r + r_low, |r| ≤ π/4."""
     bits = x.bits() & 0x7FFFFFFF
     rounded = _times_two_over_pi(bits) + (1 << 61)
-    quadrant = rounded.shift_right_logical(62).narrow()
+    quadrant = rounded.shift_right_logical(62).convert("int32")
     signed = (rounded & ((1 << 62) - 1)) - (1 << 61)
-    high = signed.to_float()
-    low = (signed - high.to_int64()).to_float() * 2.0**-62
+    high = signed.convert("float32")
+    low = (signed - high.convert("int64")).convert("float32") * 2.0**-62
     high = high * 2.0**-62
     r, r_low = two_product(high, high.lift(PI_2))
     r, r_low = fast_two_sum(r, r_low + fma(high, PI_2_LOW, low * PI_2))
@@ -428,4 +428,7 @@ UNARY = {
     "Acosh": acosh,
     "Atanh": atanh,
 }
-SEQUENCES: dict[str, Sequence] = {**{n: sequence(n, 1, f) for n, f in UNARY.items()}, "Pow": sequence("Pow", 2, power)}
+SEQUENCES: dict[str, Sequence] = {
+    **{n: sequence(n, ("float32",), f) for n, f in UNARY.items()},
+    "Pow": sequence("Pow", ("float32", "float32"), power),
+}

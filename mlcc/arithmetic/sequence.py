@@ -1,10 +1,11 @@
-"""A tiny straight-line language for elementary functions.
+"""A tiny straight-line language for what is done to single numbers.
 
-A `Sequence` is a tuple of instructions over binary32, int32, int64 and truth values. It is the contract's definition of
-a function such as exp: whoever executes it (the NumPy reference, TIR kernels, printed C) gets the same bits, because each
-instruction is one IEEE 754 operation or one wrapping integer operation.
+A `Sequence` is a tuple of instructions over the element types that registers hold. It is the contract's definition of a function such as
+exp, and the one description of an operator such as Mod that every language prints: whoever executes it gets the same bits, because each
+instruction is one IEEE 754 operation or one wrapping integer operation. An instruction `call` names another sequence, for which a printer
+may have something better (an instruction of its CPU, say).
 
-    >>> half = sequence("half", 1, lambda x: x * 0.5)
+    >>> half = sequence("half", ("float32",), lambda x: x * 0.5)
     >>> [(i.op, i.operands, i.value) for i in half.instructions]
     [('arg', (), 0), ('const', (), 0.5), ('mul', (0, 1), None)]
 """
@@ -13,51 +14,55 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 Scalar = float | int
 
-# op → result dtype ("same" is that of the first operand)
-OPERATIONS = {
-    "arg": "f32",
-    "const": "same",
+# op → the type of its result: that of the first operand ("same") or the second, or as the instruction says (None)
+OPERATIONS: dict[str, str | None] = {
+    "arg": None,
+    "const": None,
+    "call": None,
     "add": "same",
     "sub": "same",
     "mul": "same",
-    "div": "f32",
-    "fma": "f32",
-    "sqrt": "f32",
+    "div": "same",  # of integers: truncates; the divisor is neither 0 nor −1
+    "rem": "same",  # of floats: exact, with the dividend's sign
+    "fma": "same",
+    "sqrt": "same",
+    "floor": "same",
+    "ceil": "same",
+    "round": "same",  # half to even
     "neg": "same",
-    "abs": "f32",
+    "abs": "same",  # of floats
     "and": "same",
     "or": "same",
     "xor": "same",
-    "not": "b",
-    "shl": "same",
-    "sar": "same",
-    "shr": "same",
-    "lt": "b",
-    "le": "b",
-    "eq": "b",
+    "not": "same",  # of truth values and of bits
+    "shl": "same",  # by less than the width
+    "sar": "same",  # by less than the width
+    "shr": "same",  # zero-filling; by the width and more: 0
+    "lt": "bool",
+    "le": "bool",
+    "eq": "bool",
+    "nan": "bool",
     "select": "second",
-    "bits": "i32",
-    "float_of_bits": "f32",
-    "to_float": "f32",
-    "to_int64": "i64",
-    "zero_extend": "i64",
-    "narrow": "i32",
+    "convert": None,  # integers wrap; to floats rounds once; from floats truncates numbers that fit
+    "reinterpret": None,
 }
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """One operation; `operands` are indices of earlier instructions, `value` the literal of `const` or the number of `arg`."""
+    """One operation; `operands` are indices of earlier instructions, `value` the literal of `const`, the number of `arg`, the sequence that
+    `call` names."""
 
     op: str
     dtype: str
     operands: tuple[int, ...] = ()
-    value: Scalar | None = None
+    value: Any = None
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,16 @@ class Sequence:
     """A named function; its result is the last instruction's value."""
 
     name: str
-    arity: int
+    arguments: tuple[str, ...]  # their element types
     instructions: tuple[Instruction, ...]
+
+    @property
+    def arity(self) -> int:
+        return len(self.arguments)
+
+    @property
+    def dtype(self) -> str:
+        return self.instructions[-1].dtype
 
 
 class Tracer:
@@ -76,11 +89,11 @@ class Tracer:
         self.instructions: list[Instruction] = []
         self._known: dict[tuple[str, str, tuple[int, ...], str], int] = {}
 
-    def emit(self, op: str, operands: tuple[int, ...] = (), dtype: str | None = None, value: Scalar | None = None) -> Term:
-        if dtype is None:
-            rule = OPERATIONS[op]
-            source = {"same": 0, "second": 1}.get(rule)
-            dtype = rule if source is None else self.instructions[operands[source]].dtype
+    def emit(self, op: str, operands: tuple[int, ...] = (), dtype: str | None = None, value: Any = None) -> Term:
+        rule = dtype or OPERATIONS[op]
+        assert rule is not None, op
+        source = {"same": 0, "second": 1}.get(rule)
+        dtype = rule if source is None else self.instructions[operands[source]].dtype
         key = (op, dtype, operands, repr(value))
         if key not in self._known:
             self._known[key] = len(self.instructions)
@@ -99,11 +112,11 @@ class Term:
     def lift(self, other: Term | Scalar) -> Term:
         if isinstance(other, Term):
             return other
-        if self.dtype == "f32":
-            value = float(np.float32(other))
+        if self.dtype in ("float32", "float64"):
+            value = float(np.dtype(self.dtype).type(other))
             if value != float(other) and other == other:
-                raise ValueError(f"{other!r} is not a binary32 number")
-            return self.tracer.emit("const", (), "f32", value)
+                raise ValueError(f"{other!r} is not a {self.dtype} number")
+            return self.tracer.emit("const", (), self.dtype, value)
         return self.tracer.emit("const", (), self.dtype, int(other))
 
     def apply(self, op: str, *others: Term | Scalar) -> Term:
@@ -178,23 +191,21 @@ class Term:
     def __abs__(self) -> Term:
         return self.apply("abs")
 
+    def is_nan(self) -> Term:
+        return self.apply("nan")
+
+    def convert(self, dtype: str) -> Term:
+        return self if dtype == self.dtype else self.tracer.emit("convert", (self.index,), dtype)
+
+    def reinterpret(self, dtype: str) -> Term:
+        return self.tracer.emit("reinterpret", (self.index,), dtype)
+
     def bits(self) -> Term:
-        return self.apply("bits")
+        """A binary32 number's bits."""
+        return self.reinterpret("int32")
 
     def float_of_bits(self) -> Term:
-        return self.apply("float_of_bits")
-
-    def to_float(self) -> Term:
-        return self.apply("to_float")
-
-    def to_int64(self) -> Term:
-        return self.apply("to_int64")
-
-    def zero_extend(self) -> Term:
-        return self.apply("zero_extend")
-
-    def narrow(self) -> Term:
-        return self.apply("narrow")
+        return self.reinterpret("float32")
 
 
 def fma(a: Term, b: Term | Scalar, c: Term | Scalar) -> Term:
@@ -209,10 +220,25 @@ def select(condition: Term, yes: Term | Scalar, no: Term | Scalar) -> Term:
     return condition.tracer.emit("select", (condition.index, sample.lift(yes).index, sample.lift(no).index))
 
 
-def sequence(name: str, arity: int, function: Callable[..., Term]) -> Sequence:
-    """Trace `function` of `arity` binary32 arguments."""
+def call(s: Sequence, *arguments: Term) -> Term:
+    """Another sequence's result."""
+    return arguments[0].tracer.emit("call", tuple(a.index for a in arguments), s.dtype, s)
+
+
+def sequence(name: str, arguments: tuple[str, ...], function: Callable[..., Term]) -> Sequence:
+    """Trace `function` of arguments of these element types."""
     tracer = Tracer()
-    result = function(*(tracer.emit("arg", value=i) for i in range(arity)))
-    if result.index != len(tracer.instructions) - 1:
-        raise ValueError(f"{name}: the result must be the last instruction")
-    return Sequence(name, arity, tuple(tracer.instructions))
+    result = function(*(tracer.emit("arg", dtype=d, value=i) for i, d in enumerate(arguments)))
+    kept = _needed(tracer.instructions, result.index)
+    return Sequence(name, arguments, kept)
+
+
+def _needed(instructions: list[Instruction], result: int) -> tuple[Instruction, ...]:
+    """Those that a result depends on, and all arguments; the result last."""
+    needed = {result}
+    for n in range(result, -1, -1):
+        if n in needed:
+            needed |= set(instructions[n].operands)
+    order = [n for n, i in enumerate(instructions[: result + 1]) if n in needed or i.op == "arg"]
+    place = {n: k for k, n in enumerate(order)}
+    return tuple(Instruction(i.op, i.dtype, tuple(place[o] for o in i.operands), i.value) for i in (instructions[n] for n in order))

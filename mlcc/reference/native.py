@@ -15,7 +15,7 @@ from mlcc.arithmetic.elementary import SEQUENCES
 from mlcc.arithmetic.sequence import Instruction, Sequence
 from mlcc.cache.library import host_features, loaded
 
-C_TYPES = {"f32": "float", "i32": "int32_t", "i64": "int64_t", "b": "int"}
+C_TYPES = {"float32": "float", "int32": "int32_t", "uint32": "uint32_t", "int64": "int64_t", "bool": "int"}
 
 CHAIN = r"""/* c[m][n] = chain over k of fma(a[m][k], b[k][n], .) from init, then + 0 */
 void mlcc_chain(int64_t m, int64_t n, int64_t k, const float *a, const float *b, const float *init, float *c) {
@@ -67,15 +67,15 @@ void mlcc_fma(int64_t n, const float *a, const float *b, const float *c, float *
 
 def _literal(instruction: Instruction) -> str:
     value = instruction.value
-    if instruction.dtype == "f32":
+    if instruction.dtype == "float32":
         return f"float_of({int(np.float32(value).view(np.int32))})"
     return f"(({C_TYPES[instruction.dtype]}){int(value or 0)}LL)"
 
 
 def _expression(i: Instruction) -> str:
     a, b, c = ([f"v{o}" for o in i.operands] + ["", "", ""])[:3]
-    wide, unsigned = C_TYPES[i.dtype], "uint64_t" if i.dtype == "i64" else "uint32_t"
-    integer = i.dtype in ("i32", "i64")
+    wide, unsigned = C_TYPES[i.dtype], "uint64_t" if i.dtype == "int64" else "uint32_t"
+    integer = i.dtype in ("int32", "int64")
 
     def wrapping(symbol: str) -> str:
         return f"({wide})(({unsigned}){a} {symbol} ({unsigned}){b})" if integer else f"{a} {symbol} {b}"
@@ -97,18 +97,14 @@ def _expression(i: Instruction) -> str:
         "not": f"!{a}",
         "shl": f"({wide})(({unsigned}){a} << {b})",
         "sar": f"{a} >> {b}",
-        "shr": f"({wide})((({unsigned}){a} >> ({b} & {31 if i.dtype == 'i32' else 63})) & -(({unsigned})({b} < "
-        f"{32 if i.dtype == 'i32' else 64})))",
+        "shr": f"({wide})((({unsigned}){a} >> ({b} & {31 if i.dtype == 'int32' else 63})) & -(({unsigned})({b} < "
+        f"{32 if i.dtype == 'int32' else 64})))",
         "lt": f"{a} < {b}",
         "le": f"{a} <= {b}",
         "eq": f"{a} == {b}",
         "select": f"{a} ? {b} : {c}",
-        "bits": f"bits_of({a})",
-        "float_of_bits": f"float_of({a})",
-        "to_float": f"(float){a}",
-        "to_int64": f"(int64_t){a}",
-        "zero_extend": f"(int64_t)(uint32_t){a}",
-        "narrow": f"(int32_t){a}",
+        "convert": f"({wide}){a}",
+        "reinterpret": f"{'float_of' if i.dtype == 'float32' else 'bits_of'}({a})",
     }
     return _literal(i) if i.op == "const" else table[i.op]
 

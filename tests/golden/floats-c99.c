@@ -162,6 +162,15 @@ QUICK int32_t signed_of(uint32_t x)
     return v.i;
 }
 
+QUICK int is_nan(float x)
+{
+#if HAS_FLOAT
+    return x != x;
+#else
+    return (bits_of(x) & 0x7FFFFFFFu) > 0x7F800000u;
+#endif
+}
+
 /* Bits up to the highest one that is set. */
 HELPER int32_t length_of(uint64_t x)
 {
@@ -248,14 +257,6 @@ HELPER float fma_by_integers(float a, float b, float c)
 #define FMA(a, b, c) fma_by_integers(a, b, c)
 #endif
 
-/* NaN wins, +0 is above -0 (IEEE 754-2019 maximum). */
-HELPER float largest(float a, float b)
-{
-    if (a > b || a != a) return a;
-    if (b > a || b != b) return b;
-    return float_of(bits_of(a) & bits_of(b));
-}
-
 /* What flags and libraries may break though no macro tells: sums in order, rounded once each and to even; zeros' signs; subnormals; quotients. */
 HELPER int probe(void)
 {
@@ -296,6 +297,38 @@ SHARED void dot_2x4(const float *const x[2], const float *w, int32_t k, float su
     sum[5] = b1;
     sum[6] = b2;
     sum[7] = b3;
+}
+
+QUICK float relu_float32(float x0)
+{
+    const float v0 = x0;
+    const float v1 = 0.0f;
+    const int v2 = v0 < v1;
+    const float v3 = v2 ? v1 : v0;
+    return v3;
+}
+
+QUICK float reducemax_float32(float x0, float x1)
+{
+    const float v0 = x0;
+    const float v1 = x1;
+    const int32_t v2 = signed_of(bits_of(v0));
+    const int32_t v3 = 31;
+    const int32_t v4 = signed_of(v2 < 0 ? ~(~(uint32_t)v2 >> v3) : (uint32_t)v2 >> v3);
+    const int32_t v5 = 2147483647;
+    const int32_t v6 = signed_of((uint32_t)v4 & (uint32_t)v5);
+    const int32_t v7 = signed_of((uint32_t)v2 ^ (uint32_t)v6);
+    const int32_t v8 = signed_of(bits_of(v1));
+    const int32_t v9 = signed_of(v8 < 0 ? ~(~(uint32_t)v8 >> v3) : (uint32_t)v8 >> v3);
+    const int32_t v10 = signed_of((uint32_t)v9 & (uint32_t)v5);
+    const int32_t v11 = signed_of((uint32_t)v8 ^ (uint32_t)v10);
+    const int v12 = v11 < v7;
+    const float v13 = v12 ? v0 : v1;
+    const int v14 = is_nan(v0);
+    const int v15 = is_nan(v1);
+    const float v16 = v15 ? v1 : v13;
+    const float v17 = v14 ? v0 : v16;
+    return v17;
 }
 
 HELPER float exp_of(float x0)
@@ -381,7 +414,7 @@ static void dot_1(const float *p0, const float *p1, const float *p2, float *p3)
             UNROLLED for (int32_t i7 = 0; i7 < 4; i7++) {
                 const int32_t j8 = i1 + i6;
                 const float y9 = (sum[i6 * 4 + i7] + 0.0f);
-                const float v10 = y9 < 0.0f ? 0.0f : y9;
+                const float v10 = relu_float32(y9);
                 p3[j8 * 4 + i7] = v10;
             }
         }
@@ -391,11 +424,13 @@ static void dot_1(const float *p0, const float *p1, const float *p2, float *p3)
 static void reduce_1(const float *p0, float *p1)
 {
     for (int32_t i1 = 0; i1 < 2; i1++) {
-        float all = float_of(0xFF800000u);
-        for (int32_t i2 = 0; i2 < 4; i2++) {
-            all = largest(all, p0[i1 * 4 + i2]);
+        float cell2 = float_of(0xFF800000u);
+        for (int32_t i3 = 0; i3 < 4; i3++) {
+            const float x4 = p0[i1 * 4 + i3];
+            const float v5 = reducemax_float32(cell2, x4);
+            cell2 = v5;
         }
-        p1[i1] = all;
+        p1[i1] = cell2;
     }
 }
 
@@ -415,21 +450,25 @@ static void map_1(float *p0, const float *p1)
 static void reduce_2(const float *p0, float *p1)
 {
     for (int32_t i1 = 0; i1 < 2; i1++) {
-        float lane[16];
-        int32_t n = 0;
-        for (int32_t i2 = 0; i2 < 16; i2++) {
-            lane[i2] = 0.0f;
+        float lanes2[16];
+        for (int32_t i3 = 0; i3 < 16; i3++) {
+            lanes2[i3] = 0.0f;
         }
-        for (int32_t i3 = 0; i3 < 4; i3++) {
-            lane[n] = lane[n] + p0[i1 * 4 + i3];
-            n = (n + 1) % 16;
+        int32_t cell4 = 0;
+        for (int32_t i5 = 0; i5 < 4; i5++) {
+            const float x6 = p0[i1 * 4 + i5];
+            const float v7 = lanes2[cell4] + x6;
+            lanes2[cell4] = v7;
+            const int32_t v8 = signed_of((uint32_t)cell4 + (uint32_t)1);
+            const int32_t v9 = signed_of((uint32_t)v8 & (uint32_t)15);
+            cell4 = v9;
         }
         for (int32_t h = 8; h > 0; h /= 2) {
             for (int32_t j = 0; j < h; j++) {
-                lane[j] = lane[j] + lane[j + h];
+                lanes2[j] = lanes2[j] + lanes2[j + h];
             }
         }
-        p1[i1] = lane[0];
+        p1[i1] = lanes2[0];
     }
 }
 

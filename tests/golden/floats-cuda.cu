@@ -122,12 +122,45 @@ QUICK int32_t signed_of(uint32_t x)
     return v.i;
 }
 
-/* NaN wins, +0 is above -0 (IEEE 754-2019 maximum). */
-HELPER float largest(float a, float b)
+QUICK int is_nan(float x)
 {
-    if (a > b || a != a) return a;
-    if (b > a || b != b) return b;
-    return float_of(bits_of(a) & bits_of(b));
+#if HAS_FLOAT
+    return x != x;
+#else
+    return (bits_of(x) & 0x7FFFFFFFu) > 0x7F800000u;
+#endif
+}
+
+QUICK float relu_float32(float x0)
+{
+    const float v0 = x0;
+    const float v1 = 0.0f;
+    const int v2 = v0 < v1;
+    const float v3 = v2 ? v1 : v0;
+    return v3;
+}
+
+QUICK float reducemax_float32(float x0, float x1)
+{
+    const float v0 = x0;
+    const float v1 = x1;
+    const int32_t v2 = signed_of(bits_of(v0));
+    const int32_t v3 = 31;
+    const int32_t v4 = signed_of(v2 < 0 ? ~(~(uint32_t)v2 >> v3) : (uint32_t)v2 >> v3);
+    const int32_t v5 = 2147483647;
+    const int32_t v6 = signed_of((uint32_t)v4 & (uint32_t)v5);
+    const int32_t v7 = signed_of((uint32_t)v2 ^ (uint32_t)v6);
+    const int32_t v8 = signed_of(bits_of(v1));
+    const int32_t v9 = signed_of(v8 < 0 ? ~(~(uint32_t)v8 >> v3) : (uint32_t)v8 >> v3);
+    const int32_t v10 = signed_of((uint32_t)v9 & (uint32_t)v5);
+    const int32_t v11 = signed_of((uint32_t)v8 ^ (uint32_t)v10);
+    const int v12 = v11 < v7;
+    const float v13 = v12 ? v0 : v1;
+    const int v14 = is_nan(v0);
+    const int v15 = is_nan(v1);
+    const float v16 = v15 ? v1 : v13;
+    const float v17 = v14 ? v0 : v16;
+    return v17;
 }
 
 HELPER float exp_of(float x0)
@@ -255,7 +288,7 @@ KERNEL(128) dot_46439520abe9fae5(GLOBAL const float *RESTRICT p0, GLOBAL const f
                 const int32_t c = column0 + tx * 4 + i10;
                 if (c < 4) {
                     const float y11 = (sum[i9][i10] + 0.0f);
-                    const float v12 = y11 < 0.0f ? 0.0f : y11;
+                    const float v12 = relu_float32(y11);
                     p3[r * 4 + c] = v12;
                 }
             }
@@ -273,7 +306,7 @@ KERNEL(32) reduce_9d8b49f1658838b6(GLOBAL const float *RESTRICT p0, GLOBAL float
     lane[0] = float_of(0xFF800000u);
     for (int32_t i1 = 0; i1 < 4; i1++) {
         const int32_t n2 = i1 * 1 + 0;
-        lane[0] = largest(lane[0], p0[i * 4 + n2]);
+        lane[0] = reducemax_float32(lane[0], p0[i * 4 + n2]);
     }
     p1[i] = lane[0];
 }

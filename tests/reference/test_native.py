@@ -30,7 +30,6 @@ def emulated_fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 def interpret(s: Sequence, arguments: list[np.ndarray]) -> np.ndarray:
     """A sequence, instruction by instruction, in NumPy."""
     values: list[np.ndarray] = []
-    dtypes = {"f32": np.float32, "i32": np.int32, "i64": np.int64, "b": np.bool_}
 
     def shift(a: np.ndarray, b: np.ndarray, kind: str) -> np.ndarray:
         unsigned = np.uint32 if a.dtype == np.int32 else np.uint64
@@ -47,7 +46,7 @@ def interpret(s: Sequence, arguments: list[np.ndarray]) -> np.ndarray:
             case "arg":
                 return arguments[int(i.value or 0)]
             case "const":
-                return np.array(i.value, dtypes[i.dtype])
+                return np.array(i.value, i.dtype)
             case "add":
                 return x[0] + x[1]
             case "sub":
@@ -82,18 +81,10 @@ def interpret(s: Sequence, arguments: list[np.ndarray]) -> np.ndarray:
                 return np.asarray(x[0] == x[1])
             case "select":
                 return np.where(x[0], x[1], x[2])
-            case "bits":
-                return np.ascontiguousarray(x[0]).view(np.int32).reshape(np.shape(x[0]))
-            case "float_of_bits":
-                return np.ascontiguousarray(x[0]).view(np.float32).reshape(np.shape(x[0]))
-            case "to_float":
-                return x[0].astype(np.float32)
-            case "to_int64":
-                return x[0].astype(np.int64)
-            case "zero_extend":
-                return x[0].astype(np.uint32).astype(np.int64)
-            case "narrow":
-                return x[0].astype(np.int32)
+            case "reinterpret":
+                return np.ascontiguousarray(x[0]).view(i.dtype).reshape(np.shape(x[0]))
+            case "convert":
+                return x[0].astype(i.dtype)
         raise AssertionError(i.op)
 
     with np.errstate(all="ignore"):

@@ -48,6 +48,22 @@ QUICK int64_t signed_of_64(uint64_t x)
     return v.i;
 }
 
+//! is_nan
+QUICK int is_nan(float x)
+{
+#if HAS_FLOAT
+    return x != x;
+#else
+    return (bits_of(x) & 0x7FFFFFFFu) > 0x7F800000u;
+#endif
+}
+
+//! is_nan_64
+QUICK int is_nan_64(double x)
+{
+    return (bits_of_double(x) & 0x7FFFFFFFFFFFFFFFULL) > 0x7FF0000000000000ULL;
+}
+
 //! turned
 /* Eight bits to the right around (arm_acle.h of GCC 12 has no __ror). */
 QUICK uint32_t turned(uint32_t x, uint32_t by)
@@ -318,39 +334,6 @@ HELPER double round_up_64(double x)
     return r < x ? double_of(bits_of_double(r + 1.0) | (bits_of_double(x) & 0x8000000000000000ULL)) : r;
 }
 
-//! largest
-/* NaN wins, +0 is above -0 (IEEE 754-2019 maximum). */
-HELPER float largest(float a, float b)
-{
-    if (a > b || a != a) return a;
-    if (b > a || b != b) return b;
-    return float_of(bits_of(a) & bits_of(b));
-}
-
-//! smallest
-HELPER float smallest(float a, float b)
-{
-    if (a < b || a != a) return a;
-    if (b < a || b != b) return b;
-    return float_of(bits_of(a) | bits_of(b));
-}
-
-//! largest_64
-HELPER double largest_64(double a, double b)
-{
-    if (a > b || a != a) return a;
-    if (b > a || b != b) return b;
-    return double_of(bits_of_double(a) & bits_of_double(b));
-}
-
-//! smallest_64
-HELPER double smallest_64(double a, double b)
-{
-    if (a < b || a != a) return a;
-    if (b < a || b != b) return b;
-    return double_of(bits_of_double(a) | bits_of_double(b));
-}
-
 //! probe
 /* What flags and libraries may break though no macro tells: sums in order, rounded once each and to even; zeros' signs; subnormals; quotients. */
 HELPER int probe(void)
@@ -429,8 +412,8 @@ int32_t requantize(int32_t x, float scale, int32_t zero, int32_t low, int32_t mo
 #endif
 }
 
-//! to_float_of_half
-HELPER float to_float_of_half(uint16_t h)
+//! float_of_half
+HELPER float float_of_half(uint16_t h)
 {
     const uint32_t sign = (uint32_t)(h & 0x8000u) << 16, e = (h >> 10) & 31u, m = h & 0x3FFu;
     if (e == 31u) return float_of(sign | 0x7F800000u | (m << 13));
@@ -438,45 +421,14 @@ HELPER float to_float_of_half(uint16_t h)
     return pack(sign, m, -24);
 }
 
-//! to_half
-HELPER uint16_t to_half(float x)
+//! half_of_float
+HELPER uint16_t half_of_float(float x)
 {
     const uint32_t u = bits_of(x), sign = (u >> 16) & 0x8000u, a = u & 0x7FFFFFFFu;
     if (a > 0x7F800000u) return (uint16_t)(sign | 0x7E00u);
     if (a >= 0x477FF000u) return (uint16_t)(sign | 0x7C00u);
     if (a < 0x38800000u) return (uint16_t)(sign | (uint32_t)round_at((a & 0x7FFFFFu) | (a >> 23 != 0u ? 0x800000u : 0u), 126 - (int32_t)(a >> 23)));
     return (uint16_t)(sign | (uint32_t)(round_at(a, 13) - 0x1C000u));
-}
-
-//! to_half_of_double
-/* By way of binary32 rounded to odd, so that the second rounding is right. */
-HELPER uint16_t to_half_of_double(double x)
-{
-    const float near = (float)x;
-    uint32_t u = bits_of(near);
-    if ((double)near != x && x == x) {
-        const double a = x < 0.0 ? -x : x, b = near < 0.0f ? -(double)near : (double)near;
-        if (b > a) u -= 1u;
-        u |= 1u;
-    }
-    return to_half(float_of(u));
-}
-
-//! to_bfloat
-HELPER uint16_t to_bfloat(float x)
-{
-    const uint32_t u = bits_of(x);
-    if ((u & 0x7FFFFFFFu) > 0x7F800000u) return (uint16_t)((u | 0x400000u) >> 16);
-    return (uint16_t)((u + 0x7FFFu + ((u >> 16) & 1u)) >> 16);
-}
-
-//! brain_of
-/* The bf16 profile's bfloat16 of a binary32 number: +0 below 2^-55. */
-HELPER uint16_t brain_of(float x)
-{
-    const float y = x + 0.0f;
-    if (float_of(bits_of(y) & 0x7FFFFFFFu) < ROUNDS_TO_SMALLEST) return 0u;
-    return to_bfloat(y);
 }
 
 //! remainder_of

@@ -6,7 +6,7 @@ from typing import Any
 
 from mlcc.machine import Machine
 from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter
-from mlcc.tir.kernels import block, chain, dot, map, nest, reduce, scan
+from mlcc.tir.kernels import block, chain, dot, map, nest, reduce, serial
 
 
 def emit(spec: Kernel, machine: Machine) -> Any:
@@ -25,6 +25,6 @@ def emit(spec: Kernel, machine: Machine) -> Any:
         case Nest():
             return nest.emit(spec, machine)
         case Scan():
-            return scan.emit(spec, machine)
+            return serial.emit(spec, machine)
         case Scatter():
-            return scan.emit_scatter(spec, machine)
+            return serial.emit_scatter(spec, machine)

@@ -11,13 +11,13 @@ from typing import Any
 from tvm import tirx as t
 
 from mlcc.arithmetic.bf16 import BLOCK
+from mlcc.arithmetic.scalar import BRAIN
 from mlcc.machine import Machine
 from mlcc.program.kernel import PANEL, BlockDot
 from mlcc.schedule.tiles import CHUNK_PAIRS, SWEEP_PAIRS, block_chunks, block_rows
 from mlcc.tir.arithmetic import Arithmetic
 from mlcc.tir.builder import Expr, Function, affine, int32
 from mlcc.tir.kernels import body as bodies
-from mlcc.tir.kernels import convert
 from mlcc.tir.kernels.map import split_index
 
 TILE = 16  # rows of an AMX tile
@@ -160,7 +160,7 @@ class _Emitter:
 
     def _element(self, a: Arithmetic, x: Expr) -> Expr:
         """An element as packed: bfloat16 bits for tiles, the same as a binary32 number for fma. Rounded already where it lies as bits."""
-        bits = x if self.half else self.f.let(convert.bfloat16_bits(self.f, a, x), a.v("uint16"))
+        bits = x if self.half else self.f.let(a.run(BRAIN, x), a.v("uint16"))
         if self.machine.amx:
             return bits
         return a.reinterpret("float32", a.int_op("shift_left", "uint32", a.cast("uint32", bits), a.const(16, "uint32")))

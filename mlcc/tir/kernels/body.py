@@ -8,11 +8,11 @@ from typing import Any
 from tvm import tirx as t
 
 from mlcc.arithmetic.elementary import SEQUENCES
+from mlcc.arithmetic.scalar import BRAIN, REQUANTIZE, cast, in_range, scalar, stored
 from mlcc.machine import Machine
 from mlcc.program.kernel import Access, Body, Step, storage
-from mlcc.tir.arithmetic import Arithmetic, differ
+from mlcc.tir.arithmetic import Arithmetic
 from mlcc.tir.builder import Expr, Function, affine, int32
-from mlcc.tir.kernels.convert import ROUND, ROUND_BITS, bfloat16_bits, cast, is_nan
 
 
 def strips(f: Function, machine: Machine, extent: int, widths: Iterable[int]) -> Iterator[tuple[Arithmetic, Expr]]:
@@ -48,11 +48,6 @@ def sweep(
             at = [*row, f.index(t.Add(column, j))]
             value = f.let(f.load(buffer, t.Add(t.Mul(r, int32(pitch)), j), a.lanes), a.v(dtype))
             store(f, a, output, body[-1].dtype if body else dtype, at, run(f, a, body, at, value))
-
-
-def register(dtype: str) -> str:
-    """The type of a value between load and store: half-width floats travel as bits."""
-    return {"float16": "uint16", "bfloat16": "uint16"}.get(dtype, dtype)
 
 
 def weight(body: Body) -> int:
@@ -102,47 +97,33 @@ def _step(f: Function, a: Arithmetic, step: Step, values: list[Expr], body: Body
     if step.op == "input":
         return entry
     if step.op == "const":
-        return a.const(step.value, "bool" if step.dtype == "bool" else register(step.dtype))
+        return a.const(step.value, "bool" if step.dtype == "bool" else stored(step.dtype))
     if step.op == "load":
         assert step.access is not None
         value = load(f, a, step.access, step.dtype, point)
     elif step.op == "gather":
         value = _gather(f, a, step, x, [body[o] for o in step.operands], point)
-    elif step.op == "Requantize":
-        value = requantize(f, a, x[0], x[1], step.dtype, *step.value)
-    elif step.op == "Half":
-        value = bfloat16_bits(f, a, x[0])
-    elif step.op == "Cast":
-        value = cast(f, a, x[0], body[step.operands[0]].dtype, step.dtype)
-    elif step.op in SEQUENCES:
-        return a.run_sequence(SEQUENCES[step.op], x)
     else:
-        value = elementwise(f, a, step.op, body[step.operands[-1]].dtype, x)
-    return f.let(value, a.v(register(step.dtype)))
+        value = compute(a, step, x, [body[o].dtype for o in step.operands])
+    return f.let(value, a.v(stored(step.dtype)))
 
 
-def requantize(f: Function, a: Arithmetic, x: Expr, scale: Expr, to: str, zero: int, low: int, high: int) -> Expr:
-    """round(binary32(x) · scale) + zero between the bounds. Clamped before it is rounded: the bounds less the zero point are integers."""
-    y = f.let(a.mul("float32", a.cast("float32", x), scale), a.v("float32"))
-    least, most = a.const(float(low - zero), "float32"), a.const(float(high - zero), "float32")
-    y = f.let(t.Select(t.LT(least, y), y, least), a.v("float32"))  # a NaN gives the least
-    y = f.let(t.Select(t.LT(y, most), y, most), a.v("float32"))
-    shifted = f.let(t.Add(y, a.const(ROUND, "float32")), a.v("float32"))  # the sum's last bit is 1, so that this rounds
-    whole = t.Sub(a.reinterpret("int32", shifted), a.const(ROUND_BITS - zero, "int32"))
-    return a.cast(to, f.let(whole, a.v("int32")))
+def compute(a: Arithmetic, step: Step, x: list[Expr], dtypes: Sequence[str]) -> Expr:
+    """What a step does to operands of these types."""
+    match step.op:
+        case "Requantize":
+            return a.cast(step.dtype, a.run(REQUANTIZE, *x, *(a.const(v, "int32") for v in step.value)))
+        case "Half":
+            return a.run(BRAIN, *x)
+        case "Cast":
+            return a.run(cast(dtypes[0], step.dtype), *x)
+    return a.run(scalar(step.op, dtypes[-1]), *x)
 
 
-def in_range(f: Function, a: Arithmetic, index: Expr, dtype: str, extent: int) -> Expr:
+def index_in_range(a: Arithmetic, index: Expr, dtype: str, extent: int) -> Expr:
     """Negative indices count from the end; the rest is clamped."""
-    lane = a.v(dtype)
-    zero, top = a.const(0, dtype), a.const(max(extent - 1, 0), dtype)
-    if dtype.startswith("u"):
-        i = f.let(index, lane)
-    else:
-        raw = f.let(index, lane)
-        i = f.let(t.Select(t.LT(raw, zero), t.Add(raw, a.const(extent, dtype)), raw), lane)
-        i = f.let(t.Select(t.LT(i, zero), zero, i), lane)
-    return f.let(a.cast("int32", t.Select(t.LT(top, i), top, i)), a.v("int32"))
+    s = in_range(dtype)
+    return a.run(s, index, a.const(max(extent - 1, 0), s.arguments[1]))
 
 
 def _gather(f: Function, a: Arithmetic, step: Step, indices: list[Expr], sources: list[Step], point: Sequence[Expr]) -> Expr:
@@ -154,7 +135,7 @@ def _gather(f: Function, a: Arithmetic, step: Step, indices: list[Expr], sources
         if a.lanes > 1:
             assert source.access is not None
             index = load(f, one, source.access, source.dtype, point)
-        address = t.Add(address, t.Mul(in_range(f, one, index, source.dtype, extent), int32(stride)))
+        address = t.Add(address, t.Mul(index_in_range(one, index, source.dtype, extent), int32(stride)))
     address = f.let(address, "int32")
     last = step.access.strides[-1] if step.access.strides else 0
     value = (
@@ -163,111 +144,6 @@ def _gather(f: Function, a: Arithmetic, step: Step, indices: list[Expr], sources
         else a.wide(f.load(f.buffers[step.access.arg], address))
     )
     return t.NE(value, a.const(0, "uint8")) if step.dtype == "bool" else value
-
-
-def _divide(f: Function, a: Arithmetic, dtype: str, x: Expr, y: Expr) -> Expr:
-    if dtype.startswith("float"):
-        return t.Div(x, y)
-    zero, one = a.const(0, dtype), a.const(1, dtype)
-    unsafe = t.EQ(y, zero)
-    if dtype.startswith("u"):
-        return t.Select(unsafe, zero, t.Div(x, t.Select(unsafe, one, y)))
-    minus = t.EQ(y, a.const(-1, dtype))
-    safe = f.let(t.Select(t.Or(unsafe, minus), one, y), a.v(dtype))
-    return t.Select(unsafe, zero, t.Select(minus, t.Sub(zero, x), t.Div(x, safe)))
-
-
-def _remainder(f: Function, a: Arithmetic, dtype: str, x: Expr, y: Expr) -> Expr:
-    """The dividend's sign; 0 for y = 0 in integers."""
-    if dtype.startswith("float"):  # exact by definition, so the C library's is the one answer
-        return t.call_extern(dtype, "fmodf" if dtype == "float32" else "fmod", x, y)
-    q = f.let(_divide(f, a, dtype, x, y), a.v(dtype))
-    zero = a.const(0, dtype)
-    return t.Select(t.EQ(y, zero), zero, t.Sub(x, t.Mul(q, y)))
-
-
-def elementwise(f: Function, a: Arithmetic, op: str, dtype: str, x: list[Expr]) -> Expr:
-    """A core elementwise operator on operands of `dtype`."""
-    lane = a.v(register(dtype))
-    match op:
-        case "Add":
-            return t.Add(x[0], x[1])
-        case "Sub":
-            return t.Sub(x[0], x[1])
-        case "Mul":
-            return a.mul(dtype, x[0], x[1])
-        case "Div":
-            return _divide(f, a, dtype, x[0], x[1])
-        case "Min" | "Max":
-            first = t.LT(x[0], x[1]) if op == "Min" else t.LT(x[1], x[0])
-            return t.Select(t.Or(first, is_nan(a, dtype, x[0])) if dtype.startswith("float") else first, x[0], x[1])
-        case "Fmod":
-            return _remainder(f, a, dtype, x[0], x[1])
-        case "Mod":
-            rest, zero = f.let(_remainder(f, a, dtype, x[0], x[1]), lane), a.const(0, dtype)
-            if dtype.startswith("u"):
-                return rest
-            differs = t.And(t.NE(rest, zero), differ(t.LT(rest, zero), t.LT(x[1], zero)))
-            return t.Select(differs, t.Add(rest, x[1]), rest)
-        case "Neg":
-            if dtype in ("float16", "bfloat16"):
-                return a.int_op("bitwise_xor", "uint16", x[0], a.const(0x8000, "uint16"))
-            return a.neg(dtype, x[0])
-        case "Abs":
-            if dtype in ("float16", "bfloat16"):
-                return a.int_op("bitwise_and", "uint16", x[0], a.const(0x7FFF, "uint16"))
-            if dtype.startswith("float"):
-                return a.intrinsic("llvm.fabs", dtype, x[0])
-            return t.Select(t.LT(x[0], a.const(0, dtype)), t.Sub(a.const(0, dtype), x[0]), x[0])
-        case "Sqrt":
-            return a.sqrt(dtype, x[0])
-        case "Floor":
-            return a.intrinsic("llvm.floor", dtype, x[0])
-        case "Ceil":
-            return a.intrinsic("llvm.ceil", dtype, x[0])
-        case "Round":
-            return a.intrinsic("llvm.rint", dtype, x[0])
-        case "Relu":
-            zero = a.const(0, dtype)
-            return t.Select(t.LT(x[0], zero), zero, x[0])
-        case "Identity":
-            return x[0]
-        case "Equal":
-            if dtype in ("float16", "bfloat16"):
-                x = [cast(f, a, v, dtype, "float32") for v in x]
-            return t.Not(differ(x[0], x[1])) if dtype == "bool" else t.EQ(x[0], x[1])
-        case "Less":
-            return t.LT(x[0], x[1])
-        case "LessOrEqual":
-            return t.LE(x[0], x[1])
-        case "IsNaN":
-            if dtype in ("float16", "bfloat16"):
-                return is_nan(a, "float32", f.let(cast(f, a, x[0], dtype, "float32"), a.v("float32")))
-            return is_nan(a, dtype, x[0])
-        case "And":
-            return t.And(x[0], x[1])
-        case "Or":
-            return t.Or(x[0], x[1])
-        case "Xor":
-            return differ(x[0], x[1])
-        case "Not":
-            return t.Not(x[0])
-        case "BitwiseAnd":
-            return a.int_op("bitwise_and", dtype, x[0], x[1])
-        case "BitwiseOr":
-            return a.int_op("bitwise_or", dtype, x[0], x[1])
-        case "BitwiseXor":
-            return a.int_op("bitwise_xor", dtype, x[0], x[1])
-        case "BitwiseNot":
-            return a.int_op("bitwise_not", dtype, x[0])
-        case "ShiftLeft" | "ShiftRight":
-            width = a.const(int(dtype[4:]), dtype)
-            amount = t.Select(t.LT(x[1], width), x[1], a.const(0, dtype))
-            shifted = a.int_op("shift_left" if op == "ShiftLeft" else "shift_right", dtype, x[0], amount)
-            return t.Select(t.LT(x[1], width), shifted, a.const(0, dtype))
-        case "Where":
-            return t.Select(x[0], x[1], x[2])
-    raise AssertionError(op)
 
 
 def gather_is_uniform(body: Body, step: Step) -> bool:

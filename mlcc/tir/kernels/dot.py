@@ -13,13 +13,13 @@ from typing import Any
 
 from tvm import tirx as t
 
+from mlcc.arithmetic.scalar import FINITE_HALF
 from mlcc.machine import Machine
 from mlcc.program.kernel import PANEL, Dot, panels
 from mlcc.schedule.tiles import dot_tile
 from mlcc.tir.arithmetic import Arithmetic
 from mlcc.tir.builder import Expr, Function, affine, int32
 from mlcc.tir.kernels import body as bodies
-from mlcc.tir.kernels import convert
 from mlcc.tir.kernels.map import split_index
 
 INLINE_BODY = 10  # instructions up to which a body is written out for every register of the tile
@@ -211,7 +211,7 @@ def _weights(f: Function, a: Arithmetic, spec: Dot, stored: Expr, scale: Expr | 
         whole = f.let(a.cast("float32", a.cast("int32", f.let(stored, a.v(kind)))), a.v("float32"))
         return f.let(a.mul("float32", whole, scale), a.v("float32"))
     if kind == "uint16":
-        return f.let(convert.widened(f, a, f.let(stored, a.v(kind)), finite=True), a.v("float32"))
+        return f.let(a.run(FINITE_HALF, f.let(stored, a.v(kind))), a.v("float32"))
     return a.number(stored, kind, spec.dtype)
 
 

@@ -9,38 +9,17 @@ from typing import Any
 
 from tvm import tirx as t
 
+from mlcc.arithmetic.scalar import cast, combining
 from mlcc.machine import Machine
+from mlcc.program import serial
 from mlcc.program.kernel import Reduce
+from mlcc.program.serial import LANES, start_value
 from mlcc.schedule.tiles import outer_dims, reduce_across
 from mlcc.tir.arithmetic import Arithmetic
 from mlcc.tir.builder import Expr, Function, int32
 from mlcc.tir.kernels import body as bodies
-from mlcc.tir.kernels import convert
 from mlcc.tir.kernels.map import split_index
-
-LANES = {"float32": 16, "float64": 8}
-
-
-def start_value(kind: str, dtype: str) -> float | int:
-    if kind in ("ReduceSum", "ReduceProd"):
-        return 0 if kind == "ReduceSum" else 1
-    if dtype.startswith("float"):
-        return float("-inf") if kind == "ReduceMax" else float("inf")
-    bits, unsigned = int(dtype.lstrip("uint")), dtype.startswith("u")
-    if kind == "ReduceMax":
-        return 0 if unsigned else -(1 << (bits - 1))
-    return (1 << bits) - 1 if unsigned else (1 << (bits - 1)) - 1
-
-
-def combine(a: Arithmetic, kind: str, dtype: str, x: Expr, y: Expr) -> Expr:
-    if kind == "ReduceSum":
-        return t.Add(x, y)
-    if kind == "ReduceProd":
-        return a.mul(dtype, x, y)
-    if dtype.startswith("float"):
-        # IEEE 754-2019 maximum and minimum: NaN wins, +0 is above −0
-        return a.intrinsic("llvm.maximum" if kind == "ReduceMax" else "llvm.minimum", dtype, x, y)
-    return t.Select(t.LT(x, y) if kind == "ReduceMax" else t.LT(y, x), y, x)
+from mlcc.tir.kernels.serial import TirWriter
 
 
 def emit(spec: Reduce, machine: Machine) -> Any:
@@ -69,7 +48,7 @@ def _tree(f: Function, a: Arithmetic, spec: Reduce, lanes: Any, count: int, used
     while len(values) > 1:
         half = len(values) // 2
         values = [
-            x if y is None else f.let(combine(a, spec.kind, spec.dtype, x, y), a.v(spec.dtype))
+            x if y is None else f.let(a.run(combining(spec.kind, spec.dtype), x, y), a.v(spec.dtype))
             for x, y in zip(values[:half], values[half:])
         ]
     return values[0]
@@ -77,21 +56,10 @@ def _tree(f: Function, a: Arithmetic, spec: Reduce, lanes: Any, count: int, used
 
 def _load(f: Function, a: Arithmetic, spec: Reduce, value: Expr) -> Expr:
     """A source element in the type that is computed in: bfloat16 bits become the number that they stand for, bytes int32."""
-    if spec.dtype == "float32" and spec.arguments[spec.source.arg] == "uint16":
-        return convert.cast(f, a, f.let(value, a.v("uint16")), "bfloat16", "float32")
-    if spec.arguments[spec.source.arg] in ("int8", "uint8") and spec.dtype == "int32":
-        return a.number(value, spec.arguments[spec.source.arg], spec.dtype)
-    return value
-
-
-def _vector_tree(f: Function, spec: Reduce, machine: Machine, lanes: Any, count: int) -> Expr:
-    """The same fold of lanes that lie side by side in memory, as halving vectors."""
-    while count > 1:
-        count //= 2
-        a = Arithmetic(f, count, machine)
-        x, y = (f.let(f.load(lanes, j, count), a.v(spec.dtype)) for j in (0, count))
-        f.store(lanes, 0, combine(a, spec.kind, spec.dtype, x, y), count)
-    return f.let(f.load(lanes, 0), spec.dtype)
+    stored = spec.arguments[spec.source.arg]
+    if stored == spec.dtype:
+        return value
+    return a.run(cast("bfloat16" if stored == "uint16" else stored, spec.dtype), f.let(value, a.v(stored)))
 
 
 def _finish(f: Function, a: Arithmetic, spec: Reduce, at: Sequence[Expr], value: Expr) -> None:
@@ -101,37 +69,33 @@ def _finish(f: Function, a: Arithmetic, spec: Reduce, at: Sequence[Expr], value:
 
 def _along(f: Function, spec: Reduce, machine: Machine, point: list[Expr]) -> None:
     """Each output by itself. Lane j holds elements ≡ j: a vector when the reduced axis lies side by side."""
-    total, n = prod(spec.reduced), len(spec.dims)
+    w = TirWriter(f, machine)
     width = LANES.get(spec.dtype, 1)
-    one = Arithmetic(f, 1, machine)
-    lanes = f.local(spec.dtype, width)
-    contiguous = len(spec.reduced) == 1 and spec.source.strides[-1] == 1 and width > 1 and machine.vector_bits > 32
-    start = start_value(spec.kind, spec.dtype)
-    blocks = total // width if contiguous else 0
-    if contiguous:
-        a = Arithmetic(f, width, machine)
-        acc = f.local(a.v(spec.dtype), 1)
-        f.store(acc, 0, a.const(start, spec.dtype))
-        if blocks:
-            with f.loop(0, blocks) as i:
-                x = _load(f, a, spec, bodies.load(f, a, spec.source, spec.dtype, [*point, f.index(t.Mul(i, int32(width)))]))
-                f.store(acc, 0, combine(a, spec.kind, spec.dtype, f.load(acc, 0), x))
-        f.store(lanes, 0, f.load(acc, 0), width)
+    if len(spec.reduced) == 1 and spec.source.strides[-1] == 1 and width > 1 and machine.vector_bits > 32:
+        value = _side_by_side(f, spec, machine, point, width)
     else:
-        for j in range(width):
-            f.store(lanes, j, one.const(start, spec.dtype))
-    done = blocks * width
+        value = serial.reduce(w, spec, point)
+    _finish(f, w.a, spec, point, value)
 
-    def add(flat: Expr, indices: list[Expr]) -> None:
-        lane = f.index(t.Mod(flat, int32(width))) if width > 1 else int32(0)
-        x = _load(f, one, spec, bodies.load(f, one, spec.source, spec.dtype, [*point, *indices]))
-        f.store(lanes, lane, combine(one, spec.kind, spec.dtype, f.load(lanes, lane), x))
 
-    if total > done:
-        with f.loop(done, total - done) if total - done > 1 else f.loop(0, 1) as i:
-            flat = i if total - done > 1 else int32(done)
-            add(flat, split_index(f, flat, spec.reduced))
-    _finish(f, one, spec, point[:n], _vector_tree(f, spec, machine, lanes, width))
+def _side_by_side(f: Function, spec: Reduce, machine: Machine, point: list[Expr], width: int) -> Expr:
+    """Vectors of all lanes, then what is left, one by one."""
+    w, a = TirWriter(f, machine), Arithmetic(f, width, machine)
+    one, (total,) = w.a, spec.reduced
+    blocks, combine = total // width, combining(spec.kind, spec.dtype)
+    lanes, acc = f.local(spec.dtype, width), f.local(a.v(spec.dtype), 1)
+    f.store(acc, 0, a.const(start_value(spec.kind, spec.dtype), spec.dtype))
+    if blocks:
+        with f.loop(0, blocks) as i:
+            x = _load(f, a, spec, bodies.load(f, a, spec.source, spec.dtype, [*point, f.index(t.Mul(i, int32(width)))]))
+            f.store(acc, 0, a.run(combine, f.load(acc, 0), x))
+    f.store(lanes, 0, f.load(acc, 0), width)
+    if rest := total - blocks * width:
+        with f.loop(0, rest) as lane:
+            at = f.index(t.Add(lane, int32(blocks * width)))
+            x = _load(f, one, spec, bodies.load(f, one, spec.source, spec.dtype, [*point, at]))
+            w.update(lanes, lane, lambda old: one.run(combine, old, x))
+    return w.fold(lanes, width, spec.dtype, combine)
 
 
 def _across(f: Function, spec: Reduce, machine: Machine, point: list[Expr]) -> None:
@@ -145,7 +109,7 @@ def _across(f: Function, spec: Reduce, machine: Machine, point: list[Expr]) -> N
             indices = split_index(f, flat, spec.reduced)
             address = [*point, column, *indices]
             x = _load(f, a, spec, bodies.load_across(f, a, spec.source, address, len(spec.dims) - 1))
-            f.store(acc, lane, x if first else combine(a, spec.kind, spec.dtype, f.load(acc, lane), x))
+            f.store(acc, lane, x if first else a.run(combining(spec.kind, spec.dtype), f.load(acc, lane), x))
 
         extremum = spec.kind in ("ReduceMax", "ReduceMin")
         if not (extremum and 0 < total <= 64):
