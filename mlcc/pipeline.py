@@ -41,8 +41,8 @@ def run(request: Request, progress: Progress = lambda text: None) -> dict[str, A
 
 def _run(request: Request, progress: Progress) -> dict[str, Any]:
     start = time.monotonic()
-    tiles = lock.read(request.lock) if request.lock else {}
-    settled = settle(request, [lock.locked(load_target(t), tiles) for t in dict.fromkeys(request.targets)])
+    choices = lock.read(request.lock) if request.lock else {}
+    settled = settle(request, [lock.locked(load_target(t), choices) for t in dict.fromkeys(request.targets)])
     targets = settled.targets
     if request.tune and request.lock is None:
         raise Error("usage", "tuning needs a lock file to write", hint="lock=Path('mlcc.lock')")
@@ -136,11 +136,11 @@ def _build(
 
 
 def _tune(request: Request, targets: list[Target], program: Any, progress: Progress) -> list[Target]:
-    """Measure tiles for the instruction sets that this machine has, and add them to the lock file."""
+    """Measure schedules for the instruction sets that this machine has, and add them to the lock file."""
     from mlcc.tune import tune
 
     assert request.lock is not None
-    tiles = lock.read(request.lock)
+    choices = lock.read(request.lock)
     for variant in {v.name: v for t in targets for v in t.variants}.values():
         if not runs_here(load_target(variant.name)):
             continue
@@ -149,10 +149,10 @@ def _tune(request: Request, targets: list[Target], program: Any, progress: Progr
             progress(f"{name}: compiling candidates {n}/{total}")
 
         progress(f"{variant.name}: tuning")
-        known = {k: t for k, t in tiles.get(variant.name, {}).items() if k not in program.kernels}
-        tiles[variant.name] = known | tune(program, replace(variant, tiles=()), request.jobs, report)
-    write.file(lock.dumps(tiles), request.lock)
-    return [lock.locked(t, tiles) for t in targets]
+        known = {k: c for k, c in choices.get(variant.name, {}).items() if k not in program.kernels}
+        choices[variant.name] = known | tune(program, replace(variant, choices=()), request.jobs, report)
+    write.file(lock.dumps(choices), request.lock)
+    return [lock.locked(t, choices) for t in targets]
 
 
 def _subject(backend: plugin.Backend, frozen: Frozen) -> Any:
@@ -187,7 +187,7 @@ def _check(request: Request, target: Target, frozen: Frozen, binaries: Any) -> A
         return Result("not-run", "not run: --no-test", ())
     backend = plugin.backend(target.backend)
     runner = backend.runner(binaries, target, _subject(backend, frozen))
-    if runner is not None and hasattr(runner, "outputs"):
+    if runner is not None and backend.consumes == "graph":
         return check_outputs(runner, target, frozen.graph, frozen.vectors)
     return check(runner, target, frozen.program, frozen.graph, frozen.vectors)
 

@@ -103,7 +103,7 @@ class Missing:
 
 
 class StepRunner(Protocol):
-    """Runs built binaries call by call, so that a difference can be traced to an operator."""
+    """Of a backend that consumes programs: runs built binaries call by call, so that a difference can be traced to an operator."""
 
     big_endian: bool
     environment: str
@@ -119,7 +119,7 @@ class StepRunner(Protocol):
 
 
 class WholeRunner(Protocol):
-    """Runs whole models at once."""
+    """Of a backend that consumes graphs: runs whole models at once."""
 
     environment: str
     exact: bool

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from mlcc import plugin, toml
 from mlcc.error import Error
-from mlcc.machine import Machine
+from mlcc.machine import Choice, Machine
 from mlcc.section import a, section
 
 S = TypeVar("S")
@@ -26,12 +26,12 @@ class KernelTarget:
     name: str
     llvm: tuple[tuple[str, Any], ...]
     machine: Machine
-    tiles: tuple[tuple[str, tuple[int, int]], ...] = ()  # a lock file's, by kernel
+    choices: tuple[tuple[str, Choice], ...] = ()  # a lock file's, by kernel
 
     def machine_of(self, kernel: str) -> Machine:
         """The machine as the schedule of one kernel sees it."""
-        tile = dict(self.tiles).get(kernel)
-        return replace(self.machine, tile=tile) if tile else self.machine
+        choice = dict(self.choices).get(kernel)
+        return replace(self.machine, choice=choice) if choice else self.machine
 
 
 @dataclass(frozen=True)

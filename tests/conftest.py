@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +22,10 @@ def pytest_configure(config: pytest.Config) -> None:
     import tempfile
 
     os.environ["MLCC_CONFIG"] = tempfile.mkdtemp(prefix="mlcc-config-")
+    if "MLCC_TEST_KERNELS" not in os.environ:  # workers have their parent's
+        os.environ["MLCC_TEST_KERNELS"] = tempfile.mkdtemp(prefix="mlcc-kernels-")
+        atexit.register(shutil.rmtree, os.environ["MLCC_TEST_KERNELS"], True)
+    atexit.register(shutil.rmtree, os.environ["MLCC_CONFIG"], True)
     os.environ.pop("MLCC_SIGNING_KEY", None)
 
 

@@ -9,20 +9,21 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from mlcc.cache.store import cache_folder
+from mlcc.cache.store import Store, cache_folder
 from mlcc.core.graph import DTYPES, CoreGraph, TensorType, canonical_bytes, validate
 from mlcc.graph.builder import Builder, Value
 from mlcc.program import program as loop
 from mlcc.program.lower import lower
 from mlcc.program.program import Program
 from mlcc.reference.execute import execute
-from mlcc.schedule.tiles import tasks
+from mlcc.schedule.tasks import tasks
 from mlcc.target import KernelTarget, load
-from mlcc.tir.parallel import compile_one
+from mlcc.tir.parallel import compile_all
 from mlcc.translation.check import prove
 
 GUARD = 64  # bytes around the arena that must stay untouched
@@ -39,6 +40,13 @@ def link(objects: list[str], out: Path) -> None:
     subprocess.run(line, check=True, env=environment, cwd=d)
 
 
+@cache
+def kernels() -> Store | None:
+    """Objects that all workers of this run share: the cases of a thousand tests have the same few kernels."""
+    place = os.environ.get("MLCC_TEST_KERNELS")
+    return Store(Path(place)) if place else None
+
+
 class Compiled:
     """A program's kernels, callable on this machine."""
 
@@ -46,9 +54,10 @@ class Compiled:
         self.program, self.target = program, target or load("native").variants[0]
         with tempfile.TemporaryDirectory() as d:
             objects = []
-            for key, spec in program.kernels.items():
+            jobs = [(key, spec, self.target.machine, self.target.llvm) for key, spec in program.kernels.items()]
+            for key, body in compile_all(jobs, kernels(), 1).items():
                 path = Path(d) / f"{key}.o"
-                path.write_bytes(compile_one((key, spec, self.target.machine, self.target.llvm)))
+                path.write_bytes(body)
                 objects.append(str(path))
             if not objects:
                 self.library = None

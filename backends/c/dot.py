@@ -5,9 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 from math import prod
 
-from mlcc.program.kernel import Dot, block
+from mlcc.program.kernel import Dot
+from mlcc.program.packing import PLAIN, VECTORS, WORDS
 from mlcc_backends.c.loops import close, fma, inside, named, nest, split, tap_loops
 from mlcc_backends.c.text import Lines, address, element, memory_type, typed, value_type
+
+OF_BYTES = {WORDS: "words", VECTORS: "vectors"}  # their functions in snippets/bytes.c
 
 
 def dot(lines: Lines, names: list[str], spec: Dot) -> None:
@@ -63,11 +66,11 @@ def dot(lines: Lines, names: list[str], spec: Dot) -> None:
 def _tile(spec: Dot) -> tuple[str, int, int, int] | None:
     """(helper, its rows and columns, k with padding) for the shapes that have one."""
     depth, one = prod(spec.k), prod(spec.rows) == 1
-    if spec.batch or spec.packing == "plain":
+    if spec.batch or spec.packing == PLAIN:
         return None
-    if spec.packing in ("words", "vectors"):
-        suffix, size = "s8" if spec.arguments[spec.a.arg] == "int8" else "u8", block(spec.packing)
-        return f"{spec.packing}_{1 if one else 2}x2_{suffix}", 1 if one else 2, 2, -(-depth // size) * size
+    if spec.packing in OF_BYTES:
+        suffix = "s8" if spec.arguments[spec.a.arg] == "int8" else "u8"
+        return f"{OF_BYTES[spec.packing]}_{1 if one else 2}x2_{suffix}", 1 if one else 2, 2, spec.packing.rows(depth)
     if spec.dtype != "float32":
         return None
     if spec.scale is not None:
@@ -106,10 +109,7 @@ def gather(lines: Lines, names: list[str], spec: Dot, point: list[str], place: s
 def _plain(lines: Lines, names: list[str], spec: Dot) -> None:
     """One output after the other, from weights in any packing."""
     kind, depth = value_type(spec.dtype), prod(spec.k)
-    size = block(spec.packing)
-    wide = -(-depth // size) * size
-    pairs = wide * -(-spec.columns // 2) * 2
-    per_batch = {"plain": depth * spec.columns, "fours": depth * -(-spec.columns // 4) * 4, "words": pairs, "vectors": pairs}[spec.packing]
+    per_batch = spec.packing.elements(depth, spec.columns)
     with ExitStack() as stack:
         at = nest(lines, stack, (*spec.batch, *spec.rows, spec.columns))
         batch, point, c = at[: len(spec.batch)], at[len(spec.batch) : -1], at[-1]
@@ -121,16 +121,19 @@ def _plain(lines: Lines, names: list[str], spec: Dot) -> None:
             taps = tap_loops(lines, inner, spec.k, ranges)
             x = element(names, spec.a, [*batch, *point, *taps])
             k = address(taps, [prod(spec.k[i + 1 :]) for i in range(len(spec.k))])
-            place = {
-                "plain": f"({k}) * {spec.columns} + {c}",
-                "fours": f"{c} / 4 * {4 * depth} + ({k}) * 4 + {c} % 4",
-                **{
-                    p: f"{c} / 2 * {2 * wide} + ({k}) / {size} * {2 * size} + {c} % 2 * {size} + ({k}) % {size}"
-                    for p in ("words", "vectors")
-                },
-            }[spec.packing]
-            w = f"{names[spec.b.arg]}[{base} + {place}]"
+            w = f"{names[spec.b.arg]}[{base} + {_place(spec, k, c)}]"
             if spec.scale is not None:
                 w = f"(float){w} * {element(names, spec.scale, [c])}"
             lines.add(f"sum = {fma(spec.dtype, x, w, 'sum')};")
         close(lines, names, spec, at, "sum")
+
+
+def _place(spec: Dot, k: str, column: str) -> str:
+    """Where an element of the packed operand lies."""
+    across, deep = spec.packing.columns, spec.packing.depth
+    if spec.packing == PLAIN:
+        return f"({k}) * {spec.columns} + {column}"
+    group = f"{column} / {across} * {across * spec.packing.rows(prod(spec.k))}"
+    if deep == 1:
+        return f"{group} + ({k}) * {across} + {column} % {across}"
+    return f"{group} + ({k}) / {deep} * {across * deep} + {column} % {across} * {deep} + ({k}) % {deep}"

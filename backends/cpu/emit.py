@@ -12,7 +12,7 @@ from mlcc.plugin import KernelJob, Sources
 from mlcc.program.memory import aligned
 from mlcc.program.program import Argument, Program
 from mlcc.schedule.sweep import Sweep, sweeps
-from mlcc.schedule.tiles import tasks, work
+from mlcc.schedule.tasks import tasks, work
 from mlcc.target import Target
 from mlcc.translation.check import prove_turns
 from mlcc_backends.render import render

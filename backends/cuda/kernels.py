@@ -8,21 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from math import prod
 
-import numpy as np
-
-from mlcc.arithmetic.bf16 import BLOCK
-from mlcc.arithmetic.scalar import BRAIN, WIDENED
-from mlcc.error import Error
-from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter, packed_columns, panels, storage
+from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter
+from mlcc.program.packing import packed_columns
 from mlcc_backends.c.kernels import at_point
 from mlcc_backends.c.loops import close, fma, split
-from mlcc_backends.c.sequences import expression
 from mlcc_backends.c.text import Lines, address, element, memory_type, typed, value_type
-from mlcc_backends.cuda.launch import BLOCK_THREADS, Launch, threads
-from mlcc_backends.cuda.reduce import lanes, reduce, reduce_shared
+from mlcc_backends.cuda.launch import Launch, threads
+from mlcc_backends.cuda.nest import nest
+from mlcc_backends.cuda.reduce import reduce
+from mlcc_backends.cuda.thread import batch_of_b, blocks, chain, one_dot, panel
 from mlcc_backends.cuda.tiles import Tile, tile
 
 BYTES = ("int8", "uint8")
@@ -42,14 +38,14 @@ def function(symbol: str, spec: Kernel, written: Sequence[int], matrix: bool = T
         case Reduce():
             launch = reduce(lines, names, spec)
         case Chain():
-            launch = threads(lines, spec.dims, lambda at: _chain(lines, names, spec, at))
+            launch = threads(lines, spec.dims, lambda at: chain(lines, names, spec, at))
         case Dot():
             shape = tile(spec, matrix)
             launch = _tiled(lines, names, spec, shape) if shape else _thin(lines, names, spec)
         case BlockDot():
-            launch = threads(lines, (*spec.rows, spec.columns), lambda at: _blocks(lines, names, spec, at))
+            launch = threads(lines, (*spec.rows, spec.columns), lambda at: blocks(lines, names, spec, at))
         case Nest():
-            launch = _nest(lines, names, spec)
+            launch = nest(lines, names, spec)
     pointers = ", ".join(
         f"GLOBAL {memory_type(d)} *{n}" if i in written else f"GLOBAL const {memory_type(d)} *RESTRICT {n}"
         for i, (d, n) in enumerate(zip(spec.arguments, names))
@@ -65,74 +61,10 @@ def _once(lines: Lines, names: list[str], spec: Scatter) -> Launch:
     return Launch(1, 1)
 
 
-def _chain(lines: Lines, names: list[str], spec: Chain, at: list[str]) -> None:
-    lines.add(f"{value_type(spec.dtype)} sum = {element(names, spec.init, at) if spec.init else typed(0, spec.dtype)};")
-    with ExitStack() as inner:
-        taps = [inner.enter_context(lines.loop(n, unrolled=prod(spec.reduced) <= 32)) for n in spec.reduced]
-        x, w = (element(names, access, [*at, *taps]) for access in (spec.a, spec.b))
-        lines.add(f"sum = {fma(spec.dtype, x, w, 'sum')};")
-    close(lines, names, spec, at, "sum")
-
-
-def _blocks(lines: Lines, names: list[str], spec: BlockDot, at: list[str]) -> None:
-    """The bf16 profile's dot: for each 32 k an even and an odd chain, then their sum."""
-    *rows, column = at
-    depth = prod(spec.k)
-    blocks = -(-depth // BLOCK)
-
-    def operand(k: str) -> str:
-        x = element(names, spec.a, [*rows, *split(lines, k, spec.k)])
-        return expression(WIDENED["bfloat16"], x if spec.arguments[spec.a.arg] == "uint16" else expression(BRAIN, x))
-
-    lines.add("float sum = 0.0f;")
-    lines.add(f"GLOBAL const uint32_t *w = {names[spec.b]} + {column} / 16 * {blocks * 256} + {column} % 16;")
-    with lines.loop(blocks) as b:
-        lines.add("float even = 0.0f, odd = 0.0f;")
-        with lines.loop(BLOCK // 2) as p:
-            lines.add(f"const int32_t k = {b} * {BLOCK} + {p} * 2;" if blocks > 1 else f"const int32_t k = {p} * 2;")
-            lines.add(f"const uint32_t pair = w[({b} * 16 + {p}) * 16];")
-            for which, offset, weight in (("even", 0, "pair << 16"), ("odd", 1, "pair & 0xFFFF0000u")):
-                with lines.block(f"if (k + {offset} < {depth})" if depth % BLOCK else ""):
-                    lines.add(f"const int32_t {which}_k = k + {offset};")
-                    lines.add(f"{which} = FMA({operand(f'{which}_k')}, float_of({weight}), {which});")
-        lines.add("sum = sum + (even + odd);")
-    close(lines, names, spec, at, "sum")
-
-
-def _panel(spec: Dot, column: str) -> tuple[str, str]:
-    """(where a packed column begins, from one k to the next)."""
-    depth, widths = prod(spec.k), panels(spec.columns)
-    if all(w == widths[0] for w in widths):
-        w = widths[0]
-        return (f"{column} / {w} * {w * depth} + {column} % {w}" if len(widths) > 1 else column), str(w)
-    full = len(widths) - 1
-    return f"{column} / 16 * {16 * depth} + {column} % 16", f"({column} / 16 < {full} ? 16 : {widths[-1]})"
-
-
-def _batch_of_b(spec: Dot, batch: Sequence[str]) -> str:
-    per = prod(spec.k) * packed_columns(spec.columns)
-    return address(batch, [s * per for s in spec.b.strides], spec.b.offset)
-
-
 def _thin(lines: Lines, names: list[str], spec: Dot) -> Launch:
     """Few outputs: one a thread, operands from memory."""
     dims = (*spec.batch, *spec.rows, spec.columns)
-    return threads(lines, dims, lambda at: _one_dot(lines, names, spec, at))
-
-
-def _one_dot(lines: Lines, names: list[str], spec: Dot, at: list[str]) -> None:
-    batch, rows, column = at[: len(spec.batch)], at[len(spec.batch) : -1], at[-1]
-    first, pitch = _panel(spec, column)
-    space = "LOCAL" if names[spec.b.arg].startswith("local") else "GLOBAL"
-    lines.add(f"{space} const {memory_type(spec.arguments[spec.b.arg])} *w = {names[spec.b.arg]} + {_batch_of_b(spec, batch)} + {first};")
-    lines.add(f"const int32_t pitch = {pitch};")
-    lines.add(f"{value_type(spec.dtype)} sum = {element(names, spec.init, at) if spec.init else typed(0, spec.dtype)};")
-    with ExitStack() as inner:
-        taps = [inner.enter_context(lines.loop(n)) for n in spec.k]
-        x = element(names, spec.a, [*batch, *rows, *taps])
-        lines.add(f"sum = {fma(spec.dtype, x, '*w', 'sum')};")
-        lines.add("w += pitch;")
-    close(lines, names, spec, at, "sum")
+    return threads(lines, dims, lambda at: one_dot(lines, names, spec, at))
 
 
 def _tiled(lines: Lines, names: list[str], spec: Dot, t: Tile) -> Launch:
@@ -172,13 +104,12 @@ def _tiled(lines: Lines, names: list[str], spec: Dot, t: Tile) -> Launch:
         lines.add(f"from[{p}] = {address([*batch, *at], strides, spec.a.offset)};")
     groups = t.columns // 4
     lines.add(f"const int32_t own_column = thread % {groups} * 4, own_b = thread / {groups};")
-    first, pitch = _panel(spec, "(column0 + own_column)")
+    first, pitch = panel(spec, "(column0 + own_column)")
     lines.add(f"const int32_t b_pitch = {pitch};")
     lines.add(f"const int32_t b_valid = column0 + own_column < {packed_columns(columns)};")
     weights = names[spec.b.arg]
     lines.add(
-        f"GLOBAL const {memory_type(spec.arguments[spec.b.arg])} *b_from = {weights} + (b_valid ? {_batch_of_b(spec, batch)} + "
-        f"{first} : 0);"
+        f"GLOBAL const {memory_type(spec.arguments[spec.b.arg])} *b_from = {weights} + (b_valid ? {batch_of_b(spec, batch)} + {first} : 0);"
     )
 
     _accumulators(lines, names, spec, t, batch)
@@ -355,46 +286,3 @@ def _write(lines: Lines, names: list[str], spec: Dot, t: Tile, batch: list[str])
                 lines.add(f"const int32_t c = column0 + {t.column(j)};")
                 with lines.block(f"if (c < {columns})" if columns % t.columns else ""):
                     close(lines, names, spec, [*batch, *at, "c"], f"sum[{i}][{j}]")
-
-
-def _within(lines: Lines, outer: list[str], inner: Sequence[int]) -> list[str]:
-    """The point of a stage's element e."""
-    return [*outer, *split(lines, "e", inner)]
-
-
-def _nest(lines: Lines, names: list[str], spec: Nest) -> Launch:
-    """A block for each point of the outer dims; its threads do the stages in turn, what lies between them is in shared memory."""
-    at, offsets = 0, []
-    for dtype, count in spec.locals:
-        offsets.append(at)
-        at += -(-count * np.dtype(storage(dtype)).itemsize // 16) * 16
-    for n, (dtype, _) in enumerate(spec.locals):
-        lines.add(f"SHARED_ARRAY({memory_type(dtype)}, local{n}, {offsets[n]});")
-    lines.add("const int32_t thread = (int32_t)threadIdx.x, block = (int32_t)blockIdx.x;")
-    outer = split(lines, "block", spec.outer)
-    reduces = any(isinstance(stage, Reduce) for stage, _ in spec.stages)
-    for number, (stage, sources) in enumerate(spec.stages):
-        own = [names[n] if n >= 0 else f"local{-1 - n}" for n in sources]
-        with lines.block(f"/* stage {number + 1} */"):
-            if isinstance(stage, Reduce):
-                inner = stage.dims[len(spec.outer) :]
-                groups = BLOCK_THREADS // lanes(stage)
-                lines.add(f"SHARED_ARRAY({value_type(stage.dtype)}, part, {at});")
-                with lines.block(f"for (int32_t first = 0; first < {prod(inner)}; first += {groups})"):
-                    lines.add(f"const int32_t e = first + thread / {lanes(stage)};")
-                    at_row = partial(_within, lines, outer, inner)
-                    reduce_shared(lines, own, stage, f"e < {prod(inner)}", at_row)
-            else:
-                dims = (*stage.batch, *stage.rows, stage.columns) if isinstance(stage, Dot) else stage.dims  # type: ignore[union-attr]
-                inner = dims[len(spec.outer) :]
-                with lines.block(f"for (int32_t e = thread; e < {prod(inner)}; e += {BLOCK_THREADS})"):
-                    point = _within(lines, outer, inner)
-                    match stage:
-                        case Dot():
-                            _one_dot(lines, own, stage, point)
-                        case Map():
-                            at_point(lines, own, stage, point)
-                        case _:
-                            raise Error("unsupported", f"no {type(stage).__name__} in a nest")
-                lines.add("__syncthreads();")
-    return Launch(prod(spec.outer), BLOCK_THREADS, at + (BLOCK_THREADS * 8 if reduces else 0), True)

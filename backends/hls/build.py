@@ -14,7 +14,7 @@ from mlcc.graph.freeze import Golden
 from mlcc.names import identifier
 from mlcc.plugin import Binaries, CompileOptions, Sources
 from mlcc.program.lower import lower
-from mlcc.schedule.tiles import work
+from mlcc.schedule.tasks import work
 from mlcc.target import Target
 from mlcc.translation.check import prove
 from mlcc_backends.hls import circuit, circuit_verilog, cpp, engine, fold, project, report, synth, timing, verilog

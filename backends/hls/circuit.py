@@ -16,7 +16,7 @@ from mlcc_backends.hls.part import Resources
 from mlcc_backends.hls.rounding import apply
 from mlcc_backends.hls.sections import Part
 from mlcc_backends.hls.timing import Cycles
-from mlcc_backends.hls.verilog import table_rows
+from mlcc_backends.hls.verilog_parts import table_rows
 
 MOST_LEVELS = 31  # thresholds of a rounding
 MOST_WEIGHTS = 1 << 14

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlcc_backends.hls.circuit import Circuit
 from mlcc_backends.hls.gates import Gate, halved
 from mlcc_backends.hls.network import Network
-from mlcc_backends.hls.verilog import literal
+from mlcc_backends.hls.verilog_parts import literal
 from mlcc_backends.render import render
 
 

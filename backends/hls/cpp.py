@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 
 from mlcc.names import comment, identifier
-from mlcc_backends.hls import schedule, verilog
+from mlcc_backends.hls import schedule
 from mlcc_backends.hls.catapult import translated
 from mlcc_backends.hls.network import Network, Port, Stage, Stream, width
 from mlcc_backends.hls.simulate import Lane, beat_values, lane
+from mlcc_backends.hls.verilog_parts import WINDOWED, shape_text
+from mlcc_backends.hls.verilog_scalar import allocate
+from mlcc_backends.hls.verilog_window import weight_rows
 from mlcc_backends.render import render
 
 FORMS = {
@@ -115,10 +118,10 @@ def _stage(network: Network, s: Stage, beats: dict[str, int], beat_type: Any, ed
         )
     outs = network.edges_of(s.output)
     values: dict[str, Any] = {
-        "name": s.name, "layer": comment(s.layer), "kind": s.kind, "shape_text": verilog.shape_text(s, network), "simd": s.simd, "pe": s.pe,
+        "name": s.name, "layer": comment(s.layer), "kind": s.kind, "shape_text": shape_text(s, network), "simd": s.simd, "pe": s.pe,
         "beat": s.beat, "steps": schedule.steps(s), "inputs": inputs, "outs": outs, "out_type": element(out), "out_beat": beat_type(s.output),
         "in_edges": [edge_name(v, s.name, i) for i, v in enumerate(s.inputs)], "out_edges": [edge_name(e.stream, e.reader, e.slot) for e in outs],
-        "exponent": s.exponent, "low": s.total[0], "high": s.total[1], "windowed": s.kind in verilog.WINDOWED, "fill": s.fill, "r": {"kind": "none"},
+        "exponent": s.exponent, "low": s.total[0], "high": s.total[1], "windowed": s.kind in WINDOWED, "fill": s.fill, "r": {"kind": "none"},
     }  # fmt: skip
     if values["windowed"]:
         stream = network.streams[s.inputs[0]]
@@ -150,7 +153,7 @@ def _stage(network: Network, s: Stage, beats: dict[str, int], beat_type: Any, ed
         assert f is not None
         values |= {"trees": len(f.roots), "depth": f.depth, "exponent": f.exponent, "outputs": f.values.shape[1], "first": int(f.roots[0])}
     if s.kind == "scalar":
-        a = verilog.allocate(s)
+        a = allocate(s)
         at = 0
         for i in inputs:
             i["places"] = a.loads[at : at + i["elements"]]
@@ -205,7 +208,7 @@ def weights(network: Network) -> bytes:
     for s in network.stages:
         text.append(f"/* {s.name}: {comment(s.layer)} */")
         if s.weights is not None:
-            array(f"{s.name}_weights", np.array(verilog.weight_rows(s)))
+            array(f"{s.name}_weights", np.array(weight_rows(s)))
         for i, t in enumerate(s.tables):
             array(f"{s.name}_table{i}", t)
         if s.forest is not None:

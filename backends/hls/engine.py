@@ -19,8 +19,9 @@ from mlcc.core.graph import DTYPES, to_bytes
 from mlcc.error import Error
 from mlcc.graph.freeze import Golden
 from mlcc.names import comment, identifier
-from mlcc.program.kernel import Dot, Kernel, block
+from mlcc.program.kernel import Dot, Kernel
 from mlcc.program.memory import aligned
+from mlcc.program.packing import PLAIN
 from mlcc.program.program import Argument, Program
 from mlcc_backends.c import helpers
 from mlcc_backends.c.dot import gather
@@ -129,7 +130,7 @@ def _pointer(program: Program, places: dict[str, int], a: Argument, dtype: str) 
 
 def _function(symbol: str, spec: Kernel) -> str:
     """A kernel; dot products by tiles of weights."""
-    if not isinstance(spec, Dot) or spec.batch or spec.packing == "plain":
+    if not isinstance(spec, Dot) or spec.batch or spec.packing == PLAIN:
         return function(symbol, spec)
     lines = Lines()
     _dot(lines, arguments(spec), spec)
@@ -140,8 +141,7 @@ def _dot(lines: Lines, names: list[str], spec: Dot) -> None:
     """Columns in groups as they are packed: a group's weights come to the chip, then every row's operands pass by them. Where results take
     the place of operands, rows come first, and all weights stay on the chip if there is room."""
     depth, kind = prod(spec.k), value_type(spec.dtype)
-    size = block(spec.packing)
-    wide, group = -(-depth // size) * size, 4 if spec.packing == "fours" else 2
+    size, wide, group = spec.packing.depth, spec.packing.rows(depth), spec.packing.columns
     in_place = spec.output.arg == spec.a.arg
     held = wide * group * (-(-spec.columns // group) if in_place else 1)
     tiled = held <= TILE

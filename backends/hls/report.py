@@ -13,7 +13,7 @@ from mlcc_backends.hls.network import Network, Stage
 from mlcc_backends.hls.sections import part_of
 from mlcc_backends.hls.simulate import lane
 from mlcc_backends.hls.timing import Cycles
-from mlcc_backends.hls.verilog import shape_text
+from mlcc_backends.hls.verilog_parts import shape_text
 
 
 def work(s: Stage) -> int:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
+from mlcc.cache.store import ours, working_folder
+from mlcc.cache.tools import programs
 from mlcc.core.graph import DTYPES
 from mlcc.error import Error
 from mlcc.plugin import Sources
@@ -19,7 +23,7 @@ from mlcc_backends.hls.network import Network, Port
 from mlcc_backends.hls.synth import ADDERS
 from mlcc_backends.hls.timing import Cycles
 
-FLAGS = ("--cc", "--exe", "--build", "-O3", "-Wno-fatal", "-Wno-lint", "--x-initial", "0", "-j", "2")
+FLAGS = ("--cc", "--exe", "-O3", "-Wno-fatal", "-Wno-lint", "--x-initial", "0")
 
 
 def verilator() -> str | None:
@@ -97,12 +101,35 @@ def build(network: Network, files: Mapping[str, bytes], folder: Path) -> Path:
     level = "-O0" if ADDERS in files else "-O1"  # a circuit is much text that runs for a few cycles, a dataflow little that runs for many
     line = [tool, *FLAGS, "-CFLAGS", level, "--top-module", prefix, "-o", "simulate", f"{prefix}_simulate.cpp", *sources]
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
+    if not done.returncode:
+        with _runtime(tool, folder / "obj_dir"):
+            make = ["make", "-C", "obj_dir", "-f", f"V{prefix}.mk", "-j", "2"]
+            done = subprocess.run(make, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         errors = [row for row in done.stderr.splitlines() if "rror" in row]
         raise Error(
             "toolchain", f"Verilator does not take the RTL: {(errors or ['no message'])[0][:300]}", network.name, "please report it"
         )
     return folder / "obj_dir" / "simulate"
+
+
+@contextmanager
+def _runtime(tool: str, folder: Path) -> Iterator[None]:
+    """Verilator's own library, the same in every simulation, is compiled by the first one that is built."""
+    kept = working_folder() / "verilator" / sha256(repr(programs(tool, "g++")).encode()).hexdigest()[:16]
+    for built in filter(ours, kept.glob("*.o")):
+        shutil.copyfile(built, folder / built.name)  # newer than the makefile, so that make leaves it alone
+    yield
+    found = sorted(folder.glob("verilated*.o"))
+    if found and not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix="tmp", dir=kept.parent))
+        for built in found:
+            shutil.copyfile(built, part / built.name)
+        try:
+            part.rename(kept)
+        except OSError:  # another one was first
+            shutil.rmtree(part)
 
 
 def run(

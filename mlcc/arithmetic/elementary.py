@@ -13,7 +13,6 @@ from mlcc.arithmetic.coefficients import (
     ASINH,
     ATAN,
     ATANH,
-    COS,
     ERF_CENTRE,
     ERF_HIGH,
     ERF_LOW,
@@ -29,16 +28,28 @@ from mlcc.arithmetic.coefficients import (
     PI_2,
     PI_2_LOW,
     ROUND,
-    SIN,
     SINH,
     TANH,
     TANH_SQUARE,
-    TWO_OVER_PI,
     TWO_THIRDS,
     TWO_THIRDS_LOW,
 )
-from mlcc.arithmetic.pairs import Pair, clamp, copy_sign, fast_two_sum, horner, keep_nan, power_of_two, scale, two_product, two_sum
+from mlcc.arithmetic.pairs import (
+    Pair,
+    clamp,
+    copy_sign,
+    fast_two_sum,
+    horner,
+    keep_nan,
+    negate_if,
+    power_of_two,
+    quotient,
+    scale,
+    two_product,
+    two_sum,
+)
 from mlcc.arithmetic.sequence import Sequence, Term, fma, select, sequence
+from mlcc.arithmetic.trigonometry import cos, sin, tan
 
 
 def _exp_reduce(x: Term) -> tuple[Term, Term]:
@@ -112,14 +123,6 @@ def log(x: Term) -> Term:
     return select(x < 0.0, x.lift(float("nan")), result)
 
 
-def _quotient(a: Term, a_low: Term, b: Term, b_low: Term) -> Pair:
-    """(a + a_low) / (b + b_low)."""
-    inverse = 1.0 / b
-    q = a * inverse
-    rest = (fma(-q, b, a) + a_low) - q * b_low
-    return q, rest * inverse
-
-
 def sigmoid(x: Term) -> Term:
     """q = 1 / (1 + e^|x|) or 1 − q; with e^|x| = (high + low)·2^n, q is 2^-n / (high + low + 2^-n), the quotient corrected once."""
     a = abs(x)
@@ -154,92 +157,6 @@ def erf(x: Term) -> Term:
     low = fma(x, horner(fma(x, x, -ERF_SQUARE), ERF_LOW), x)
     high = horner(select(a > 3.90625, a.lift(3.90625), a) - ERF_CENTRE, ERF_HIGH)
     return select(a < 1.25, low, copy_sign(high, x))
-
-
-def _times_two_over_pi(bits: Term) -> Term:
-    """|x|·2/π modulo 4 in units of 2^-62, from the bits of |x| ≥ 2^-7 (Payne and Hanek 1983).
-
-    The stream of 2/π has 32 zero bits in front; bits before `position` contribute multiples of 4 and are dropped.
-    """
-    exponent = bits.shift_right_logical(23)
-    mantissa = ((bits & 0x7FFFFF) | 0x800000).convert("uint32").convert("int64")
-    position = select(exponent < 120, exponent.lift(0), exponent - 120)
-    word, offset = position.shift_right_logical(5), (position & 31).convert("int64")
-    stream = [offset.lift(w) for w in (0, *TWO_OVER_PI)]
-
-    def pick(shift: int) -> Term:
-        result = stream[shift]
-        for i in range(1, 5):
-            result = select(word.equals(i), stream[shift + i], result)
-        return result
-
-    words = [pick(i) for i in range(4)]
-    down, mask = 32 - offset, offset.lift(0xFFFFFFFF)
-    high, middle, low = (((a << offset) | b.shift_right_logical(down)) & mask for a, b in zip(words, words[1:]))
-    return ((mantissa * high) << 32) + mantissa * middle + (mantissa * low).shift_right_logical(32)
-
-
-def _reduce(x: Term) -> tuple[Term, Term, Term]:
-    """(quadrant as int32, r, r_low): |x| = quadrant·π/2 + r + r_low, |r| ≤ π/4."""
-    bits = x.bits() & 0x7FFFFFFF
-    rounded = _times_two_over_pi(bits) + (1 << 61)
-    quadrant = rounded.shift_right_logical(62).convert("int32")
-    signed = (rounded & ((1 << 62) - 1)) - (1 << 61)
-    high = signed.convert("float32")
-    low = (signed - high.convert("int64")).convert("float32") * 2.0**-62
-    high = high * 2.0**-62
-    r, r_low = two_product(high, high.lift(PI_2))
-    r, r_low = fast_two_sum(r, r_low + fma(high, PI_2_LOW, low * PI_2))
-    a = abs(x)
-    inside = a < 0.75
-    return select(inside, quadrant.lift(0), quadrant), select(inside, a, r), select(inside, r.lift(0.0), r_low)
-
-
-def _sin_pair(r: Term, r_low: Term) -> Pair:
-    z = r * r
-    tail = fma(r * z, horner(z, SIN), fma(z * -0.5, r_low, r_low))
-    return r, tail
-
-
-def _cos_pair(r: Term, r_low: Term) -> Pair:
-    z, z_low = two_product(r, r)
-    high, low = fast_two_sum(z.lift(1.0), z * -0.5)
-    return high, low + fma(z * z, horner(z, COS), fma(z_low, -0.5, -(r * r_low)))
-
-
-def _finite_or_nan(x: Term, result: Term) -> Term:
-    return select(abs(x) < INF, result, x - x)
-
-
-def _negate_if(condition: Term, x: Term) -> Term:
-    return select(condition, -x, x)
-
-
-def sin(x: Term) -> Term:
-    quadrant, r, r_low = _reduce(x)
-    s, s_low = _sin_pair(r, r_low)
-    c, c_low = _cos_pair(r, r_low)
-    value = select((quadrant & 1).equals(0), s + s_low, c + c_low)
-    value = _negate_if((quadrant & 2).equals(2), value)
-    return _finite_or_nan(x, select(x.equals(0.0), x, _negate_if(x < 0.0, value)))
-
-
-def cos(x: Term) -> Term:
-    quadrant, r, r_low = _reduce(x)
-    s, s_low = _sin_pair(r, r_low)
-    c, c_low = _cos_pair(r, r_low)
-    value = select((quadrant & 1).equals(0), c + c_low, s + s_low)
-    return _finite_or_nan(x, _negate_if(((quadrant + 1) & 2).equals(2), value))
-
-
-def tan(x: Term) -> Term:
-    quadrant, r, r_low = _reduce(x)
-    s, s_low = fast_two_sum(*_sin_pair(r, r_low))
-    c, c_low = fast_two_sum(*_cos_pair(r, r_low))
-    even = (quadrant & 1).equals(0)
-    q, rest = _quotient(select(even, s, -c), select(even, s_low, -c_low), select(even, c, s), select(even, c_low, s_low))
-    value = select(abs(x) < 2.0**-12, abs(x), q + rest)
-    return _finite_or_nan(x, select(x.equals(0.0), x, _negate_if(x < 0.0, value)))
 
 
 def _asin_upper(a: Term) -> Pair:
@@ -280,13 +197,13 @@ def atan(x: Term) -> Term:
     a = abs(x)
     big = a > 1.0
     finite = select(a < 2.0**60, a, 2.0**60)
-    t, t_low = _quotient(select(big, a.lift(1.0), finite), a.lift(0.0), select(big, finite, 1.0), a.lift(0.0))
+    t, t_low = quotient(select(big, a.lift(1.0), finite), a.lift(0.0), select(big, finite, 1.0), a.lift(0.0))
     t = select(big, t, finite)
     t_low = select(big, t_low, 0.0)
     shifted = t > 0.4140625
     d, d_low = fast_two_sum(t.lift(1.0), t)
     e, e_low = two_sum(t, t.lift(-1.0))
-    u, u_low = _quotient(e, e_low + t_low, d, d_low + t_low)
+    u, u_low = quotient(e, e_low + t_low, d, d_low + t_low)
     u = select(shifted, u, t)
     u_low = select(shifted, u_low, t_low)
     z = u * u
@@ -296,8 +213,8 @@ def atan(x: Term) -> Term:
     base_low = select(shifted, u.lift(PI_2_LOW * 0.5), 0.0)
     base = select(big, PI_2 - base, base)
     base_low = select(big, PI_2_LOW - base_low, base_low)
-    high, low = two_sum(base, _negate_if(big, u))
-    value = high + ((low + base_low) + _negate_if(big, tail))
+    high, low = two_sum(base, negate_if(big, u))
+    value = high + ((low + base_low) + negate_if(big, tail))
     return keep_nan(x, copy_sign(select(a < 2.0**-12, a, value), x))
 
 
@@ -371,7 +288,7 @@ def atanh(x: Term) -> Term:
     small = fma(x * z, horner(z, ATANH), x)
     n, n_low = fast_two_sum(a.lift(1.0), a)
     d = 1.0 - a
-    q, rest = _quotient(n, n_low, d, a.lift(0.0))
+    q, rest = quotient(n, n_low, d, a.lift(0.0))
     q, rest = fast_two_sum(q, rest)
     high, low = log_pair(q, rest)
     value = select(a.equals(1.0), a.lift(INF), (high + low) * 0.5)

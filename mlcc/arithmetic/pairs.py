@@ -56,3 +56,15 @@ def keep_nan(x: Term, result: Term) -> Term:
 def clamp(x: Term, low: float, high: float) -> Term:
     x = select(x < low, x.lift(low), x)
     return select(x > high, x.lift(high), x)
+
+
+def quotient(a: Term, a_low: Term, b: Term, b_low: Term) -> Pair:
+    """(a + a_low) / (b + b_low)."""
+    inverse = 1.0 / b
+    q = a * inverse
+    rest = (fma(-q, b, a) + a_low) - q * b_low
+    return q, rest * inverse
+
+
+def negate_if(condition: Term, x: Term) -> Term:
+    return select(condition, -x, x)

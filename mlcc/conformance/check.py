@@ -14,7 +14,7 @@ from mlcc.error import Error
 from mlcc.graph.freeze import Golden, outputs_digest
 from mlcc.program.program import Program
 from mlcc.reference.execute import execute
-from mlcc.schedule.tiles import work
+from mlcc.schedule.tasks import work
 from mlcc.target import Target
 
 WIDEST = 0.02  # of an output's largest magnitude: what a bounded artifact may be away

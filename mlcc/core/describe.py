@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from math import prod
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from mlcc.core.axes import MOVING, constant, dims_of, layout_from, layout_of, rank_of, reach
 from mlcc.error import Error
 
 
@@ -45,62 +45,6 @@ class Description:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
 
 
-# Operators that hand each element on where it lies, or under another index: what is said of one side holds for the other.
-SAME = frozenset(
-    [
-        "Identity",
-        "Cast",
-        "Clip",
-        "Relu",
-        "Add",
-        "Sub",
-        "Mul",
-        "Div",
-        "Neg",
-        "Pad",
-        "Dropout",
-        "QuantizeLinear",
-        "DequantizeLinear",
-        "LeakyRelu",
-        "PRelu",
-        "Sigmoid",
-        "Tanh",
-        "HardSwish",
-        "HardSigmoid",
-        "BatchNormalization",
-        "Softmax",
-        "LogSoftmax",
-        "Min",
-        "Max",
-        "Where",
-        "QLinearAdd",
-        "QLinearMul",
-    ]
-)
-MOVING = frozenset(["Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Flatten", "Slice", "Dropout"])  # no scale changes here
-SPATIAL = frozenset(
-    [
-        "Conv",
-        "ConvTranspose",
-        "ConvInteger",
-        "QLinearConv",
-        "MaxPool",
-        "AveragePool",
-        "GlobalMaxPool",
-        "GlobalAveragePool",
-        "LpPool",
-        "InstanceNormalization",
-        "BatchNormalization",
-        "GroupNormalization",
-        "LRN",
-        "DepthToSpace",
-        "SpaceToDepth",
-        "QLinearAveragePool",
-        "QLinearGlobalAveragePool",
-    ]
-)
-RECURRENT = ("LSTM", "GRU", "RNN")
-# operator → (operand, its scale, its zero point) of each quantised operand; and (scale, zero point) of the result
 OPERANDS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "DequantizeLinear": ((0, 1, 2),),
     "QLinearConv": ((0, 1, 2),),
@@ -140,9 +84,9 @@ def described(model: ir.Model) -> dict[str, Description]:
     inputs = [v for v in graph.inputs if str(v.name) not in {w.name for w in graph.initializers.values()}]
     found: dict[str, Description] = {}
     for v in inputs:
-        found[str(v.name)] = replace(_quantised(_operand_scales(v)), layout=_denoted(v) or _layout_from(v), text=v.doc_string or "")
+        found[str(v.name)] = replace(_quantised(_operand_scales(v)), layout=_denoted(v) or layout_from(v), text=v.doc_string or "")
     for v in graph.outputs:
-        own = replace(_quantised(_result_scales(v)), layout=_denoted(v) or _layout_of(v), labels=_classes(v), text=v.doc_string or "")
+        own = replace(_quantised(_result_scales(v)), layout=_denoted(v) or layout_of(v), labels=_classes(v), text=v.doc_string or "")
         found[str(v.name)] = replace(own, **_said(found.get(str(v.name), Description())))
     notes = {str(k).lower(): str(x) for k, x in model.metadata_props.items()}
     _images(inputs, notes, found)
@@ -172,24 +116,13 @@ def _said(d: Description) -> dict[str, Any]:
     return {f.name: getattr(d, f.name) for f in fields(d) if getattr(d, f.name) != f.default}
 
 
-def _constant(v: ir.Value | None) -> np.ndarray | None:
-    """A value that the file knows."""
-    if v is None:
-        return None
-    tensor = v.const_value
-    node = v.producer()
-    if tensor is None and node is not None and node.op_type == "Constant" and "value" in node.attributes:
-        tensor = node.attributes["value"].value
-    return tensor.numpy() if tensor is not None else None
-
-
 def _pair(node: ir.Node, scale: int, zero: int) -> tuple[tuple[float, ...], tuple[int, ...], int] | None:
     """Scales and zero points of a quantised operand or result; None where the file does not know them."""
 
     def at(i: int) -> ir.Value | None:
         return node.inputs[i] if i < len(node.inputs) else None
 
-    s, z = _constant(at(scale)), _constant(at(zero))
+    s, z = constant(at(scale)), constant(at(zero))
     if s is None or s.ndim > 1 or at(zero) is not None and z is None:
         return None
     scales = tuple(float(np.float32(x)) for x in s.reshape(-1))
@@ -208,7 +141,7 @@ def _quantised(pairs: list[tuple[tuple[float, ...], tuple[int, ...], int] | None
 
 def _operand_scales(start: ir.Value) -> list[Any]:
     found: list[Any] = []
-    for value, moved in _reach(start, lambda n: n.op_type in MOVING):
+    for value, moved in reach(start, lambda n: n.op_type in MOVING):
         for use in value.uses():
             for operand, scale, zero in OPERANDS.get(use.node.op_type, ()):
                 if use.idx == operand:
@@ -229,108 +162,6 @@ def _result_scales(end: ir.Value) -> list[Any]:
     return []
 
 
-def _reach(start: ir.Value, through: Callable[[ir.Node], bool]) -> Iterable[tuple[ir.Value, bool]]:
-    """Values that hold the same numbers, and whether they may lie elsewhere."""
-    todo, seen = [(start, False)], {start}
-    while todo:
-        value, moved = todo.pop()
-        yield value, moved
-        for use in value.uses():
-            if use.idx == 0 and through(use.node):
-                for out in use.node.outputs[:1]:
-                    if out not in seen:
-                        seen.add(out)
-                        todo.append((out, moved or use.node.op_type != "Identity"))
-
-
-def _rank(v: ir.Value | None) -> int:
-    return len(v.shape) if v is not None and v.shape is not None else -1
-
-
-def _named(rank: int) -> str:
-    """ONNX's axes of what convolutions and pools take."""
-    return {3: "NCW", 4: "NCHW", 5: "NCDHW"}.get(rank, "")
-
-
-def _permutation(node: ir.Node, rank: int) -> tuple[int, ...]:
-    return tuple(node.attributes["perm"].as_ints()) if "perm" in node.attributes else tuple(reversed(range(rank)))
-
-
-def _dims(v: ir.Value | None) -> tuple[int, ...]:
-    """A shape, 0 where a size is open."""
-    return tuple(d if isinstance(d, int) else 0 for d in v.shape) if v is not None and v.shape is not None else ()
-
-
-def _reshaped(node: ir.Node) -> tuple[int, ...] | None:
-    """Result's axis → operand's, where a Reshape moves axes of one element alone, as exporters write a transposition of such."""
-    before, after = _dims(node.inputs[0]), _dims(node.outputs[0])
-    asked = _constant(node.inputs[1]) if len(node.inputs) > 1 else None
-    if not after and asked is not None:
-        sizes = [before[i] if n == 0 and i < len(before) else int(n) for i, n in enumerate(asked.reshape(-1))]
-        rest = abs(prod(sizes))
-        after = tuple(n if n >= 0 else prod(before) // rest if rest else 0 for n in sizes)
-    if len(before) != len(after) or sorted(before) != sorted(after) or before.count(0) > 1:
-        return None
-    others = [(i, n) for i, n in enumerate(before) if n != 1]
-    if [n for _, n in others] != [n for n in after if n != 1]:
-        return None
-    ones = [i for i, n in enumerate(before) if n == 1]
-    kept, large = iter(ones), iter(i for i, _ in others)
-    return tuple(next(kept) if n == 1 else next(large) for n in after)
-
-
-def _order(node: ir.Node, rank: int) -> tuple[int, ...] | None:
-    """Result's axis → operand's, of a node that moves whole axes."""
-    order = _permutation(node, rank) if node.op_type == "Transpose" else _reshaped(node) if node.op_type == "Reshape" else None
-    return order if order is not None and sorted(order) == list(range(rank)) else None
-
-
-def _layout_from(start: ir.Value) -> str:
-    """An input's axes, from the operators that its numbers reach with each axis still in sight."""
-    rank = _rank(start)
-    todo: list[tuple[ir.Value, tuple[int, ...]]] = [(start, tuple(range(rank)))]
-    seen, found = {start}, set()
-    while todo and rank > 2:
-        value, axes = todo.pop()
-        for use in value.uses():
-            node, letters = use.node, ""
-            if node.op_type in SPATIAL and use.idx == 0:
-                letters = _named(rank)
-            elif node.op_type in RECURRENT and use.idx == 0 and rank == 3:
-                first = "layout" in node.attributes and node.attributes["layout"].as_int() == 1
-                letters = "NTF" if first else "TNF"
-            if letters:
-                found.add("".join(letters[axes.index(a)] for a in range(rank)))
-                continue
-            out = node.outputs[0]
-            order = _order(node, rank)
-            same = node.op_type in SAME and _rank(out) in (rank, -1) and all(_rank(i) <= rank for i in node.inputs)
-            if (order or same) and out not in seen:
-                seen.add(out)
-                todo.append((out, tuple(axes[p] for p in order) if order else axes))
-    return found.pop() if len(found) == 1 else ""
-
-
-def _layout_of(end: ir.Value) -> str:
-    """An output's axes, from the operator that made its numbers."""
-    value: ir.Value | None = end
-    rank = _rank(end)
-    axes = tuple(range(rank))  # the output's axis → the value's
-    for _ in range(64):
-        node = value.producer() if value is not None else None
-        if node is None or rank < 3:
-            return ""
-        if node.op_type in SPATIAL and node.op_type != "BatchNormalization":
-            letters = _named(rank)
-            return "".join(letters[a] for a in axes) if letters else ""
-        if order := _order(node, rank):
-            axes = tuple(order[a] for a in axes)
-        elif node.op_type not in SAME or _rank(node.inputs[0]) not in (rank, -1):
-            return ""
-        value = node.inputs[0]
-    return ""
-
-
 def _denoted(v: ir.Value) -> str:
     """An input's axes, as the file's denotations name them."""
     if v.shape is None:
@@ -345,7 +176,7 @@ def _images(inputs: list[ir.Value], notes: Mapping[str, str], found: dict[str, D
     """What Image.* says of the inputs that are denoted as images, else of the only one of four dimensions."""
     pixels, nominal = notes.get("image.bitmappixelformat", ""), notes.get("image.nominalpixelrange", "")
     denoted = [v for v in inputs if v.type is not None and getattr(v.type, "denotation", None) == "IMAGE"]
-    flat = [v for v in inputs if _rank(v) == 4]
+    flat = [v for v in inputs if rank_of(v) == 4]
     for v in denoted or (flat if len(flat) == 1 else []):
         name = str(v.name)
         found[name] = replace(found[name], channels=pixels.rstrip("0123456789").upper(), range=RANGES.get(nominal))
@@ -379,7 +210,7 @@ def _labels(outputs: list[ir.Value], notes: Mapping[str, str], found: dict[str, 
 
 
 def _class_axes(v: ir.Value, layout: str) -> list[int]:
-    dims = _dims(v)
+    dims = dims_of(v)
     return [*dims[-1:], *(dims[i] for i, letter in enumerate(layout) if letter == "C")]
 
 

@@ -6,7 +6,7 @@ Because shapes are static, the whole shape calculus of ONNX (Shape → Gather �
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -137,43 +137,47 @@ class Builder:
         if key in self._known:
             return self._known[key]
         types = infer(node, [v.type for v in operands])
-        same = len(types) == 1 and operands and types[0] == operands[0].type
-        if same and (
-            op in ("Identity", "Reshape", "Expand", "Cast")
-            or (op == "Transpose" and node["perm"] == tuple(range(len(types[0].shape))))
-            or (op == "Concat" and len(operands) == 1)
-        ):
+        if _changes_nothing(node, operands, types):
             return (operands[0],)
-        for t in types:
-            if t.size > MAX_ELEMENTS:
-                raise Error(
-                    "unsupported", f"{op} makes a tensor of {t.size} elements", self.origin, "tensors have at most 2^31 − 1 elements"
-                )
-            self.room(t.nbytes, 1, op)
-        if node.get("kernel"):
-            self.room(sum(t.size for t in types) * prod(node["kernel"]), 4, f"{op}'s windows")
-        self.work += work(node, self.types, types)
-        if self.work > self.limits.work:
-            raise self.limits.over("work", f"about {self.work:,} operations up to here", self.origin)
-        if len(self.nodes) >= self.limits.operators:
-            raise self.limits.over(
-                "operators", f"more than {len(self.nodes):,} operators, with functions and loops written out", self.origin
-            )
-        arrays = [self.array(v) for v in operands]
-        if operands and all(a is not None for a in arrays) and sum(t.size for t in types) <= FOLD_LIMIT:
-            results = tuple(self.constant(np.asarray(r, order="C")) for r in evaluate(node, [a for a in arrays if a is not None]))
-        else:
-            results = tuple(Value(f"{self._name('v')}_{i}" if i else self._name("v"), t) for i, t in enumerate(types))
-            for r in results:
-                self._define(r)
-            made = Node(node.op, node.inputs, tuple(r.name for r in results), node.attributes, node.origin)
-            self.nodes.append(made)
-            self._producers.update({r.name: made for r in results})
+        self._count(node, types)
+        results = self._folded(node, operands, types) or self._emitted(node, types)
         self._known[key] = results
         if operands and operands[0].name in self.quantised:
             standing = moved(self, node, self.quantised[operands[0].name])
             if standing is not None:
                 self.quantised[results[0].name] = standing
+        return results
+
+    def _count(self, node: Node, types: Sequence[TensorType]) -> None:
+        """Raise where a node's results, or all nodes so far, are more than may be."""
+        for t in types:
+            if t.size > MAX_ELEMENTS:
+                elements = f"{node.op} makes a tensor of {t.size} elements"
+                raise Error("unsupported", elements, self.origin, "tensors have at most 2^31 − 1 elements")
+            self.room(t.nbytes, 1, node.op)
+        if node.get("kernel"):
+            self.room(sum(t.size for t in types) * prod(node["kernel"]), 4, f"{node.op}'s windows")
+        self.work += work(node, self.types, types)
+        if self.work > self.limits.work:
+            raise self.limits.over("work", f"about {self.work:,} operations up to here", self.origin)
+        if len(self.nodes) >= self.limits.operators:
+            many = f"more than {len(self.nodes):,} operators, with functions and loops written out"
+            raise self.limits.over("operators", many, self.origin)
+
+    def _folded(self, node: Node, operands: Sequence[Value], types: Sequence[TensorType]) -> tuple[Value, ...] | None:
+        """A node's results as constants, where they are known and not too large."""
+        arrays = [a for a in map(self.array, operands) if a is not None]
+        if not operands or len(arrays) < len(operands) or sum(t.size for t in types) > FOLD_LIMIT:
+            return None
+        return tuple(self.constant(np.asarray(r, order="C")) for r in evaluate(node, arrays))
+
+    def _emitted(self, node: Node, types: Sequence[TensorType]) -> tuple[Value, ...]:
+        results = tuple(Value(f"{self._name('v')}_{i}" if i else self._name("v"), t) for i, t in enumerate(types))
+        for r in results:
+            self._define(r)
+        made = Node(node.op, node.inputs, tuple(r.name for r in results), node.attributes, node.origin)
+        self.nodes.append(made)
+        self._producers.update({r.name: made for r in results})
         return results
 
     def _in_float32(self, op: str, operands: tuple[Value, ...], attributes: dict[str, Any]) -> tuple[Value, ...]:
@@ -219,3 +223,11 @@ class Builder:
             self.nodes.append(Node("Identity", (value.name,), (public,), (), public))
         graph = CoreGraph(name, tuple(self.inputs), tuple(given), tuple(self.nodes), self.types, self.constants, tuple(self.rewrites))
         return graph.with_nodes(graph.nodes)
+
+
+def _changes_nothing(node: Node, operands: Sequence[Value], types: Sequence[TensorType]) -> bool:
+    """Whether a node's result is its first operand."""
+    if len(types) != 1 or not operands or types[0] != operands[0].type:
+        return False
+    unmoved = node.op == "Transpose" and node["perm"] == tuple(range(len(types[0].shape)))
+    return node.op in ("Identity", "Reshape", "Expand", "Cast") or unmoved or (node.op == "Concat" and len(operands) == 1)

@@ -11,23 +11,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 
 from mlcc.core.describe import described
-from mlcc.core.graph import CoreGraph, TensorType
+from mlcc.core.graph import CoreGraph
 from mlcc.error import Error
 from mlcc.graph.builder import HALF, LIMITS, Builder, Value
+from mlcc.graph.control import POISON, Scope, Unsupported, branch, loop
 from mlcc.graph.interface import Shapes, input_types, tensor_array
 from mlcc.graph.rules import RULES, Rule, move, onnxruntime, qonnx, quant, trees
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.source import Source
 from mlcc.limits import Limits, check
 
-Scope = dict[str, Value | None]
 OLDEST_OPSET = 5
-UNROLL_LIMIT = 4096
 DOMAINS: dict[str, dict[str, Rule]] = {
     "": {**RULES, **qonnx.TABLE},  # the first exports of QONNX had no domain
     "com.microsoft": onnxruntime.TABLE,
@@ -55,10 +53,6 @@ AS_THEY_LIE = frozenset(
     )
 )
 STATISTICS = {"LayerNormalization": (1, 2)}  # outputs that are binary32 whatever the operands are
-
-
-class Unsupported(Exception):
-    """A value of an operator that is not supported; its consumers are skipped quietly."""
 
 
 def normalise(model: ir.Model, name: str, shapes: Shapes, where: str, limits: Limits = LIMITS) -> CoreGraph:
@@ -189,7 +183,7 @@ class Walk:
         if key in self.functions:
             return self.call(self.functions[key], inputs, given)
         if domain == "" and node.op_type in ("If", "Loop"):
-            return self.branch(given, inputs, scope) if node.op_type == "If" else self.loop(given, inputs, scope)
+            return branch(self, given, inputs, scope) if node.op_type == "If" else loop(self, given, inputs, scope)
         half = half_of(node.op_type, inputs)
         if half:
             inputs = tuple(self.b.cast(v, "float32") if v is not None and v.dtype in HALF else v for v in inputs)
@@ -309,88 +303,6 @@ class Walk:
         defaults = {k: ir.from_proto(a.default_value) for k, a in schema.attributes.items() if a.default_value.name}
         results = dict(zip(kept, self.call(ir.from_proto(proto), inputs, {**defaults, **given})))
         return tuple(results.get(o) for o in declared)
-
-    def subgraph(self, graph: ir.Graph, scope: Scope) -> list[Value]:
-        inner = dict(scope)
-        for value in graph.initializers.values():
-            inner[str(value.name)] = self.b.constant(tensor_array(value.const_value, f"initializer {value.name}"))
-        self.run(graph, inner)
-        results = []
-        for v in graph.outputs:
-            found = inner.get(str(v.name))
-            if found is POISON:
-                raise Unsupported
-            if found is None:
-                raise Error("model", f"{v.name} is never computed", f"a subgraph of {self.b.origin}")
-            results.append(found)
-        return results
-
-    def branch(self, given: Mapping[str, ir.Attr], inputs: tuple[Value | None, ...], scope: Scope) -> tuple[Value, ...]:
-        """If: the branch taken where the condition is known, else both and a selection."""
-        condition = inputs[0]
-        assert condition is not None
-        known = self.b.array(condition)
-        branches = {k: given[k].as_graph() for k in ("then_branch", "else_branch")}
-        if known is not None:
-            return tuple(self.subgraph(branches["then_branch" if bool(known.reshape(-1)[0]) else "else_branch"], scope))
-        origin = self.b.origin
-        results, problems = {}, {}
-        for key, graph in branches.items():
-            before = dict(self.unsupported)
-            try:
-                results[key] = self.subgraph(graph, scope)
-            except Error as e:
-                if e.code != "model":
-                    raise
-                self.unsupported, problems[key] = before, e
-        self.b.origin = origin
-        if len(problems) == 2:
-            raise problems["then_branch"]
-        if problems:  # with these shapes it is an error to take that branch, so the other one is what the model means
-            self.b.record("branch-impossible-for-these-shapes")
-            return tuple(next(iter(results.values())))
-        yes, no = results["then_branch"], results["else_branch"]
-        for a, c in zip(yes, no):
-            if a.type != c.type:
-                raise Error(
-                    "unsupported",
-                    f"the branches of If give {list(a.shape)} and {list(c.shape)}",
-                    self.b.origin,
-                    "make the condition known at build time",
-                )
-        flag = self.b.reshape(condition, ())
-        return tuple(self.b("Where", flag, a, c) for a, c in zip(yes, no))
-
-    def loop(self, given: Mapping[str, ir.Attr], inputs: tuple[Value | None, ...], scope: Scope) -> tuple[Value, ...]:
-        """Loop with a trip count known at build time, unrolled."""
-        b = self.b
-        body = given["body"].as_graph()
-        trips = int(b.known(inputs[0], "the trip count").reshape(-1)[0]) if inputs[0] is not None else UNROLL_LIMIT
-        carried = [v for v in inputs[2:]]
-        condition = inputs[1]
-        scans: list[list[Value]] = []
-        for step in range(trips + 1):
-            alive = condition is None or bool(b.known(condition, "the loop's condition").reshape(-1)[0])
-            if step == trips or not alive:
-                break
-            if step == UNROLL_LIMIT:
-                raise Error("unsupported", f"a loop of more than {UNROLL_LIMIT} steps", self.b.origin)
-            inner = dict(scope)
-            keep = b.constant(np.array(True)) if condition is None else condition
-            for v, value in zip(body.inputs, [b.constant(np.array(step, np.int64)), keep, *carried]):
-                inner[str(v.name)] = value
-            results = self.subgraph(body, inner)
-            condition, carried, rest = results[0], list(results[1 : 1 + len(carried)]), results[1 + len(carried) :]
-            scans = scans or [[] for _ in rest]
-            for collected, value in zip(scans, rest):
-                collected.append(b.reshape(value, (1, *value.shape)))
-        if not scans and len(body.outputs) > 1 + len(carried):
-            raise Error("unsupported", "a loop that never runs but has scan outputs", self.b.origin)
-        stacked = [b.many("Concat", parts, axis=0)[0] for parts in scans]
-        return tuple(v for v in (*carried, *stacked) if v is not None)
-
-
-POISON = Value("", TensorType("bool", ()))
 
 
 def trimmed(node: ir.Node) -> list[ir.Value]:

@@ -45,64 +45,91 @@ def is_elementwise(node: Node) -> bool:
     return family(node.op) == "elementwise"
 
 
-def fuse(graph: CoreGraph) -> list[Group]:
-    """All nodes in groups, each placed where its sink stood."""
-    readers = consumers(graph)
-    producer = {v: n for n in graph.nodes for v in n.outputs}
-    position = {id(n): i for i, n in enumerate(graph.nodes)}
-    outputs = set(graph.outputs)
+class _Readers:
+    """What growing groups must know of a graph."""
 
-    def rounds(node: Node) -> bool:
+    def __init__(self, graph: CoreGraph) -> None:
+        self.graph = graph
+        self.outputs = set(graph.outputs)
+        self.readers = consumers(graph)
+        self.producer = {v: n for n in graph.nodes for v in n.outputs}
+        self.position = {id(n): i for i, n in enumerate(graph.nodes)}
+
+    def rounds(self, node: Node) -> bool:
         """Whether a node brings a product's int32 sums back to bytes."""
-        source = producer.get(node.inputs[0]) if node.op == "Requantize" else None
+        source = self.producer.get(node.inputs[0]) if node.op == "Requantize" else None
         return source is not None and source.op in ANCHORS
 
-    def reads(node: Node) -> set[str]:
+    def operands(self, node: Node) -> set[str]:
         """What a node reads, numbers known to the compiler left out."""
-        return {u for u in node.inputs if u not in graph.constants or graph.constants[u].size > 1}
+        return {u for u in node.inputs if u not in self.graph.constants or self.graph.constants[u].size > 1}
 
-    def makers(node: Node) -> dict[int, Node]:
-        """The nodes that make a node's operands and are in no group yet."""
-        return {id(p): p for v in node.inputs if (p := producer.get(v)) is not None and id(p) not in taken}
+    def makers(self, node: Node) -> list[Node]:
+        return [p for v in node.inputs if (p := self.producer.get(v)) is not None]
 
+
+class _Growing:
+    """A group that takes producers in, from an elementwise sink upwards."""
+
+    def __init__(self, sink: Node, known: _Readers) -> None:
+        self.known, self.members, self.anchor = known, [sink], None if is_elementwise(sink) else sink
+        self.shape = known.graph.types[sink.outputs[0]].shape
+        self.inside, self.operands, self.rounded = {id(sink)}, known.operands(sink), known.rounds(sink)
+
+    def may_join(self, p: Node) -> bool:
+        """Whether a producer can be part: its result is needed nowhere else, and a kernel of that many operands is not too much."""
+        known, v = self.known, p.outputs[0]
+        if not (is_elementwise(p) or (self.anchor is None and takes_followers(p, known.graph))):
+            return False
+        if known.rounds(p) and (self.anchor is not None or self.rounded):
+            return False  # else the sums of its own product would have to be kept in int32
+        if v in known.outputs or known.graph.types[v].shape != self.shape:
+            return False
+        if any(id(r) not in self.inside or r is self.anchor for r in known.readers.get(v, [])):
+            return False
+        return len(self.operands | known.operands(p)) <= MAX_OPERANDS + len(self.members)
+
+    def join(self, p: Node) -> None:
+        self.members.append(p)
+        self.inside.add(id(p))
+        self.operands |= self.known.operands(p)
+        self.rounded |= self.known.rounds(p)
+        if p.op in ANCHORS:
+            self.anchor = p
+
+
+def fuse(graph: CoreGraph) -> list[Group]:
+    """All nodes in groups, each placed where its sink stood."""
+    known = _Readers(graph)
     taken: set[int] = set()
     groups: list[Group] = []
     for sink in reversed(graph.nodes):
         if id(sink) in taken:
             continue
-        taken.add(id(sink))
-        members = [sink]
-        anchor = sink if sink.op in ANCHORS else None
-        if is_elementwise(sink):
-            shape = graph.types[sink.outputs[0]].shape
-            inside, operands, rounded = {id(sink)}, reads(sink), rounds(sink)
-            candidates = makers(sink)
-            found: Node | None = sink
-            while found is not None and len(members) < MAX_MEMBERS:
-                found = None
-                for p in sorted(candidates.values(), key=lambda n: -position[id(n)]):
-                    if not (is_elementwise(p) or (anchor is None and takes_followers(p, graph))):
-                        continue
-                    if rounds(p) and (anchor is not None or rounded):
-                        continue  # else the sums of its own product would have to be kept in int32
-                    v = p.outputs[0]
-                    if v in outputs or graph.types[v].shape != shape or any(id(r) not in inside or r is anchor for r in readers.get(v, [])):
-                        continue
-                    if len(operands | reads(p)) > MAX_OPERANDS + len(members):
-                        continue
-                    found = p
-                    break
-                if found is not None:
-                    members.append(found)
-                    taken.add(id(found))
-                    inside.add(id(found))
-                    operands |= reads(found)
-                    rounded |= rounds(found)
-                    del candidates[id(found)]
-                    if found.op in ANCHORS:
-                        anchor = found
-                    else:
-                        candidates |= makers(found)
-        members.sort(key=lambda n: position[id(n)])
-        groups.append(Group(tuple(members), anchor))
-    return sorted(groups, key=lambda g: position[id(g.sink)])
+        if not is_elementwise(sink):
+            taken.add(id(sink))
+            groups.append(Group((sink,), sink if sink.op in ANCHORS else None))
+            continue
+        group = _grown(sink, known, taken)
+        members = sorted(group.members, key=lambda n: known.position[id(n)])
+        groups.append(Group(tuple(members), group.anchor))
+    return sorted(groups, key=lambda g: known.position[id(g.sink)])
+
+
+def _grown(sink: Node, known: _Readers, taken: set[int]) -> _Growing:
+    """The largest group of a sink, the latest producers first; what it takes is added to `taken`."""
+    group = _Growing(sink, known)
+    candidates: dict[int, Node] = {}
+    found: Node | None = sink
+    while found is not None:
+        taken.add(id(found))
+        candidates.pop(id(found), None)
+        if found.op not in ANCHORS:
+            candidates |= {id(p): p for p in known.makers(found) if id(p) not in taken}
+        if len(group.members) >= MAX_MEMBERS:
+            break
+        latest = sorted(candidates.values(), key=lambda n: -known.position[id(n)])
+        found = next((p for p in latest if group.may_join(p)), None)
+        if found is not None:
+            group.join(found)
+    return group

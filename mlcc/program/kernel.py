@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mlcc.program.packing import PANELS, Packing
+
 
 @dataclass(frozen=True)
 class Access:
@@ -108,12 +110,11 @@ class Chain:
 
 @dataclass(frozen=True)
 class Dot:
-    """output[batch…, row…, n] = body(chain over k of a[batch…, row…, k]·b[batch, k, n] from init, + 0), b packed in panels.
+    """output[batch…, row…, n] = body(chain over k of a[batch…, row…, k]·b[batch, k, n] from init, + 0), b packed.
 
-    Panels hold 16 columns ([k][16], the last one [k][4, 8 or 16]); they may be float16 (`uint16`) or bytes (`scale`) that stand for floats;
-    `b` strides by whole batches. Strides of `a` cover batch, rows, k; of init, output and the body's loads batch, rows, n. Compact programs
-    pack otherwise: `fours` [n / 4][k][4], `words` [n / 2][k / 4][2][4] for bytes (`vectors`: 16 for 4), `plain` [k][n]; their kernels
-    gather a few rows' operands into `scratch` where these do not lie side by side.
+    PANELS may be float16 (`uint16`) or bytes (`scale`) that stand for floats; `b` strides by whole batches. Strides of `a` cover batch,
+    rows, k; of init, output and the body's loads batch, rows, n. Compact programs pack otherwise; their kernels gather a few rows' operands
+    into `scratch` where these do not lie side by side.
     """
 
     arguments: tuple[str, ...]
@@ -127,7 +128,7 @@ class Dot:
     init: Access | None
     body: Body
     output: Access
-    packing: str = "panels"
+    packing: Packing = PANELS
     scratch: int | None = None
     scale: Access | None = None  # of bytes that stand for floats: one a column, readable to the end of the last panel (or four)
     bounds: tuple[Bound, ...] = ()
@@ -198,22 +199,6 @@ class Nest:
 
 
 Kernel = Map | Reduce | Chain | Dot | BlockDot | Scan | Scatter | Nest
-PANEL = 16
-
-
-def panels(columns: int) -> tuple[int, ...]:
-    """Widths of the packed panels of a matrix with `columns` columns."""
-    full, rest = divmod(columns, PANEL)
-    return (PANEL,) * full + ((next(w for w in (4, 8, 16) if w >= rest),) if rest else ())
-
-
-def packed_columns(columns: int) -> int:
-    return sum(panels(columns))
-
-
-def block(packing: str) -> int:
-    """What k is padded to in a packing of Dot's."""
-    return {"words": 4, "vectors": 16}.get(packing, 1)
 
 
 def storage(dtype: str) -> str:

@@ -11,6 +11,7 @@ from mlcc.core.describe import Description
 from mlcc.core.graph import TensorType
 from mlcc.error import Error
 from mlcc.program.kernel import Dot, Kernel, Nest
+from mlcc.program.packing import PANELS
 
 ALIGNMENT = 64  # bytes, of every buffer
 
@@ -128,6 +129,6 @@ def narrow(program: Program) -> bool:
     def one(k: Kernel) -> bool:
         if isinstance(k, Nest):
             return any(one(stage) for stage, _ in k.stages)
-        return isinstance(k, Dot) and k.packing == "panels" and (k.scale is not None or k.arguments[k.b.arg] == "uint16")
+        return isinstance(k, Dot) and k.packing == PANELS and (k.scale is not None or k.arguments[k.b.arg] == "uint16")
 
     return any(one(k) for k in program.kernels.values())

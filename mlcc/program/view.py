@@ -110,16 +110,3 @@ def order_of(view: View) -> tuple[int, ...]:
 
 def channels_last(rank: int) -> tuple[int, ...]:
     return (0, *range(2, rank), 1)
-
-
-def collapse(dims: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
-    """Drop extents of 1 and merge neighbours that every operand walks as one; where nothing is left, one extent of 1."""
-    kept = [(n, [s[i] for s in strides]) for i, n in enumerate(dims) if n != 1]
-    merged: list[tuple[int, list[int]]] = []
-    for n, steps in kept:
-        if merged and all(a == b * n for a, b in zip(merged[-1][1], steps)):
-            merged[-1] = (merged[-1][0] * n, steps)
-        else:
-            merged.append((n, steps))
-    merged = merged or [(1, [0] * len(strides))]
-    return tuple(n for n, _ in merged), [tuple(steps[i] for _, steps in merged) for i in range(len(strides))]

@@ -12,7 +12,7 @@ from mlcc.machine import Machine
 from mlcc.program.kernel import Map, Reduce
 from mlcc.program.program import KernelCall, Program
 from mlcc.program.statistics import accesses
-from mlcc.schedule.tiles import tasks
+from mlcc.schedule.tasks import tasks
 
 CACHED = 256 << 10  # bytes that the rows at hand may take: half of a small second-level cache
 

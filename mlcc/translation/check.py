@@ -19,7 +19,8 @@ from mlcc.program.program import Program
 from mlcc.program.statistics import accesses
 from mlcc.translation import terms
 from mlcc.translation.graph import GraphTerms, Value
-from mlcc.translation.program import ProgramTerms, Touch, _addresses
+from mlcc.translation.memory import Touch, addresses
+from mlcc.translation.program import ProgramTerms
 
 HINT = "this is a bug in mlcc; please report it with the model"
 
@@ -81,13 +82,13 @@ def prove_turns(program: Program, turns: Sequence[tuple[int, int]]) -> None:
         for touch, writes in touches:
             if writes:
                 owner = written.setdefault(touch.place, np.full(program.buffers[touch.place].elements, -1, np.int64))
-                where, who = _addresses(touch)
+                where, who = addresses(touch)
                 if ((owner[where] >= 0) & (owner[where] != who)).any():
                     raise _turn(program, first)
                 owner[where] = who
         for touch, _ in touches:
             if touch.place in written:
-                where, who = _addresses(touch)
+                where, who = addresses(touch)
                 before = written[touch.place][where]
                 if ((before >= 0) & (before != who)).any():
                     raise _turn(program, first)

@@ -7,7 +7,7 @@ written gives no term. A kernel's points may run in any order and at once, so no
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -15,55 +15,20 @@ import numpy as np
 from mlcc.core.graph import DTYPES
 from mlcc.error import Error
 from mlcc.program.kernel import Access, BlockDot, Body, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter, Step, storage
-from mlcc.program.program import Buffer, KernelCall, Program
+from mlcc.program.program import KernelCall, Program
 from mlcc.translation import terms
 from mlcc.translation.graph import extreme, scattered_digest, within
+from mlcc.translation.memory import Memory, Place, Touch, Wrong, spread
+from mlcc.translation.packed import PANEL, PackedLayout, packed_layout
 from mlcc.translation.terms import NOTHING, ZERO, Terms, Unwritten, chained, combined, folded
 
-PANEL = 16  # columns of a packed panel
 
-
-@dataclass(frozen=True)
-class Place:
-    """An argument as a kernel sees it: a buffer (or a nest's own memory), its first element, and, in a nest's own memory, how far its
-    points are apart."""
-
-    memory: str
-    offset: int
-    apart: int = 0
-
-
-@dataclass(frozen=True)
-class Touch:
-    """Elements that a call reads or writes: of which point (over the first `points` of `dims`), or of none that may be written at all."""
-
-    place: str
-    offset: int
-    dims: tuple[int, ...]
-    strides: tuple[int, ...]
-    points: int | None
-
-
-class Wrong(Exception):
-    """The program does not do what it should."""
-
-
-def padded_widths(columns: int) -> list[int]:
-    """Columns of each panel: 16, the last 4, 8 or 16."""
-    full, rest = divmod(columns, PANEL)
-    return [PANEL] * full + ([4 if rest <= 4 else 8 if rest <= 8 else 16] if rest else [])
-
-
-class ProgramTerms:
+class ProgramTerms(Memory):
     """Runs a program in terms."""
 
     def __init__(self, program: Program) -> None:
-        self.program = program
-        self.memory: dict[str, Terms] = {}
+        super().__init__(program)
         self.packed: dict[tuple[object, ...], Terms] = {}
-        self.sharers = _sharers(program)
-        self.reads: list[Touch] = []
-        self.writes: list[Touch] = []
         self.last = {a.buffer: i for i, c in enumerate(program.calls) for a in c.arguments}
 
     def run(self) -> Iterator[int]:
@@ -91,21 +56,6 @@ class ProgramTerms:
         size = self.program.buffers[f"out.{name}"].elements
         return found if found is not None else np.full(size, NOTHING)
 
-    # memory
-
-    def of(self, name: str) -> Terms:
-        """A buffer's terms."""
-        if name not in self.memory:
-            b = self.program.buffers[name]
-            if b.place == "constant":
-                array = self.program.constants[name]
-                if array.size != b.elements:
-                    raise Wrong(f"has {array.size} numbers for the {b.elements} of {name}")
-                self.memory[name] = terms.constants(array).reshape(-1)
-            else:
-                self.memory[name] = np.full(b.elements, NOTHING)
-        return self.memory[name]
-
     def call(self, call: KernelCall) -> None:
         spec = self.program.kernels[call.kernel]
         places = []
@@ -117,109 +67,6 @@ class ProgramTerms:
         self.reads, self.writes = [], []
         self.kernel(spec, places, ())
         self.check_races()
-
-    # accesses
-
-    def address(self, places: Sequence[Place], access: Access, dims: Sequence[int], outer: int) -> tuple[str, int, tuple[int, ...]]:
-        """(memory, offset, strides) of an access; in a nest's own memory each point of the first `outer` dims has a place of its own."""
-        place = places[access.arg]
-        strides = access.strides
-        if len(strides) != len(dims):
-            raise Wrong(f"has {len(strides)} strides for {len(dims)} dimensions")
-        if place.apart:
-            terms.check_inside(place.apart, place.offset + access.offset, dims, strides)
-            own = tuple(place.apart * prod(dims[i + 1 : outer]) for i in range(outer))
-            strides = tuple(s + (own[i] if i < outer else 0) for i, s in enumerate(strides))
-        return place.memory, place.offset + access.offset, strides
-
-    def load(self, places: Sequence[Place], access: Access, dims: tuple[int, ...], outer: tuple[int, ...], points: int | None) -> Terms:
-        name, offset, strides = self.address(places, access, dims, len(outer))
-        found = terms.view(self.of(name), offset, dims, strides)
-        shown = found[tuple(slice(1) if s == 0 else slice(None) for s in strides)]
-        if (shown == NOTHING).any():
-            raise Unwritten
-        self.reads.append(Touch(name, offset, dims, strides, points))
-        return found
-
-    def fold(
-        self,
-        places: Sequence[Place],
-        access: Access,
-        dims: tuple[int, ...],
-        k: tuple[int, ...],
-        outer: tuple[int, ...],
-        points: int | None,
-        **options: object,
-    ) -> Terms:
-        """Over the last dimensions of an access that covers dims and k."""
-        name, offset, strides = self.address(places, access, (*dims, *k), len(outer))
-        n = len(dims)
-        found = folded(self.of(name), offset, dims, strides[:n], k, strides[n:], **options)  # type: ignore[arg-type]
-        self.reads.append(Touch(name, offset, (*dims, *k), strides, points))
-        return found
-
-    def store(self, places: Sequence[Place], access: Access, dims: tuple[int, ...], value: Terms, outer: tuple[int, ...]) -> None:
-        name, offset, strides = self.address(places, access, dims, len(outer))
-        memory = self.of(name)
-        target = terms.view(memory, offset, dims, strides)
-        if not _apart(dims, strides):
-            raise Wrong("writes an element twice")
-        self.may_write(name)
-        self.take(name, offset, dims, strides)
-        target[...] = value
-        self.writes.append(Touch(name, offset, dims, strides, len(dims)))
-
-    def scratch(self, place: Place, elements: int) -> None:
-        """Memory that a kernel uses as it likes: its own, whatever was in it is lost."""
-        size = self.of(place.memory).size
-        terms.check_inside(size, place.offset, (elements,), (1,))
-        if self.program.buffers[place.memory].place != "arena":
-            raise Wrong(f"uses {place.memory} as scratch")
-        self.take(place.memory, 0, (size,), (1,))
-        self.of(place.memory)[:] = NOTHING
-        self.writes.append(Touch(place.memory, 0, (size,), (1,), None))
-
-    def may_write(self, name: str) -> None:
-        buffer = self.program.buffers.get(name)
-        if buffer is not None and buffer.place in ("input", "constant"):
-            raise Wrong(f"writes to {name}")
-
-    def take(self, name: str, offset: int, dims: tuple[int, ...], strides: tuple[int, ...]) -> None:
-        """What shares these bytes of the arena is lost."""
-        if prod(dims) == 0 or not self.sharers.get(name):
-            return
-        buffers = self.program.buffers
-        b = buffers[name]
-        size = DTYPES[b.dtype].itemsize
-        low = b.offset + size * (offset + sum(min(0, (n - 1) * s) for n, s in zip(dims, strides)))
-        high = b.offset + size * (offset + 1 + sum(max(0, (n - 1) * s) for n, s in zip(dims, strides)))
-        for other in self.sharers[name]:
-            if other in self.memory:
-                o = buffers[other]
-                width = DTYPES[o.dtype].itemsize
-                self.memory[other][max(0, (low - o.offset) // width) : max(0, -(-(high - o.offset) // width))] = NOTHING
-
-    def check_races(self) -> None:
-        """No point reads or writes what another point writes."""
-        written = {w.place for w in self.writes}
-        touched = {t.place for t in (*self.reads, *self.writes)}
-        for name in written:
-            if shared := touched & self.sharers.get(name, frozenset()):
-                raise Wrong(f"has {name} and {shared.pop()} in the same bytes")
-            writes = [w for w in self.writes if w.place == name]
-            reads = [r for r in self.reads if r.place == name and not (len(writes) == 1 and _alike(r, writes[0]))]
-            if any(w.points is None for w in writes) and len(writes) + len(reads) > 1:
-                raise Wrong(f"uses {name} as scratch and otherwise")
-            if not reads and len(writes) == 1:
-                continue
-            owner = np.full(self.of(name).size, -1, np.int64)
-            for i, t in enumerate((*writes, *reads)):
-                where, who = _addresses(t)
-                before = owner[where]
-                if ((before >= 0) & (before != who)).any():
-                    raise Wrong(f"has points that depend on each other in {name}")
-                if i < len(writes):
-                    owner[where] = np.broadcast_to(who, where.shape)
 
     # kernels
 
@@ -299,7 +146,7 @@ class ProgramTerms:
             lines = folded(memory, int(base), dims, strides, k_dims, k_strides) if extents else terms.view(memory, int(base), dims, strides)
             self.reads.append(Touch(place.memory, int(base), (*dims, *k_dims), (*strides, *k_strides), len(dims)))
         else:
-            where = _spread(_spread(base, dims, strides).reshape(*dims, *(1,) * len(k_dims)), k_dims, k_strides, len(dims))
+            where = spread(spread(base, dims, strides).reshape(*dims, *(1,) * len(k_dims)), k_dims, k_strides, len(dims))
             if where.size and (where.min() < 0 or where.max() >= memory.size):
                 raise IndexError(f"elements {where.min()} to {where.max()} of {memory.size}")
             lines = found = np.ascontiguousarray(memory[where])
@@ -395,8 +242,7 @@ class ProgramTerms:
         dims = (*rows, spec.columns)
         gathered = spec.scratch is not None
         if spec.scratch is not None:
-            block = {"words": 4, "vectors": 16}.get(spec.packing, 1)
-            taps = -(-prod(spec.k) // block) * block
+            taps = -(-prod(spec.k) // spec.packing.depth) * spec.packing.depth
             self.scratch(places[spec.scratch], taps * min(4 if spec.scale else 2, prod(spec.rows)))
         options: dict[str, object] = {"left_out": ZERO, "bounds": _bounds(spec, lead), "outside": self.outside(spec, spec.a)}
         a = self.fold(places, spec.a, rows, spec.k, outer, len(rows) if gathered else None, **options)
@@ -410,7 +256,7 @@ class ProgramTerms:
     def columns(self, spec: Dot, places: Sequence[Place]) -> Terms:
         """The polynomial of each column of the packed operand: [batch…, columns]."""
         place, depth = places[spec.b.arg], prod(spec.k)
-        layout = _packing(spec.packing, depth, spec.columns)
+        layout = packed_layout(spec.packing, depth, spec.columns)
         size = layout.size
         batch_strides = tuple(s * size for s in spec.b.strides)
         buffer = self.program.buffers.get(place.memory)
@@ -436,7 +282,7 @@ class ProgramTerms:
             self.packed[key] = every
         return every
 
-    def widened(self, spec: Dot, place: Place, offset: int, scales: tuple[str, int, tuple[int, ...]] | None, layout: _Layout) -> Terms:
+    def widened(self, spec: Dot, place: Place, offset: int, scales: tuple[str, int, tuple[int, ...]] | None, layout: PackedLayout) -> Terms:
         """Packed float16, or bytes times their column's scale, as the binary32 numbers that they stand for, from `offset` on."""
         if place.memory not in self.program.constants or scales is not None and (scales[0] not in self.program.constants or spec.batch):
             raise Wrong("has weights or scales that are not known")
@@ -542,90 +388,5 @@ class ProgramTerms:
         return isinstance(stage, Dot) and len(touch.dims) == len(stage.batch) + len(stage.rows) + len(stage.k)
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """A packed matrix: columns' dims and strides, k's, and how many elements it takes; and a last, narrower panel."""
-
-    columns: tuple[tuple[int, ...], tuple[int, ...]]
-    k: tuple[tuple[int, ...], tuple[int, ...]]
-    size: int
-    rest: tuple[int, int, int] | None = None  # its width, its first element, and the columns in it that exist
-
-    def pieces(self) -> Iterator[tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]], int]]:
-        if prod(self.columns[0]):
-            yield self.columns, self.k, 0
-        if self.rest is not None:
-            width, first, columns = self.rest
-            yield ((columns,), (1,)), (self.k[0], (width,)), first
-
-
-def _packing(kind: str, depth: int, columns: int) -> _Layout:
-    """How `kind` lays out a [depth, columns] matrix (kernel.Dot's docstring)."""
-    if kind == "plain":
-        return _Layout(((columns,), (1,)), ((depth,), (columns,)), depth * columns)
-    if kind == "fours":
-        groups = -(-columns // 4)
-        return _Layout(((groups, 4), (depth * 4, 1)), ((depth,), (4,)), groups * depth * 4)
-    if kind in ("words", "vectors"):
-        block = 4 if kind == "words" else 16
-        pairs, blocks = -(-columns // 2), -(-depth // block)
-        return _Layout(((pairs, 2), (blocks * 2 * block, block)), ((blocks, block), (2 * block, 1)), pairs * blocks * 2 * block)
-    widths = padded_widths(columns)
-    full, more = divmod(columns, PANEL)
-    rest = (widths[-1], full * depth * PANEL, more) if more else None
-    return _Layout(((full, PANEL), (depth * PANEL, 1)), ((depth,), (PANEL,)), depth * sum(widths), rest)
-
-
 def _bounds(spec: Chain | Dot, lead: int = 0) -> list[tuple[int, int, int, int, int, int]]:
     return [(b.dim + lead, b.axis, b.step, b.dilation, b.before, b.extent) for b in spec.bounds]
-
-
-def _sharers(program: Program) -> dict[str, frozenset[str]]:
-    """Arena buffer → the others that have bytes of the arena in common with it."""
-    arena = sorted((b for b in program.buffers.values() if b.place == "arena" and b.nbytes), key=lambda b: b.offset)
-    found: dict[str, set[str]] = {b.name: set() for b in arena}
-    open_: list[Buffer] = []
-    for b in arena:
-        open_ = [o for o in open_ if o.offset + o.nbytes > b.offset]
-        for o in open_:
-            found[b.name].add(o.name)
-            found[o.name].add(b.name)
-        open_.append(b)
-    return {n: frozenset(s) for n, s in found.items()}
-
-
-def _apart(dims: Sequence[int], strides: Sequence[int]) -> bool:
-    """Whether no two points have the same address."""
-    if prod(dims) <= 1:
-        return True
-    reach = 0
-    for s, n in sorted((abs(s), n) for n, s in zip(dims, strides) if n > 1):
-        if s <= reach:
-            break
-        reach += s * (n - 1)
-    else:
-        return True
-    where, _ = _addresses(Touch("", 0, tuple(dims), tuple(strides), 0))
-    return len(np.unique(where)) == where.size
-
-
-def _alike(read: Touch, write: Touch) -> bool:
-    """Whether each point reads at most the element that it writes."""
-    same = (read.offset, read.dims, read.strides) == (write.offset, write.dims, write.strides)
-    return same and read.points is not None and read.points == write.points
-
-
-def _spread(base: np.ndarray, dims: Sequence[int], strides: Sequence[int], first: int = 0) -> np.ndarray:
-    """Addresses with Σ index·stride added, the dims from axis `first` on."""
-    for i, (n, s) in enumerate(zip(dims, strides)):
-        base = base + (np.arange(n) * s).reshape([-1 if j == first + i else 1 for j in range(first + len(dims))])
-    return base
-
-
-def _addresses(t: Touch) -> tuple[np.ndarray, np.ndarray]:
-    """Each element's address and the point that it belongs to (−2: none)."""
-    where = _spread(np.full((1,) * len(t.dims), t.offset, np.int64), t.dims, t.strides)
-    if t.points is None:
-        return where, np.array(-2)
-    who = np.arange(prod(t.dims[: t.points])).reshape(*t.dims[: t.points], *(1,) * (len(t.dims) - t.points))
-    return where, np.broadcast_to(who, where.shape)

@@ -158,17 +158,21 @@ def test_tune(tmp_path: Path, mlcc: Mlcc, monkeypatch: pytest.MonkeyPatch) -> No
 
     real, seen = tune._measure, []
 
-    def slowest_first(program: Any, call: Any, choices: Any) -> Any:
-        seen.append(real(program, call, choices))
-        return {t: -n for n, (_, t) in enumerate(choices)}
+    def slowest_first(program: Any, call: Any, candidates: Any) -> Any:
+        seen.append(real(program, call, candidates))
+        return {c.choice: -n for n, c in enumerate(candidates)}
 
     plain, library = build()
     monkeypatch.setattr(tune, "_measure", slowest_first)
     tuned, other = build(tune=True)
     assert len(seen) == 1 and len(seen[0]) >= 2 and all(t > 0 for t in seen[0].values())
     text = json.loads(lock.read_text())
-    assert text["version"] == 1 and [len(tiles) for tiles in text["tiles"].values()] == [1]
+    assert text["version"] == 2 and [len(kernels) for kernels in text["choices"].values()] == [1]
     assert plain["output_digest"] == tuned["output_digest"] and library != other
+    ((name, kernels),) = text["choices"].items()
+    ((kernel, chosen),) = kernels.items()
+    assert set(chosen) == {"family", "rows", "panels"} and chosen["family"] == "dot"
+    lock.write_text(json.dumps({"version": 1, "tiles": {name: {kernel: [chosen["rows"], chosen["panels"]]}}}))  # as older files say it
     again, same = build()
     assert again["artifacts"][0]["digest"] == tuned["artifacts"][0]["digest"] and same == other
     lock.write_text("{}")

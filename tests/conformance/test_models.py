@@ -163,12 +163,8 @@ def test_a_mismatch_names_the_first_operator(small_model: Path, tmp_path: Path, 
     import mlcc
     from mlcc.tir.kernels import body
 
-    original = body.elementwise
-
-    def wrong(f, a, op, dtype, x):  # type: ignore[no-untyped-def]
-        return original(f, a, "Neg" if op == "Relu" else op, dtype, x)
-
-    monkeypatch.setattr(body, "elementwise", wrong)
+    original = body.scalar
+    monkeypatch.setattr(body, "scalar", lambda op, dtype: original("Neg" if op == "Relu" else op, dtype))
     with pytest.raises(mlcc.Error) as e:
         mlcc.build(small_model, target="x86_64-v3", shapes={"x": (1, 3, 8, 8)}, out=tmp_path, cache=False, jobs=1)
     assert e.value.exit_code == 7 and "first operator that differs is relu" in str(e.value)

@@ -38,7 +38,11 @@ architecture = "dataflow"
 interval = 0
 share = 0.7
 """
-LOCK = '{\n  "tiles": {\n    "x86_64-v3": {\n      "dot_0123456789abcdef": [6, 2]\n    }\n  },\n  "version": 1\n}\n'
+LOCK = """{
+  "choices": {"x86_64-v3": {"dot_0123456789abcdef": {"family": "dot", "panels": 2, "rows": 6}}},
+  "version": 2
+}
+"""
 
 
 @pytest.fixture(scope="session")

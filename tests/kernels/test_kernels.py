@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mlcc.arithmetic.elementary import SEQUENCES
 from mlcc.graph.builder import Builder, Value
+from mlcc.schedule import dot
 from mlcc.target import load
 from tests.support import assert_exact, graph_of, numbers
 
@@ -144,7 +145,7 @@ def test_every_tile_is_exact(m: int, n: int, k: int, rows: int, panels: int, see
     left, right = numbers(seed, (m, k), "float32", special), numbers(seed + 1, (k, n), "float32", special)
     graph = graph_of({"a": ("float32", (m, k))}, lambda b, a: b("Relu", b.many("MatMul", [a, b.constant(right)])[0]))
     target = load("native").variants[0]
-    assert_exact(graph, {"a": left}, replace(target, machine=replace(target.machine, tile=(rows, panels))))
+    assert_exact(graph, {"a": left}, replace(target, machine=replace(target.machine, choice=dot.choice(rows, panels))))
 
 
 @few

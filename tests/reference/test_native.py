@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -32,7 +34,7 @@ def interpret(s: Sequence, arguments: list[np.ndarray]) -> np.ndarray:
     values: list[np.ndarray] = []
 
     def shift(a: np.ndarray, b: np.ndarray, kind: str) -> np.ndarray:
-        unsigned = np.uint32 if a.dtype == np.int32 else np.uint64
+        unsigned = np.dtype(f"uint{a.dtype.itemsize * 8}").type
         width = a.dtype.itemsize * 8
         if kind == "sar":
             return a >> b
@@ -40,52 +42,59 @@ def interpret(s: Sequence, arguments: list[np.ndarray]) -> np.ndarray:
         out = np.where(n < width, (u << (n % unsigned(width))) if kind == "shl" else (u >> (n % unsigned(width))), unsigned(0))
         return out.astype(unsigned).astype(a.dtype)
 
+    def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        if a.dtype.kind == "f":
+            return a / b
+        assert not (b == 0).any() and not (a.dtype.kind == "i" and (b == -1).any()), "a division that traps"
+        return np.array(
+            [abs(int(x)) // abs(int(y)) * (1 if (x < 0) == (y < 0) else -1) for x, y in zip(*np.broadcast_arrays(a, b))], a.dtype
+        )
+
+    def convert(x: np.ndarray, to: str) -> np.ndarray:
+        if x.dtype.kind == "f" and np.dtype(to).kind in "iu":
+            info = np.iinfo(to)
+            assert (np.trunc(x) >= float(info.min)).all() and (x < float(int(info.max) + 1)).all(), "a conversion of what does not fit"
+        return x.astype(to)
+
+    table: dict[str, Callable[..., np.ndarray]] = {
+        "add": np.add,
+        "sub": np.subtract,
+        "mul": np.multiply,
+        "div": divide,
+        "rem": np.fmod,
+        "fma": lambda *x: emulated_fma(*(np.asarray(v, np.float32) for v in np.broadcast_arrays(*x))),
+        "sqrt": np.sqrt,
+        "floor": np.floor,
+        "ceil": np.ceil,
+        "round": np.rint,
+        "neg": np.negative,
+        "abs": np.abs,
+        "and": np.bitwise_and,
+        "or": np.bitwise_or,
+        "xor": np.bitwise_xor,
+        "not": np.invert,
+        "lt": np.less,
+        "le": np.less_equal,
+        "eq": np.equal,
+        "nan": np.isnan,
+        "select": np.where,
+        **{k: lambda a, b, k=k: shift(np.asarray(a), np.asarray(b), k) for k in ("shl", "sar", "shr")},  # type: ignore[misc]
+    }
+
     def run(i: Instruction) -> np.ndarray:
         x = [values[o] for o in i.operands]
         match i.op:
             case "arg":
-                return arguments[int(i.value or 0)]
+                return arguments[i.value]
             case "const":
                 return np.array(i.value, i.dtype)
-            case "add":
-                return x[0] + x[1]
-            case "sub":
-                return x[0] - x[1]
-            case "mul":
-                return x[0] * x[1]
-            case "div":
-                return x[0] / x[1]
-            case "fma":
-                return emulated_fma(*(np.asarray(v, np.float32) for v in np.broadcast_arrays(*x)))
-            case "sqrt":
-                return np.sqrt(x[0])
-            case "neg":
-                return -x[0]
-            case "abs":
-                return np.abs(x[0])
-            case "and":
-                return x[0] & x[1]
-            case "or":
-                return x[0] | x[1]
-            case "xor":
-                return x[0] ^ x[1]
-            case "not":
-                return ~x[0]
-            case "shl" | "sar" | "shr":
-                return shift(np.asarray(x[0]), np.asarray(x[1]), i.op)
-            case "lt":
-                return np.asarray(x[0] < x[1])
-            case "le":
-                return np.asarray(x[0] <= x[1])
-            case "eq":
-                return np.asarray(x[0] == x[1])
-            case "select":
-                return np.where(x[0], x[1], x[2])
+            case "call":
+                return interpret(i.value, x)
             case "reinterpret":
                 return np.ascontiguousarray(x[0]).view(i.dtype).reshape(np.shape(x[0]))
             case "convert":
-                return x[0].astype(i.dtype)
-        raise AssertionError(i.op)
+                return convert(x[0], i.dtype)
+        return table[i.op](*x)
 
     with np.errstate(all="ignore"):
         for i in s.instructions:

@@ -43,7 +43,7 @@ class InTurns(Compiled):
             }[b.place]()
             return ctypes.c_void_p(start + a.offset * DTYPES[b.dtype].itemsize)
 
-        from mlcc.schedule.tiles import tasks
+        from mlcc.schedule.tasks import tasks
 
         for s in found:
             calls = p.calls[s.first : s.first + s.calls]

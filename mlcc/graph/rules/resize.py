@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
 from math import ceil, floor
@@ -100,6 +101,16 @@ def interpolate(
     return y
 
 
+@dataclass(frozen=True)
+class Target:
+    """An axis's new size, by which scale, out of which part of the input."""
+
+    axis: int
+    size: int
+    scale: Fraction
+    roi: tuple[Fraction, Fraction]
+
+
 def resize(s: Source) -> Value:
     b, x = s.b, s[0]
     mode = {"linear": "linear", "bilinear": "linear", "nearest": "nearest", "cubic": "cubic"}.get(s.attr("mode", "nearest"))
@@ -107,51 +118,56 @@ def resize(s: Source) -> Value:
         raise s.unsupported(f"mode {s.attr('mode')}")
     old = s.op == "Upsample" or s.opset < 11
     transform = "asymmetric" if old else s.attr("coordinate_transformation_mode", "half_pixel")
-    scales_value = s.optional(1 if old else 2)
-    sizes_value = None if old else s.optional(3)
-    axes = [normal_axis(a, x.rank, s.where) for a in (s.ints("axes") or range(x.rank))]
-    roi_value = s.optional(1) if not old else None
-    roi = (
-        b.known(roi_value, "roi").astype(np.float64)
-        if roi_value is not None and roi_value.type.size
-        else np.array([0.0] * len(axes) + [1.0] * len(axes))
-    )
-    scales = [Fraction(1)] * x.rank
-    sizes = list(x.shape)
-    given = (
-        np.asarray(s.attr("scales"))
-        if "scales" in s.attributes
-        else (b.known(scales_value, "scales") if scales_value is not None and scales_value.type.size else None)
-    )
-    if given is not None:
-        if len(given) != len(axes) or not np.all(given > 0):
-            raise s.bad(f"scales {given.tolist()}")
-        for a, v in zip(axes, given):
-            scales[a] = Fraction(float(v))
-            i = axes.index(a)
-            span = Fraction(roi[len(axes) + i]) - Fraction(roi[i]) if transform == "tf_crop_and_resize" else 1
-            size = np.float32(x.shape[a]) * np.float32(v)  # in binary32, as ONNX's shape inference has it
-            sizes[a] = floor(span * scales[a] * x.shape[a]) if span != 1 else floor(size)
-    elif sizes_value is not None:
-        wanted = [int(n) for n in b.known(sizes_value, "sizes")]
-        if len(wanted) != len(axes) or any(n < 1 for n in wanted):
-            raise s.bad(f"sizes {wanted}")
-        policy = s.attr("keep_aspect_ratio_policy", "stretch")
-        ratios = [Fraction(n, max(1, x.shape[a])) for n, a in zip(wanted, axes)]
-        if policy != "stretch":
-            ratio = min(ratios) if policy == "not_larger" else max(ratios)
-            wanted, ratios = [floor(ratio * x.shape[a] + Fraction(1, 2)) for a in axes], [ratio] * len(axes)
-        for a, n, r in zip(axes, wanted, ratios):
-            sizes[a], scales[a] = n, r
-    else:
-        raise s.bad("neither scales nor sizes")
     half = x.dtype if x.dtype != "float32" and mode != "nearest" else None
     y = b.cast(x, "float32") if half else x
-    for a in axes:
-        if sizes[a] != x.shape[a] or scales[a] != 1 or transform == "tf_crop_and_resize":
-            i = axes.index(a)
-            y = interpolate(s, y, a, mode, sizes[a], scales[a], transform, (Fraction(roi[i]), Fraction(roi[len(axes) + i])))
+    for t in _targets(s, x, old, transform):
+        if t.size != x.shape[t.axis] or t.scale != 1 or transform == "tf_crop_and_resize":
+            y = interpolate(s, y, t.axis, mode, t.size, t.scale, transform, t.roi)
     return b.cast(y, half) if half else y
+
+
+def _targets(s: Source, x: Value, old: bool, transform: str) -> list[Target]:
+    """What the operator's scales or sizes ask for, axis by axis."""
+    axes = [normal_axis(a, x.rank, s.where) for a in (s.ints("axes") or range(x.rank))]
+    rois = _rois(s, None if old else s.optional(1), len(axes))
+    scales = np.asarray(s.attr("scales")) if "scales" in s.attributes else _given(s, s.optional(1 if old else 2), "scales")
+    if scales is not None:
+        if len(scales) != len(axes) or not np.all(scales > 0):
+            raise s.bad(f"scales {scales.tolist()}")
+        return [_by_scale(x.shape[a], a, float(v), roi, transform) for a, v, roi in zip(axes, scales, rois)]
+    sizes = None if old else s.optional(3)
+    if sizes is None:
+        raise s.bad("neither scales nor sizes")
+    return _by_sizes(s, x, axes, [int(n) for n in s.b.known(sizes, "sizes")], rois)
+
+
+def _given(s: Source, value: Value | None, what: str) -> np.ndarray | None:
+    """A known input, unless it is left out or empty."""
+    return s.b.known(value, what) if value is not None and value.type.size else None
+
+
+def _rois(s: Source, value: Value | None, axes: int) -> list[tuple[Fraction, Fraction]]:
+    """(start, end) of the part that is resized, for each axis, as fractions of it."""
+    known = _given(s, value, "roi")
+    roi = known.astype(np.float64) if known is not None else np.array([0.0] * axes + [1.0] * axes)
+    return [(Fraction(roi[i]), Fraction(roi[axes + i])) for i in range(axes)]
+
+
+def _by_scale(extent: int, axis: int, scale: float, roi: tuple[Fraction, Fraction], transform: str) -> Target:
+    span = roi[1] - roi[0] if transform == "tf_crop_and_resize" else 1
+    size = np.float32(extent) * np.float32(scale)  # in binary32, as ONNX's shape inference has it
+    return Target(axis, floor(span * Fraction(scale) * extent) if span != 1 else floor(size), Fraction(scale), roi)
+
+
+def _by_sizes(s: Source, x: Value, axes: list[int], wanted: list[int], rois: list[tuple[Fraction, Fraction]]) -> list[Target]:
+    if len(wanted) != len(axes) or any(n < 1 for n in wanted):
+        raise s.bad(f"sizes {wanted}")
+    policy = s.attr("keep_aspect_ratio_policy", "stretch")
+    ratios = [Fraction(n, max(1, x.shape[a])) for n, a in zip(wanted, axes)]
+    if policy != "stretch":
+        ratio = min(ratios) if policy == "not_larger" else max(ratios)
+        wanted, ratios = [floor(ratio * x.shape[a] + Fraction(1, 2)) for a in axes], [ratio] * len(axes)
+    return [Target(*t) for t in zip(axes, wanted, ratios, rois)]
 
 
 TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {"Resize": resize, "Upsample": resize}

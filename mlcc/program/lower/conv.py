@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
 from mlcc.core.graph import Node
 from mlcc.program.fusion import Group
+from mlcc.program.iteration import as_given, iterate
 from mlcc.program.kernel import Access, Bound, Chain, Plane
-from mlcc.program.lower.dot import accumulator, block_dot, dot, start_of_bytes
-from mlcc.program.lower.state import Arguments, Lowering, finish_body
-from mlcc.program.lower.weights import FEW, known, pack_dynamic, packed_constant, packed_pairs, packing
-from mlcc.program.view import View, channels_last, collapse, row_major
+from mlcc.program.lower.arguments import Arguments, finish_body
+from mlcc.program.lower.dot import Product, accumulator, block_dot, dot, start_of_bytes
+from mlcc.program.lower.state import Lowering
+from mlcc.program.lower.weights import FEW, known, pack_dynamic, packed_constant, packed_pairs
+from mlcc.program.view import View, channels_last, row_major
 
 
 def padded_input(s: Lowering, node: Node, low: tuple[int, ...], high: tuple[int, ...], origin: str) -> View:
@@ -51,16 +53,18 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
         bias = start_of_bytes(s, node)
     per_in, per_out = w_shape[1], w_shape[0] // groups
     if groups > 1 and per_in == 1:
-        _depthwise(s, group, origin, out, x, spatial, taps, bias, per_out, bounds, shift, over is not None)
+        channels = _Channels(out, x, spatial, tuple(taps), bias, per_out, bounds, shift)
+        (_depthwise_in_place if over is not None else _depthwise)(s, group, origin, channels)
         return
-    order = (0, *range(2, 2 + rank), 1)
+    order, pixels = (0, *range(2, 2 + rank), 1), (0, *range(2, 2 + rank))
+    k = (*taps, (per_in, x.strides[1]))
     for g in range(groups):
         part = out.slice((0, g * per_out, *(0,) * rank), (1,) * len(shape), (shape[0], per_out, *shape[2:]))
         operand = View(x.buffer, x.dtype, part.shape, (x.strides[0], 0, *spatial), x.offset + g * per_in * x.strides[1])
         if node.get("bf16"):
             weights = s.graph.constants[node.inputs[1]][g * per_out : (g + 1) * per_out]
             pairs = packed_pairs(s, ("conv", node.inputs[1], g), np.transpose(weights, (*order[1:-1], 1, 0)).reshape(-1, per_out))
-            block_dot(s, group, origin, part, [0, *range(2, 2 + rank)], 1, [*taps, (per_in, x.strides[1])], operand, pairs)
+            block_dot(s, group, origin, Product(part, pixels, 1, operand, k, pairs))
             continue
         packed = _packed_kernel(s, node, g, per_out, s.narrow and prod((shape[0], *shape[2:])) <= FEW, order, origin)
         start = (
@@ -68,9 +72,8 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
             if bias is not None
             else None
         )
-        layout = packing(s, "float32" if packed in s.scales else s.buffers[packed].dtype)
-        k = [*taps, (per_in, x.strides[1])]
-        dot(s, group, origin, part, [0, *range(2, 2 + rank)], [], 1, k, operand, packed, (), start, layout, bounds, shift, over is not None)
+        p = Product(part, pixels, 1, operand, k, packed, init=start, bounds=bounds, shift=shift, gathered=over is not None)
+        dot(s, group, origin, p)
 
 
 def _overwritten(s: Lowering, group: Group) -> View | None:
@@ -115,103 +118,115 @@ def _packed_kernel(s: Lowering, node: Node, g: int, per_out: int, few: bool, ord
     return pack_dynamic(s, flat, f"{node.outputs[0]}.weights", origin)
 
 
-def _depthwise(
-    s: Lowering,
-    group: Group,
-    origin: str,
-    out: View,
-    x: View,
-    spatial: tuple[int, ...],
-    taps: list[tuple[int, int]],
-    bias: View | None,
-    per_out: int,
-    bounds: tuple[Bound, ...],
-    shift: int,
-    in_place: bool,
-) -> None:
-    """One input channel a group: Chain over (n, spatial…, group, output within the group); weights as [kernel…, channel]."""
-    node, value = group.anchor, group.sink.outputs[0]
+@dataclass(frozen=True)
+class _Channels:
+    """A depthwise convolution, one input channel a group: `spatial` and `taps` are x's strides over output pixels and kernel positions."""
+
+    out: View
+    x: View
+    spatial: tuple[int, ...]
+    taps: tuple[tuple[int, int], ...]
+    bias: View | None
+    per_out: int
+    bounds: tuple[Bound, ...]
+    shift: int
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """(n, spatial…, group, output within the group)."""
+        return (self.out.shape[0], *self.out.shape[2:], self.out.shape[1] // self.per_out, self.per_out)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        return tuple(n for n, _ in self.taps)
+
+    def over(self, strides: tuple[int, ...]) -> tuple[int, ...]:
+        """Strides of the output's shape, over `dims`."""
+        return (strides[0], *strides[2:], strides[1] * self.per_out, strides[1])
+
+    def of_channel(self, step: int) -> tuple[int, ...]:
+        """Strides of what has an element for each output channel."""
+        return (*(0,) * (len(self.out.shape) - 1), step * self.per_out, step)
+
+
+def _depthwise_weights(s: Lowering, group: Group, origin: str, channels: int) -> View:
+    """[kernel…, channel], flat in the kernel."""
+    node = group.anchor
     assert node is not None
-    rank = len(out.shape) - 2
-    weights = known(s, node.inputs[1])
-    channels = out.shape[1]
-    groups = channels // per_out
+    weights, rank = known(s, node.inputs[1]), len(s.graph.types[node.inputs[1]].shape) - 2
     if weights is not None:
         laid = np.transpose(weights, (*range(2, 2 + rank), 1, 0)).reshape(-1, channels)
         dtype = s.graph.types[node.inputs[1]].dtype
-        w = View(s.constant(laid, dtype), dtype, (laid.shape[0], channels), (channels, 1))
-    else:
-        source = s.view(node.inputs[1]).transpose((*range(2, 2 + rank), 1, 0))
-        copy = s.materialise(source, range(len(source.shape)), f"{value}.weights", origin)
-        w = View(copy.buffer, copy.dtype, (prod(copy.shape[:-1]), channels), (channels, 1), copy.offset)
+        return View(s.constant(laid, dtype), dtype, (laid.shape[0], channels), (channels, 1))
+    source = s.view(node.inputs[1]).transpose((*range(2, 2 + rank), 1, 0))
+    copy = s.materialise(source, range(len(source.shape)), f"{group.sink.outputs[0]}.weights", origin)
+    return View(copy.buffer, copy.dtype, (prod(copy.shape[:-1]), channels), (channels, 1), copy.offset)
+
+
+def _depthwise(s: Lowering, group: Group, origin: str, c: _Channels) -> None:
+    """A Chain over the channels' pixels."""
+    node = group.anchor
+    assert node is not None
+    w = _depthwise_weights(s, group, origin, c.out.shape[1])
     a = Arguments()
-    x_arg, w_arg = a.view(x), a.view(w)
-    bias_arg = a.view(bias) if bias is not None else -1
+    x_arg, w_arg = a.view(c.x), a.view(w)
+    bias_arg = a.view(c.bias) if c.bias is not None else -1
     steps = s.body(group, a, node.outputs[0])
-    target = a.view(out)
-    dims = (out.shape[0], *out.shape[2:], groups, per_out)
-
-    def over(strides: tuple[int, ...]) -> tuple[int, ...]:
-        return (strides[0], *strides[2:], strides[1] * per_out, strides[1])
-
-    loads = [over(st) for _, st in steps if st is not None]
-    tables = [
-        (x.strides[0], *spatial, x.strides[1], 0),
-        (0,) * (1 + rank) + (per_out, 1),
-        over(out.strides),
-        *([(0,) * (1 + rank) + (bias.strides[0] * per_out, bias.strides[0])] if bias is not None else []),
-        *loads,
-    ]
-    counts = [n for n, _ in taps]
-    w_steps = [channels * st for st in row_major(counts)]
-    if in_place:  # four channels at a time, their plane copied before it is overwritten
-        x_spatial = x.shape[2:]
-        pitch = tuple(4 * st for st in row_major(x_spatial))
-        own = a.add(s.buffer(f"{value}.plane", x.dtype, 4 * prod(x_spatial)), 0, x.dtype)
-        plane = Plane(Access(x_arg, (4, *x.strides[2:], 1)), (*x_spatial, 4), own)
-
-        def blocked(st: tuple[int, ...]) -> tuple[int, ...]:
-            return (4 * st[-2], *st[:-2], st[-2])
-
-        x_table = (0, 0, *(p * step for p, step in zip(pitch, node["strides"])), 1)
-        blocks = [x_table, *(blocked(t) for t in tables[1:])]
-        x_at = tuple(p * d for p, d in zip(pitch, node["dilations"]))
-        back = -sum(b * p for b, p in zip(node["before"], pitch))
-        rest = iter(blocks[3 + (bias is not None) :])
-        spec = Chain(
-            tuple(a.types),
-            accumulator(node, x.dtype),
-            (channels // 4, *dims[:-2], 4),
-            tuple(counts),
-            Access(own, (*x_table, *x_at), back),
-            Access(w_arg, (*blocks[1], *w_steps)),
-            Access(bias_arg, blocks[3]) if bias is not None else None,
-            finish_body(steps, lambda _: next(rest)),
-            Access(target, blocks[2]),
-            tuple(replace(b, dim=b.dim + 1) for b in bounds),
-            node.get("zero", 0),
-            plane,
-        )
-        s.call(spec, a, value, origin, [target, own])
-        return
-    merged, strides = dims, tables
-    reduced, (x_taps, w_taps) = tuple(counts), (tuple(st for _, st in taps), tuple(w_steps))
-    if not bounds:
-        merged, strides = collapse(dims, tables)
-        reduced, (x_taps, w_taps) = collapse(counts, [x_taps, w_taps])
-    rest = iter(strides[3 + (bias is not None) :])
-    body = finish_body(steps, lambda _: next(rest))
+    target = a.view(c.out)
+    x_at, out_at = (c.x.strides[0], *c.spatial, c.x.strides[1], 0), c.over(c.out.strides)
+    w_at, bias_at = c.of_channel(1), c.of_channel(c.bias.strides[0] if c.bias is not None else 0)
+    x_taps, w_taps = [st for _, st in c.taps], [w.shape[1] * st for st in row_major(c.counts)]
+    loads = [c.over(st) for _, st in steps if st is not None]
+    it = as_given(c.dims) if c.bounds else iterate(c.dims, [x_at, w_at, out_at, *([bias_at] if c.bias is not None else []), *loads])
+    taps = as_given(c.counts) if c.bounds else iterate(c.counts, [x_taps, w_taps])
     spec = Chain(
         tuple(a.types),
-        accumulator(node, x.dtype),
-        merged,
-        reduced,
-        Access(x_arg, (*strides[0], *x_taps), shift),
-        Access(w_arg, (*strides[1], *w_taps)),
-        Access(bias_arg, strides[3]) if bias is not None else None,
-        body,
-        Access(target, strides[2]),
-        bounds,
+        accumulator(node, c.x.dtype),
+        it.dims,
+        taps.dims,
+        Access(x_arg, (*it.over(x_at), *taps.over(x_taps)), c.shift),
+        Access(w_arg, (*it.over(w_at), *taps.over(w_taps))),
+        Access(bias_arg, it.over(bias_at)) if c.bias is not None else None,
+        finish_body(steps, lambda st: it.over(c.over(st))),
+        Access(target, it.over(out_at)),
+        c.bounds,
         node.get("zero", 0),
     )
-    s.call(spec, a, value, origin, [target])
+    s.call(spec, a, group.sink.outputs[0], origin, [target])
+
+
+def _depthwise_in_place(s: Lowering, group: Group, origin: str, c: _Channels) -> None:
+    """Results over their input: four channels at a time, their plane copied before it is overwritten."""
+    node, value = group.anchor, group.sink.outputs[0]
+    assert node is not None
+    w = _depthwise_weights(s, group, origin, c.out.shape[1])
+    a = Arguments()
+    x_arg, w_arg = a.view(c.x), a.view(w)
+    bias_arg = a.view(c.bias) if c.bias is not None else -1
+    steps = s.body(group, a, node.outputs[0])
+    target = a.view(c.out)
+    pixels = c.x.shape[2:]
+    pitch = tuple(4 * st for st in row_major(pixels))
+    own = a.add(s.buffer(f"{value}.plane", c.x.dtype, 4 * prod(pixels)), 0, c.x.dtype)
+
+    def fours(strides: tuple[int, ...]) -> tuple[int, ...]:
+        """Over (four channels, n, spatial…, channel)."""
+        return (4 * strides[-2], *strides[:-2], strides[-2])
+
+    x_at = (0, 0, *(p * step for p, step in zip(pitch, node["strides"])), 1)
+    x_taps = (p * d for p, d in zip(pitch, node["dilations"]))
+    spec = Chain(
+        tuple(a.types),
+        accumulator(node, c.x.dtype),
+        (c.out.shape[1] // 4, *c.dims[:-2], 4),
+        c.counts,
+        Access(own, (*x_at, *x_taps), -sum(b * p for b, p in zip(node["before"], pitch))),
+        Access(w_arg, (*fours(c.of_channel(1)), *(w.shape[1] * st for st in row_major(c.counts)))),
+        Access(bias_arg, fours(c.of_channel(c.bias.strides[0]))) if c.bias is not None else None,
+        finish_body(steps, lambda st: fours(c.over(st))),
+        Access(target, fours(c.over(c.out.strides))),
+        tuple(replace(b, dim=b.dim + 1) for b in c.bounds),
+        node.get("zero", 0),
+        Plane(Access(x_arg, (4, *c.x.strides[2:], 1)), (*pixels, 4), own),
+    )
+    s.call(spec, a, value, origin, [target, own])

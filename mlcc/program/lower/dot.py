@@ -2,93 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
 from mlcc.core.graph import Node
 from mlcc.program.fusion import Group
-from mlcc.program.kernel import Access, BlockDot, Bound, Dot, block
-from mlcc.program.lower.state import Arguments, Lowering, finish_body
-from mlcc.program.view import View, collapse
+from mlcc.program.iteration import as_given, iterate
+from mlcc.program.kernel import Access, BlockDot, Bound, Dot
+from mlcc.program.lower.arguments import Arguments, finish_body
+from mlcc.program.lower.state import Lowering
+from mlcc.program.lower.weights import packing
+from mlcc.program.packing import FOURS, PANELS, PLAIN, Packing
+from mlcc.program.view import View
 
 NARROW = 8  # columns below which a product is worth turning around
 
 
-def dot(
-    s: Lowering,
-    group: Group,
-    origin: str,
-    out: View,
-    rows: Sequence[int],
-    batch: Sequence[int],
-    column: int,
-    k: Sequence[tuple[int, int]],
-    a: View,
-    packed: str,
-    batch_advance: Sequence[int],
-    init: View | None,
-    layout: str = "panels",
-    bounds: tuple[Bound, ...] = (),
-    shift: int = 0,
-    gathered: bool = False,
-) -> None:
-    """One Dot call. `rows`, `batch`, `column` are axes of `out`; `a`'s strides lie over out's axes (0 for the column); k: (extent, stride
-    of a); layout: how `packed` lies; bounds: taps to skip, by position in `rows` and `k`; shift: from `a`'s first element to the first tap;
-    gathered: whether rows must be copied before their results are written."""
+@dataclass(frozen=True)
+class Product:
+    """out[batch…, row…, column] = chain over k of a·b from init. `rows`, `batch` and `column` are axes of `out`."""
+
+    out: View
+    rows: tuple[int, ...]
+    column: int
+    a: View  # its strides lie over out's axes (0 for the column)
+    k: tuple[tuple[int, int], ...]  # (extent, stride of a)
+    packed: str  # the buffer of b
+    batch: tuple[int, ...] = ()
+    batch_advance: tuple[int, ...] = ()  # matrices of b from one to the next along `batch`
+    init: View | None = None
+    bounds: tuple[Bound, ...] = ()  # taps to skip, by position in `rows` and `k`
+    shift: int = 0  # from a's first element to the first tap
+    gathered: bool = False  # whether rows must be copied before their results are written
+
+
+def dot(s: Lowering, group: Group, origin: str, p: Product) -> None:
+    """One Dot call."""
     assert group.anchor is not None
-    value = group.sink.outputs[0]
-    if s.buffers[packed].place == "arena" and s.compact:
-        layout = "plain"
+    value, layout = group.sink.outputs[0], _layout(s, p.packed)
     arguments = Arguments()
-    a_arg = arguments.view(a)
-    b_arg = arguments.add(packed, 0, s.buffers[packed].dtype)
-    init_arg = arguments.view(init) if init is not None else -1
+    a_arg, b_arg = arguments.view(p.a), arguments.add(p.packed, 0, s.buffers[p.packed].dtype)
+    init_arg = arguments.view(p.init) if p.init is not None else -1
     steps = s.body(group, arguments, group.anchor.outputs[0])
-    target = arguments.view(out)
-    loads = [st for _, st in steps if st is not None]
-    tables = [a.strides, out.strides, *([init.strides] if init is not None else []), *loads]
-    row_dims, row_strides = tuple(out.shape[i] for i in rows), [tuple(t[i] for i in rows) for t in tables]
-    k_dims, k_strides = tuple(n for n, _ in k), tuple(st for _, st in k)
-    if not bounds:
-        row_dims, row_strides = collapse(row_dims, row_strides)
-        k_dims, (k_strides,) = collapse(k_dims, [k_strides])
-    scale = None
-    if packed in s.scales:
-        scale = Access(arguments.add(s.scales[packed], 0, "float32"), (1,))
+    target = arguments.view(p.out)
+    operands = [p.a.strides, p.out.strides, *([p.init.strides] if p.init is not None else []), *(st for _, st in steps if st is not None)]
+    extents, taps = [n for n, _ in p.k], [st for _, st in p.k]
+    rows = as_given(p.out.shape, p.rows) if p.bounds else iterate(p.out.shape, operands, p.rows)
+    k = as_given(extents) if p.bounds else iterate(extents, [taps])
+    scale = Access(arguments.add(s.scales[p.packed], 0, "float32"), (1,)) if p.packed in s.scales else None
     scratch = None
-    tiled = layout in ("words", "vectors") or layout == "fours" and a.dtype == "float32"
-    if tiled and not batch and (gathered or bounds or k_strides != (1,) or prod(k_dims) % block(layout)):
-        patch = s.buffer(
-            f"{value}.patch", a.dtype, -(-prod(k_dims) // block(layout)) * block(layout) * min(4 if scale else 2, prod(row_dims))
-        )
-        scratch = arguments.add(patch, 0, a.dtype)
+    if patch := _patch(p, layout, k.dims, k.over(taps), rows.dims, scale is not None):
+        scratch = arguments.add(s.buffer(f"{value}.patch", p.a.dtype, patch), 0, p.a.dtype)
 
-    def place(i: int, last: int) -> tuple[int, ...]:
-        return (*(tables[i][x] for x in batch), *row_strides[i], last)
+    def over(strides: tuple[int, ...]) -> tuple[int, ...]:
+        return (*(strides[x] for x in p.batch), *rows.over(strides), strides[p.column])
 
-    index = iter(range(2 if init is None else 3, len(tables)))
-    body = finish_body(steps, lambda st: place(next(index), st[column]))
     spec = Dot(
         tuple(arguments.types),
-        accumulator(group.anchor, a.dtype),
-        tuple(out.shape[i] for i in batch),
-        row_dims,
-        k_dims,
-        out.shape[column],
-        Access(a_arg, (*(a.strides[x] for x in batch), *row_strides[0], *k_strides), shift),
-        Access(b_arg, tuple(batch_advance)),
-        Access(init_arg, place(2, init.strides[column])) if init is not None else None,
-        body,
-        Access(target, place(1, out.strides[column])),
+        accumulator(group.anchor, p.a.dtype),
+        tuple(p.out.shape[i] for i in p.batch),
+        rows.dims,
+        k.dims,
+        p.out.shape[p.column],
+        Access(a_arg, (*over(p.a.strides)[:-1], *k.over(taps)), p.shift),
+        Access(b_arg, p.batch_advance),
+        Access(init_arg, over(p.init.strides)) if p.init is not None else None,
+        finish_body(steps, over),
+        Access(target, over(p.out.strides)),
         layout,
         scratch,
         scale,
-        bounds,
+        p.bounds,
         group.anchor.get("zero", 0),
     )
     s.call(spec, arguments, value, origin, [target, *([scratch] if scratch is not None else [])])
+
+
+def _layout(s: Lowering, packed: str) -> Packing:
+    """How a buffer of weights lies."""
+    if s.buffers[packed].place == "arena":
+        return PLAIN if s.compact else PANELS
+    return packing(s, "float32" if packed in s.scales else s.buffers[packed].dtype)
+
+
+def _patch(p: Product, layout: Packing, k: tuple[int, ...], strides: tuple[int, ...], rows: tuple[int, ...], scaled: bool) -> int:
+    """Elements that a small core's kernel gathers its rows' operands in; 0 where they lie as it reads them."""
+    tiled = layout.depth > 1 or layout == FOURS and p.a.dtype == "float32"
+    if not tiled or p.batch or not (p.gathered or p.bounds or strides != (1,) or prod(k) % layout.depth):
+        return 0
+    return layout.rows(prod(k)) * min(4 if scaled else 2, prod(rows))
 
 
 def accumulator(node: Node, dtype: str) -> str:
@@ -106,32 +110,28 @@ def start_of_bytes(s: Lowering, node: Node) -> View:
     return View(s.constant(wrapped, "int32"), "int32", wrapped.shape, (1,))
 
 
-def block_dot(
-    s: Lowering, group: Group, origin: str, out: View, rows: Sequence[int], column: int, k: Sequence[tuple[int, int]], a: View, packed: str
-) -> None:
-    """One BlockDot call; arguments as for `dot`."""
+def block_dot(s: Lowering, group: Group, origin: str, p: Product) -> None:
+    """One BlockDot call."""
     assert group.anchor is not None
     arguments = Arguments()
-    a_arg, b_arg = arguments.view(a), arguments.add(packed, 0, "uint32")
+    a_arg, b_arg = arguments.view(p.a), arguments.add(p.packed, 0, "uint32")
     steps = s.body(group, arguments, group.anchor.outputs[0])
-    target = arguments.view(out)
-    tables = [a.strides, out.strides, *(st for _, st in steps if st is not None)]
-    row_dims, row_strides = collapse([out.shape[i] for i in rows], [[t[i] for i in rows] for t in tables])
-    k_dims, (k_strides,) = collapse([n for n, _ in k], [[st for _, st in k]])
-    index = iter(range(2, len(tables)))
+    target = arguments.view(p.out)
+    taps = [st for _, st in p.k]
+    rows = iterate(p.out.shape, [p.a.strides, p.out.strides, *(st for _, st in steps if st is not None)], p.rows)
+    k = iterate([n for n, _ in p.k], [taps])
 
-    def place(i: int) -> tuple[int, ...]:
-        return (*row_strides[i], tables[i][column])
+    def over(strides: tuple[int, ...]) -> tuple[int, ...]:
+        return (*rows.over(strides), strides[p.column])
 
-    body = finish_body(steps, lambda _: place(next(index)))
     spec = BlockDot(
         tuple(arguments.types),
-        row_dims,
-        k_dims,
-        out.shape[column],
-        Access(a_arg, (*row_strides[0], *k_strides)),
+        rows.dims,
+        k.dims,
+        p.out.shape[p.column],
+        Access(a_arg, (*rows.over(p.a.strides), *k.over(taps))),
         b_arg,
-        body,
-        Access(target, place(1)),
+        finish_body(steps, over),
+        Access(target, over(p.out.strides)),
     )
     s.call(spec, arguments, group.sink.outputs[0], origin, [target])

@@ -7,11 +7,13 @@ from math import prod
 import numpy as np
 
 from mlcc.program.fusion import Group
+from mlcc.program.iteration import iterate
 from mlcc.program.kernel import Access, Chain
-from mlcc.program.lower.dot import NARROW, accumulator, block_dot, dot, start_of_bytes
-from mlcc.program.lower.state import Arguments, Lowering, finish_body
-from mlcc.program.lower.weights import FEW, known, pack_dynamic, packed_constant, packed_pairs, packing
-from mlcc.program.view import View, collapse, row_major
+from mlcc.program.lower.arguments import Arguments, finish_body
+from mlcc.program.lower.dot import NARROW, Product, accumulator, block_dot, dot, start_of_bytes
+from mlcc.program.lower.state import Lowering
+from mlcc.program.lower.weights import FEW, known, pack_dynamic, packed_constant, packed_pairs
+from mlcc.program.view import View, row_major
 
 
 def matmul(s: Lowering, group: Group, origin: str) -> None:
@@ -29,7 +31,8 @@ def matmul(s: Lowering, group: Group, origin: str) -> None:
         wide = s.view(left).expand((*shape[:-1], weights.shape[0]))
         operand = View(wide.buffer, wide.dtype, shape, (*wide.strides[:-1], 0), wide.offset)
         packed = packed_pairs(s, ("matmul", right), weights)
-        block_dot(s, group, origin, out, range(len(shape) - 1), len(shape) - 1, [(weights.shape[0], wide.strides[-1])], operand, packed)
+        k = ((weights.shape[0], wide.strides[-1]),)
+        block_dot(s, group, origin, Product(out, tuple(range(len(shape) - 1)), len(shape) - 1, operand, k, packed))
         return
     m, n = shape[-2:]
     if s.compact and (known(s, right) is None or len(s.graph.types[right].shape) != 2):
@@ -71,8 +74,8 @@ def matmul(s: Lowering, group: Group, origin: str) -> None:
     start = s.view(init).expand(shape) if init is not None else None
     if node.get("zero") is not None:
         start = start_of_bytes(s, node).expand(shape)
-    layout = packing(s, "float32" if packed in s.scales else s.buffers[packed].dtype)
-    dot(s, group, origin, out, [*rows, axis_m], batch, axis_n, [(depth, wide.strides[-1])], operand, packed, advance, start, layout)
+    k = ((depth, wide.strides[-1]),)
+    dot(s, group, origin, Product(out, (*rows, axis_m), axis_n, operand, k, packed, tuple(batch), advance, start))
 
 
 def chain_product(s: Lowering, group: Group, origin: str, out: View) -> None:
@@ -90,18 +93,17 @@ def chain_product(s: Lowering, group: Group, origin: str, out: View) -> None:
     init_arg = arguments.view(init) if init is not None else -1
     steps = s.body(group, arguments, node.outputs[0])
     target = arguments.view(out)
-    tables = [a_rows, b_rows, out.strides, *([init.strides] if init is not None else []), *(st for _, st in steps if st is not None)]
-    dims, strides = collapse(shape, tables)
-    rest = iter(strides[3 + (init is not None) :])
+    loads = [st for _, st in steps if st is not None]
+    it = iterate(shape, [a_rows, b_rows, out.strides, *([init.strides] if init is not None else []), *loads])
     spec = Chain(
         tuple(arguments.types),
         accumulator(node, a.dtype),
-        dims,
+        it.dims,
         (a.shape[-1],),
-        Access(a_arg, (*strides[0], wide_a.strides[-1])),
-        Access(b_arg, (*strides[1], wide_b.strides[-2])),
-        Access(init_arg, strides[3]) if init is not None else None,
-        finish_body(steps, lambda _: next(rest)),
-        Access(target, strides[2]),
+        Access(a_arg, (*it.over(a_rows), wide_a.strides[-1])),
+        Access(b_arg, (*it.over(b_rows), wide_b.strides[-2])),
+        Access(init_arg, it.over(init.strides)) if init is not None else None,
+        finish_body(steps, it.over),
+        Access(target, it.over(out.strides)),
     )
     s.call(spec, arguments, group.sink.outputs[0], origin, [target])

@@ -12,7 +12,8 @@ from mlcc.core.graph import DTYPES, Node
 from mlcc.core.operators import family
 from mlcc.program.fusion import Group
 from mlcc.program.kernel import Access, Scan, Scatter, Step
-from mlcc.program.lower.state import Arguments, Gathered, Lowering
+from mlcc.program.lower.arguments import Arguments
+from mlcc.program.lower.state import Gathered, Lowering
 from mlcc.program.view import View, order_of
 
 

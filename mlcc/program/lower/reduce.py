@@ -7,9 +7,11 @@ from math import prod
 
 from mlcc.core.operators import family
 from mlcc.program.fusion import Group
+from mlcc.program.iteration import iterate
 from mlcc.program.kernel import Access, Reduce
-from mlcc.program.lower.state import Arguments, Lowering, finish_body
-from mlcc.program.view import View, channels_last, collapse, order_of
+from mlcc.program.lower.arguments import Arguments, finish_body
+from mlcc.program.lower.state import Lowering
+from mlcc.program.view import View, channels_last, order_of
 
 MAX_PARTS = 9  # calls that a pool may become to avoid a padded copy of its input
 
@@ -38,25 +40,19 @@ def _call(s: Lowering, group: Group, origin: str, kind: str, out: View, kept: Vi
     a = Arguments()
     steps = s.body(group, a, node.outputs[0])
     source_arg, target = a.view(kept), a.view(out)
-    order = order_of(out)
-    tables = [
-        tuple(kept.strides[i] for i in order),
-        tuple(out.strides[i] for i in order),
-        *(tuple(st[i] for i in order) for _, st in steps if st is not None),
-    ]
-    dims, merged = collapse([out.shape[i] for i in order], tables)
-    reduced, (inner,) = collapse([n for n, _ in window], [[st for _, st in window]])
-    rest = iter(merged[2:])
-    body = finish_body(steps, lambda _: next(rest))
+    loads = [st for _, st in steps if st is not None]
+    it = iterate(out.shape, [kept.strides, out.strides, *loads], order_of(out))
+    inner = [st for _, st in window]
+    taps = iterate([n for n, _ in window], [inner])
     spec = Reduce(
         tuple(a.types),
         kind,
         node.get("to") or s.graph.types[node.inputs[0]].dtype,
-        dims,
-        reduced,
-        Access(source_arg, (*merged[0], *inner)),
-        body,
-        Access(target, merged[1]),
+        it.dims,
+        taps.dims,
+        Access(source_arg, (*it.over(kept.strides), *taps.over(inner))),
+        finish_body(steps, it.over),
+        Access(target, it.over(out.strides)),
     )
     s.call(spec, a, value, origin, [target])
 

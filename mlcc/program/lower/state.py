@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
 from mlcc.core.graph import DTYPES, CoreGraph, Node
-from mlcc.core.operators import family
 from mlcc.program import memory
 from mlcc.program.fusion import Group, fuse
 from mlcc.program.halves import bfloat16_values
-from mlcc.program.kernel import Access, Body, Kernel, Map, Step, storage
+from mlcc.program.iteration import iterate
+from mlcc.program.kernel import Access, Kernel, Map, Step
+from mlcc.program.lower.arguments import Arguments, finish_body
+from mlcc.program.lower.placement import placement
 from mlcc.program.nest import nested
-from mlcc.program.program import Argument, Buffer, KernelCall, Layout, Program, lifetimes
-from mlcc.program.view import View, channels_last, collapse, order_of, ordered, row_major
-
-
-@dataclass(frozen=True)
-class Place:
-    """A value that is written straight into part of a larger buffer: a Concat's result or a padded tensor."""
-
-    owner: str
-    start: tuple[int, ...]
+from mlcc.program.program import Buffer, KernelCall, Layout, Program, lifetimes
+from mlcc.program.view import View, channels_last, order_of, ordered, row_major
 
 
 @dataclass(frozen=True)
@@ -37,26 +31,6 @@ class Gathered:
     indices: tuple[tuple[View, int, int], ...]
     order: tuple[int, ...]
     holds: tuple[str, ...]  # values whose memory must last until then
-
-
-@dataclass
-class Arguments:
-    """Collects a kernel's pointer arguments; equal ones are one."""
-
-    items: list[Argument] = field(default_factory=list)
-    types: list[str] = field(default_factory=list)
-
-    def add(self, buffer: str, offset: int, dtype: str) -> int:
-        item = Argument(buffer, offset)
-        for i, known in enumerate(self.items):
-            if known == item and self.types[i] == storage(dtype):
-                return i
-        self.items.append(item)
-        self.types.append(storage(dtype))
-        return len(self.items) - 1
-
-    def view(self, v: View) -> int:
-        return self.add(v.buffer, v.offset, v.dtype)
 
 
 class Lowering:
@@ -76,12 +50,10 @@ class Lowering:
         self.calls: list[KernelCall] = []
         self.layouts: dict[str, Layout] = {}
         self.uses: dict[str, int] = {}
-        self.places: dict[str, Place] = {}
         self.gathered: dict[str, Gathered] = {}
         self.halves: frozenset[str] = frozenset()  # float32 values that lie as bfloat16, since all their readers round them
-        self.outlets: dict[str, str] = {}  # a value that a graph output is a mere reshaping of → that output
-        self.halos: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
-        self.borders: dict[str, int] = {}  # what a halo holds
+        planned = placement(graph, self.groups, compact)
+        self.outlets, self.halos, self.borders, self.places = planned.outlets, planned.halos, planned.borders, planned.places
         self.padded: dict[tuple[str, tuple[int, ...], tuple[int, ...], float], View] = {}
         self._by_content: dict[tuple[str, bytes], str] = {}
         self._packed: dict[tuple[object, ...], str] = {}
@@ -95,7 +67,6 @@ class Lowering:
             t = graph.types[v]
             name = self.buffer(f"in.{v}", t.dtype, t.size, "input")
             self.views[v] = View(name, t.dtype, t.shape, row_major(t.shape))
-        self._plan_places()
         self.halves = bfloat16_values(graph, self.groups, set(self.outlets))
 
     # buffers and constants
@@ -144,16 +115,9 @@ class Lowering:
         arguments = Arguments()
         steps = body(arguments)
         target = arguments.view(out)
-        order = order_of(out)
-        dims = [out.shape[i] for i in order]
-        tables = [tuple(s[i] for i in order) for _, s in steps if s is not None] + [tuple(out.strides[i] for i in order)]
-        merged, strides = collapse(dims, tables)
-        rest = iter(strides)
-        final = tuple(
-            replace(step, access=replace(step.access, strides=next(rest))) if s is not None and step.access is not None else step
-            for step, s in steps
-        )
-        self.call(Map(tuple(arguments.types), merged, final, Access(target, next(rest))), arguments, value, origin, [target])
+        it = iterate(out.shape, [*(st for _, st in steps if st is not None), out.strides], order_of(out))
+        spec = Map(tuple(arguments.types), it.dims, finish_body(steps, it.over), Access(target, it.over(out.strides)))
+        self.call(spec, arguments, value, origin, [target])
 
     def copy(self, source: View, out: View, value: str, origin: str) -> None:
         self.map(out, lambda a: [(Step("load", out.dtype, access=Access(a.view(source), ())), source.strides)], value, origin)
@@ -171,43 +135,6 @@ class Lowering:
         return out
 
     # where results go
-
-    def _plan_places(self) -> None:
-        """Values that can be written straight into a Concat's buffer, and the zero borders that convolutions want around a value."""
-        produced = {v: g.sink for g in self.groups for v in g.sink.outputs}
-        made = {
-            g.sink.outputs[0] for g in self.groups if g.anchor is not None or family(g.sink.op) == "elementwise" or g.sink.op == "Gather"
-        }
-        joined = {g.sink.outputs[0] for g in self.groups if g.sink.op == "Concat" and all(v in made for v in g.sink.inputs)}
-        for v in self.graph.outputs:
-            source = v
-            while source in produced and produced[source].op == "Reshape":
-                source = produced[source].inputs[0]
-            if source != v and source in made and source not in self.graph.outputs and source not in self.outlets:
-                self.outlets[source] = v
-        for group in self.groups:
-            node = group.anchor
-            if node is not None and node.op in ("Conv", "PoolSum") and not self.compact and any((*node["before"], *node["after"])):
-                x = node.inputs[0]
-                border = node.get("zero", 0)
-                if (
-                    x in made | joined
-                    and x not in self.graph.outputs
-                    and x not in self.outlets
-                    and self.borders.setdefault(x, border) == border
-                ):
-                    low, high = self.halos.get(x, ((0,) * len(node["before"]),) * 2)
-                    self.halos[x] = tuple(map(max, low, node["before"])), tuple(map(max, high, node["after"]))
-        for group in self.groups:
-            if group.sink.op == "Concat" and group.sink.outputs[0] not in self.graph.outputs:
-                axis, at = group.sink["axis"], 0
-                if len(set(group.sink.inputs)) != len(group.sink.inputs):
-                    continue
-                for v in group.sink.inputs:
-                    shape = self.graph.types[v].shape
-                    if v in made and not (v in self.graph.outputs or v in self.outlets or v in self.halos or v in self.places):
-                        self.places[v] = Place(group.sink.outputs[0], tuple(at if i == axis else 0 for i in range(len(shape))))
-                    at += shape[axis]
 
     def destination(self, value: str, order: Sequence[int], origin: str) -> View:
         """A view to write a group's result to: a caller's output, a part of something larger, a haloed or a plain buffer."""
@@ -451,13 +378,3 @@ def _scalar(array: np.ndarray, dtype: str) -> float | int | bool:
         return int(array.reshape(()).view(np.uint16))
     item = array.reshape(()).item()
     return bool(item) if dtype == "bool" else item
-
-
-def finish_body(steps: list[tuple[Step, tuple[int, ...] | None]], strides: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Body:
-    """Steps with their loads' strides translated to a kernel's own dims; a body that only hands its input through is empty."""
-    if len(steps) == 1 and steps[0][0].op == "input":
-        return ()
-    return tuple(
-        replace(step, access=replace(step.access, strides=strides(s))) if s is not None and step.access is not None else step
-        for step, s in steps
-    )

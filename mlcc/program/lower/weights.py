@@ -9,8 +9,8 @@ import numpy as np
 from mlcc.arithmetic.bf16 import BLOCK, SMALLEST
 from mlcc.arithmetic.narrow import half, scales
 from mlcc.core.graph import DTYPES
-from mlcc.program.kernel import PANEL, block, packed_columns, panels
 from mlcc.program.lower.state import Lowering
+from mlcc.program.packing import FOURS, PAIRS, PANEL, PANELS, VECTORS, WORDS, Packing, packed_columns, panels
 from mlcc.program.view import View, row_major
 
 SQUEEZE = 256  # elements from which weights that are bytes times a scale, or float16, are kept as such
@@ -21,11 +21,11 @@ SQUEEZE = 256  # elements from which weights that are bytes times a scale, or fl
 FEW = 4
 
 
-def packing(s: Lowering, dtype: str) -> str:
+def packing(s: Lowering, dtype: str) -> Packing:
     """How a known matrix lies (see Dot)."""
     if not s.compact:
-        return "panels"
-    return ("vectors" if s.vectors else "words") if dtype == "int8" else "fours"
+        return PANELS
+    return (VECTORS if s.vectors else WORDS) if dtype == "int8" else FOURS
 
 
 def squeezed(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -65,34 +65,13 @@ def packed_constant(s: Lowering, matrices: np.ndarray, dtype: str, few: bool = F
     found = squeezed(matrices[0]) if (s.compact or few) and len(matrices) == 1 else None
     if found is not None:
         weights, row = found
-        name = s.constant(pack(weights[None], layout), "int8")
+        name = s.constant(layout.pack(weights[None]), "int8")
         wide = np.ones(-(-len(row) // 4) * 4 if s.compact else packed_columns(len(row)), np.float32)
         wide[: len(row)] = row
         s.scales[name] = s.constant(wide, "float32")
         return name
     halves = half(matrices) if few and matrices.size >= SQUEEZE else None
-    return s.constant(pack(matrices, layout), dtype) if halves is None else s.constant(pack(halves, layout), "float16")
-
-
-def pack(matrices: np.ndarray, packing: str = "panels") -> np.ndarray:
-    """[batch, k, n] as `packing` says, zero-filled; panels: 16 columns ([k][16] each, the last narrower)."""
-    batch, k, n = matrices.shape
-    if packing == "fours":
-        wide = np.zeros((batch, k, -(-n // 4) * 4), matrices.dtype)
-        wide[:, :, :n] = matrices
-        return wide.reshape(batch, k, -1, 4).transpose(0, 2, 1, 3).reshape(-1)
-    if packing in ("words", "vectors"):
-        size = block(packing)
-        wide = np.zeros((batch, -(-k // size) * size, -(-n // 2) * 2), matrices.dtype)
-        wide[:, :k, :n] = matrices
-        return wide.reshape(batch, wide.shape[1] // size, size, -1, 2).transpose(0, 3, 1, 4, 2).reshape(-1)
-    pieces = []
-    for i, width in enumerate(panels(n)):
-        piece = np.zeros((batch, k, width), matrices.dtype)
-        part = matrices[:, :, i * PANEL : i * PANEL + width]
-        piece[:, :, : part.shape[2]] = part
-        pieces.append(piece.reshape(batch, k * width))
-    return np.concatenate(pieces, axis=1).reshape(-1) if pieces else np.zeros(0, matrices.dtype)
+    return s.constant(layout.pack(matrices), dtype) if halves is None else s.constant(layout.pack(halves), "float16")
 
 
 def known(s: Lowering, value: str) -> np.ndarray | None:
@@ -102,12 +81,12 @@ def known(s: Lowering, value: str) -> np.ndarray | None:
 def pack_pairs(matrix: np.ndarray) -> np.ndarray:
     """[k, n] → the bf16 profile's panels: uint32 pairs of bfloat16 (even k in the low half), [n / 16][k / 32][16][16], zero-filled."""
     k, n = matrix.shape
-    wide = np.zeros((-(-k // BLOCK) * BLOCK, -(-n // PANEL) * PANEL), np.float32)
-    wide[:k, :n] = matrix
+    wide = np.zeros((-(-k // BLOCK) * BLOCK, n), np.float32)
+    wide[:k] = matrix
     half = wide.astype(DTYPES["bfloat16"]).view(np.uint16)
     half[np.abs(half.view(DTYPES["bfloat16"]).astype(np.float32)) < SMALLEST] = 0
-    pairs = half[0::2].astype(np.uint32) | half[1::2].astype(np.uint32) << 16
-    return pairs.reshape(-1, BLOCK // 2, wide.shape[1] // PANEL, PANEL).transpose(2, 0, 1, 3).reshape(-1)
+    low, high = PAIRS.pack(half[None]).reshape(-1, 2).T.astype(np.uint32)
+    return low | high << 16
 
 
 def packed_pairs(s: Lowering, key: tuple[object, ...], matrix: np.ndarray) -> str:

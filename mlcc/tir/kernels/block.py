@@ -13,8 +13,9 @@ from tvm import tirx as t
 from mlcc.arithmetic.bf16 import BLOCK
 from mlcc.arithmetic.scalar import BRAIN
 from mlcc.machine import Machine
-from mlcc.program.kernel import PANEL, BlockDot
-from mlcc.schedule.tiles import CHUNK_PAIRS, SWEEP_PAIRS, block_chunks, block_rows
+from mlcc.program.kernel import BlockDot
+from mlcc.program.packing import PANEL
+from mlcc.schedule.block import CHUNK_PAIRS, SWEEP_PAIRS, block_chunks, block_rows
 from mlcc.tir.arithmetic import Arithmetic
 from mlcc.tir.builder import Expr, Function, affine, int32
 from mlcc.tir.kernels import body as bodies

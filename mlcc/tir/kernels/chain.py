@@ -11,7 +11,7 @@ from tvm import tirx as t
 
 from mlcc.machine import Machine
 from mlcc.program.kernel import Access, Chain
-from mlcc.schedule.tiles import outer_dims
+from mlcc.schedule.tasks import outer_dims
 from mlcc.tir.arithmetic import Arithmetic
 from mlcc.tir.builder import Expr, Function, affine, int32
 from mlcc.tir.kernels import body as bodies

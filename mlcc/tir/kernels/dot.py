@@ -15,8 +15,9 @@ from tvm import tirx as t
 
 from mlcc.arithmetic.scalar import FINITE_HALF
 from mlcc.machine import Machine
-from mlcc.program.kernel import PANEL, Dot, panels
-from mlcc.schedule.tiles import dot_tile
+from mlcc.program.kernel import Dot
+from mlcc.program.packing import PANEL, panels
+from mlcc.schedule.dot import tile_of
 from mlcc.tir.arithmetic import Arithmetic
 from mlcc.tir.builder import Expr, Function, affine, int32
 from mlcc.tir.kernels import body as bodies
@@ -46,7 +47,7 @@ def emit(spec: Dot, machine: Machine) -> Any:
 
 def write(f: Function, spec: Dot, machine: Machine) -> None:
     """Tasks f.begin to f.end."""
-    tile = dot_tile(spec, machine)
+    tile = tile_of(spec, machine)
     with f.loop(f.begin, t.Sub(f.end, f.begin)) as task:
         *batch, column_tile, row_tile = split_index(f, task, (*spec.batch, tile.column_tiles, tile.row_tiles))
         row = f.index(t.Mul(row_tile, int32(tile.rows)))

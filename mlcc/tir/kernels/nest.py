@@ -9,7 +9,7 @@ from tvm import tirx as t
 
 from mlcc.machine import Machine
 from mlcc.program.kernel import Dot, Map, Nest, Reduce
-from mlcc.schedule.tiles import tasks
+from mlcc.schedule.tasks import tasks
 from mlcc.tir.builder import Function, int32
 from mlcc.tir.kernels import dot, map, reduce
 

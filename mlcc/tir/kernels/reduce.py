@@ -14,7 +14,8 @@ from mlcc.machine import Machine
 from mlcc.program import serial
 from mlcc.program.kernel import Reduce
 from mlcc.program.serial import LANES, start_value
-from mlcc.schedule.tiles import outer_dims, reduce_across
+from mlcc.schedule.reduce import reduce_across
+from mlcc.schedule.tasks import outer_dims
 from mlcc.tir.arithmetic import Arithmetic
 from mlcc.tir.builder import Expr, Function, int32
 from mlcc.tir.kernels import body as bodies

@@ -1,0 +1,40 @@
+"""A kernel's arguments and body, as they are collected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from mlcc.program.kernel import Body, Step, storage
+from mlcc.program.program import Argument
+from mlcc.program.view import View
+
+
+@dataclass
+class Arguments:
+    """Collects a kernel's pointer arguments; equal ones are one."""
+
+    items: list[Argument] = field(default_factory=list)
+    types: list[str] = field(default_factory=list)
+
+    def add(self, buffer: str, offset: int, dtype: str) -> int:
+        item = Argument(buffer, offset)
+        for i, known in enumerate(self.items):
+            if known == item and self.types[i] == storage(dtype):
+                return i
+        self.items.append(item)
+        self.types.append(storage(dtype))
+        return len(self.items) - 1
+
+    def view(self, v: View) -> int:
+        return self.add(v.buffer, v.offset, v.dtype)
+
+
+def finish_body(steps: list[tuple[Step, tuple[int, ...] | None]], strides: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Body:
+    """Steps with their loads' strides translated to a kernel's own dims; a body that only hands its input through is empty."""
+    if len(steps) == 1 and steps[0][0].op == "input":
+        return ()
+    return tuple(
+        replace(step, access=replace(step.access, strides=strides(s))) if s is not None and step.access is not None else step
+        for step, s in steps
+    )
