@@ -46,10 +46,15 @@ system:
 	else echo "note: to run foreign targets here, install: $(PACKAGES)" >&2; fi
 
 clean:
-	rm -rf $(VENV) dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build mutants *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: demo test test-full bench golden docs system clean
+.PHONY: demo test test-full bench golden mutants docs system clean
 
 # Generated code kept for review (tests/golden/), written anew.
 golden: $(READY)
 	MLCC_GOLDEN=write $(BIN)/python -m pytest -n0 tests/golden
+
+# Changed code that the tests of artifacts, caches, validators and planner do not notice (about ten minutes); `mutmut show NAME` shows one.
+mutants: $(READY)
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results

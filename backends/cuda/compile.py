@@ -94,7 +94,7 @@ def link(folder: Path, name: str, cc: Sequence[str], units: Sequence[str], expor
 
 def shim_program(folder: Path) -> Path:
     """The kernels' own source, compiled for this machine's CPU, with what runs test vectors on it."""
-    cc = [sys.executable, "-m", "ziglang", "cc", "-target", "native-native-musl", "-mcpu=native"]
+    cc = [sys.executable, "-m", "ziglang", "cc", "-mcpu=native"]  # this machine's own C library: none must be built
     kernels = [
         *cc,
         *HOST,
@@ -110,5 +110,5 @@ def shim_program(folder: Path) -> Path:
     for unit in ("selftest", "weights", "main"):
         run([*cc, *FLAGS, "-c", f"src/{unit}.c", "-o", f"shim_{unit}.o"], folder, f"compiling {unit}.c")
     objects = [f"shim_{unit}.o" for unit in ("run", "selftest", "weights", "main")]
-    run([*cc, "-static", "-o", "test", *objects, "-lpthread", "-lm", "-s"], folder, "linking the test program")
+    run([*cc, "-o", "test", *objects, "-lpthread", "-lm", "-s"], folder, "linking the test program")
     return folder / "test"

@@ -28,7 +28,7 @@ def lowering(target: Target) -> Lowering:
 
 
 def tools(target: Target) -> Mapping[str, str]:
-    return programs("verilator", "yosys", "nextpnr-ice40", "nextpnr-ecp5")
+    return programs("verilator", "g++", "yosys", "nextpnr-ice40", "nextpnr-ecp5")
 
 
 __all__ = [

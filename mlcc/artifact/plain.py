@@ -20,13 +20,16 @@ SMALL = 64 << 20  # bytes of a manifest, a statement, a key
 def opened(path: Path, most: int = SMALL, code: str = "verification") -> Iterator[BufferedReader]:
     """A regular file of at most `most` bytes. Raises Error(code) where it is none; OSError where it cannot be opened."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    with os.fdopen(descriptor, "rb") as f:
-        about = os.fstat(f.fileno())
+    try:
+        about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
             raise Error(code, "is no plain file", str(path))
         if about.st_size > most:
             raise Error(code, f"has {about.st_size:,} bytes, at most {most:,} belong here", str(path))
-        yield f
+        with open(descriptor, "rb", closefd=False) as f:
+            yield f
+    finally:
+        os.close(descriptor)
 
 
 def read(path: Path, most: int = SMALL, code: str = "verification") -> bytes:

@@ -61,7 +61,7 @@ def test_every_core_gives_the_answer_of_the_server(built: tuple[Path, dict[str, 
 
 
 @needs_boards
-@pytest.mark.parametrize("bytes", [np.int8, np.uint8])
+@pytest.mark.parametrize("bytes", [np.int8, pytest.param(np.uint8, marks=pytest.mark.full)])
 def test_whole_vectors_of_bytes(bytes: type, tmp_path: Path) -> None:
     """Eight channels and bytes of either sign, so that the cores' own instructions do the work."""
     result = build_model(small(tmp_path / "small.onnx", 8, bytes), target=[*HERE, "native"], out=tmp_path / "d")

@@ -44,7 +44,7 @@ def check(graph, feed) -> None:  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(m=st.integers(1, 70), k=st.integers(1, 200), n=st.integers(1, 90), seed=st.integers(0, 9), edge=st.booleans())
 def test_products(m: int, k: int, n: int, seed: int, edge: bool) -> None:
     w, b = numbers(seed + 1, (k, n), "float32", edge), numbers(seed + 2, (n,), "float32", edge)
@@ -52,7 +52,7 @@ def test_products(m: int, k: int, n: int, seed: int, edge: bool) -> None:
     check(graph, {"x": numbers(seed, (m, k), "float32", edge)})
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     c=st.integers(1, 40),
     o=st.integers(1, 40),

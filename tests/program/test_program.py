@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ from mlcc.core.graph import CoreGraph, Node
 from mlcc.error import Error
 from mlcc.program import program as loop
 from mlcc.program.fusion import Group
+from mlcc.program.iteration import iterate
 from mlcc.program.lower import lower
-from mlcc.program.memory import Span, aligned, lower_bound, plan
+from mlcc.program.memory import Span, aligned, linger, lower_bound, plan
 from mlcc.program.order import orders
-from mlcc.program.view import View, collapse, row_major
+from mlcc.program.view import View, row_major
 from tests.support import graph_of, numbers
 
 
@@ -39,10 +41,10 @@ def test_reshaped_views_name_the_same_elements(shape: list[int], data: st.DataOb
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.lists(st.integers(0, 9), min_size=5, max_size=5))
 def test_collapsed_dims_walk_the_same_addresses(dims: list[int], other: list[int]) -> None:
     tables = [row_major(dims), tuple(other[: len(dims)])]
-    merged, strides = collapse(dims, tables)
-    for table, short in zip(tables, strides):
+    it = iterate(dims, tables)
+    for table in tables:
         full = [sum(i * s for i, s in zip(index, table)) for index in np.ndindex(*dims)]
-        assert [sum(i * s for i, s in zip(index, short)) for index in np.ndindex(*merged)] == full
+        assert [sum(i * s for i, s in zip(index, it.over(table))) for index in np.ndindex(*it.dims)] == full
 
 
 spans = st.lists(st.tuples(st.integers(1, 5000), st.integers(0, 20), st.integers(0, 8)), min_size=1, max_size=25)
@@ -58,6 +60,97 @@ def test_plan_never_overlaps_live_buffers(raw: list[tuple[int, int, int]]) -> No
         for b in made[i + 1 :]:
             if a.first <= b.last and b.first <= a.last:
                 assert offsets[a.name] + aligned(a.nbytes) <= offsets[b.name] or offsets[b.name] + aligned(b.nbytes) <= offsets[a.name]
+
+
+def test_lower_bound_and_lingering() -> None:
+    made = [Span("a", 100, 0, 1), Span("b", 64, 1, 2), Span("c", 1, 2, 2), Span("d", 6400, 4, 5)]
+    assert [aligned(n) for n in (0, 1, 64, 65)] == [0, 64, 64, 128]
+    assert lower_bound(made) == 6400 and lower_bound(made[:3]) == 192 and lower_bound([]) == 0
+    assert lower_bound([Span("a", 64, 0, 0), Span("b", 64, 1, 1)]) == 64  # one after the other
+    kept = linger(made, 6)
+    assert [(s.name, s.last) for s in kept] == [("a", 5), ("b", 5), ("c", 5), ("d", 5)]
+    assert [s.last for s in linger([*made[:3], replace(made[3], nbytes=6336)], 100)] == [1, 8, 8, 5]  # a hundredth and more stays
+    assert plan([]) == (0, {})
+
+
+def test_the_plan_is_the_best_where_that_is_easy() -> None:
+    total, offsets = plan([Span("a", 64, 0, 1), Span("b", 128, 1, 2), Span("c", 64, 2, 3), Span("d", 128, 3, 4)])
+    assert total == 192 and offsets["a"] != offsets["b"]
+    assert plan([Span("a", 64, 0, 9), Span("b", 64, 0, 9)])[0] == 128
+    hard = [Span(f"s{i}", 64 * (1 + i * 2 % 23), i * 5 % 13, i * 5 % 13 + i * 3 % 6) for i in range(30)]
+    assert plan(hard) == plan(hard) and plan(hard)[0] == 5888  # first fit alone takes 6656
+
+
+def test_narrow_weights_are_seen() -> None:
+    w = numbers(1, (64, 48), "float32").astype(np.float16).astype(np.float32)
+
+    def program(weights: np.ndarray, **options: bool) -> loop.Program:
+        return lower(graph_of({"x": ("float32", (2, 64))}, lambda b, x: b("MatMul", x, b.constant(weights))), **options)
+
+    q = np.random.default_rng(0).integers(-127, 128, (64, 48)).astype(np.float32) * np.float32(0.25)
+    assert loop.narrow(program(w, narrow=True)) and loop.narrow(program(q, narrow=True))
+    assert not loop.narrow(program(w)) and not loop.narrow(program(numbers(3, (64, 48), "float32"), narrow=True))
+    assert not loop.narrow(program(q, compact=True))
+
+
+def broken(program: loop.Program, what: str) -> None:
+    with pytest.raises(Error) as e:
+        loop.validate(program)
+    assert e.value.what.startswith("invalid program: ") and what in e.value.what and e.value.where == program.name, e.value.what
+
+
+def test_each_rule_of_programs() -> None:
+    w = numbers(1, (3, 40), "float32")
+    p = lower(graph_of({"x": ("float32", (2, 3))}, lambda b, x: b("Sqrt", b("MatMul", b("Exp", x), b.constant(w)))))
+    loop.validate(p)
+    arena = [b for b in p.buffers.values() if b.place == "arena"]
+    (constant,) = (b.name for b in p.buffers.values() if b.place == "constant")
+    first, last = p.calls[0], p.calls[-1]
+
+    def calls(call: loop.KernelCall) -> loop.Program:
+        return replace(p, calls=(call, *p.calls[1:]))
+
+    def resized(name: str, **change: Any) -> loop.Program:
+        return replace(p, buffers={**p.buffers, name: replace(p.buffers[name], **change)})
+
+    broken(replace(p, kernels={}), f"no kernel {first.kernel}")
+    broken(calls(replace(first, arguments=first.arguments[:1])), f"takes 2 arguments, {first.origin} gives 1")
+    broken(calls(replace(first, arguments=(loop.Argument("nowhere"), first.arguments[1]))), "no buffer nowhere")
+    size = p.buffers[first.arguments[0].buffer].elements
+    for offset in (-1, size + 1):
+        broken(calls(replace(first, arguments=(replace(first.arguments[0], offset=offset), first.arguments[1]))), "points outside")
+    loop.validate(calls(replace(first, arguments=(replace(first.arguments[0], offset=size), first.arguments[1]))))  # one behind the last
+    for name, place in ((constant, "constant"), ("in.x", "input")):
+        wrong = [loop.Argument(name) if i in first.writes else a for i, a in enumerate(first.arguments)]
+        broken(calls(replace(first, arguments=tuple(wrong))), f"writes to {place} {name}")
+    broken(replace(p, calls=p.calls[1:]), "before anything wrote it")
+    broken(replace(p, calls=(last, *p.calls[:-1])), "before anything wrote it")
+    for x in arena:
+        broken(resized(x.name, offset=x.offset + 1), f"{x.name} lies outside the arena")
+        broken(replace(p, arena_bytes=x.offset + x.nbytes - 1), "lies outside the arena")
+        broken(resized(x.name, offset=p.arena_bytes), f"{x.name} lies outside the arena")
+
+
+def test_live_buffers_may_not_overlap() -> None:
+    u, v = numbers(1, (3, 40), "float32"), numbers(2, (40, 5), "float32")
+    p = lower(graph_of({"x": ("float32", (2, 3))}, lambda b, x: b("MatMul", b("MatMul", b("Exp", x), b.constant(u)), b.constant(v))))
+    loop.validate(p)
+    one, other = (b for b in p.buffers.values() if b.place == "arena")
+    broken(replace(p, buffers={**p.buffers, one.name: replace(one, offset=other.offset)}), "overlap while both live")
+    loop.validate(replace(p, buffers={**p.buffers, one.name: replace(one, offset=other.offset, nbytes=0)}))
+    u3 = numbers(3, (5, 5), "float32")
+
+    def chain(b: Any, x: Any) -> Any:  # the first value is dead when the third is made
+        return b("MatMul", b("MatMul", b("MatMul", b("Exp", x), b.constant(u)), b.constant(v)), b.constant(u3))
+
+    q = lower(graph_of({"x": ("float32", (2, 3))}, chain))
+    first, second, third = sorted((b for b in q.buffers.values() if b.place == "arena"), key=lambda b: loop.lifetimes(q.calls)[b.name])
+    loop.validate(replace(q, buffers={**q.buffers, third.name: replace(third, offset=first.offset)}))
+    for x, y in ((first, second), (second, third)):
+        broken(replace(q, buffers={**q.buffers, x.name: replace(x, offset=y.offset)}), "overlap while both live")
+    apart = {first.name: replace(first, offset=0), second.name: replace(second, offset=4096), third.name: replace(third, offset=4096)}
+    broken(replace(q, buffers={**q.buffers, **apart}, arena_bytes=1 << 16), "overlap while both live")  # though the first is far from them
+    assert [loop.lifetimes(p.calls)[b.name] for b in (one, other)] == [(0, 1), (1, 2)]
 
 
 def test_validator_finds_broken_programs() -> None:
