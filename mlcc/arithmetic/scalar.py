@@ -114,14 +114,17 @@ OF_BITS: dict[str, Callable[..., Term]] = {  # of half-width floats
 }
 
 
+def arity(op: str) -> int:
+    return OPERATORS[op].__code__.co_argcount
+
+
 @cache
 def scalar(op: str, dtype: str) -> Sequence:
     """An elementwise core operator on operands of a type (Where: a condition and two of them)."""
     if op in SEQUENCES:
         return SEQUENCES[op]
     name, function = f"{op}_{dtype}", OPERATORS[op]
-    arguments = function.__code__.co_argcount
-    types = ("bool", *[stored(dtype)] * 2) if op == "Where" else (stored(dtype),) * arguments
+    types = ("bool", *[stored(dtype)] * 2) if op == "Where" else (stored(dtype),) * arity(op)
     if dtype not in HALF:
         return sequence(name, types, function)
     if op in OF_BITS:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlcc.arithmetic.elementary import SEQUENCES
+from mlcc.arithmetic.scalar import OPERATORS as SCALARS
+from mlcc.arithmetic.scalar import arity
 
 
 @dataclass(frozen=True)
@@ -19,42 +21,12 @@ def _family(name: str, arities: dict[str, int | tuple[int, int]]) -> dict[str, O
 
 
 OPERATORS: dict[str, Operator] = {
-    # elementwise with NumPy broadcasting; the result has the first operand's dtype unless said otherwise
+    # elementwise with NumPy broadcasting; what they do to one number: mlcc.arithmetic.scalar
     **_family(
         "elementwise",
         {
-            "Add": 2,
-            "Sub": 2,
-            "Mul": 2,
-            "Div": 2,
-            "Min": 2,
-            "Max": 2,
-            "Mod": 2,
-            "Fmod": 2,
-            "Neg": 1,
-            "Abs": 1,
-            "Sqrt": 1,
-            "Floor": 1,
-            "Ceil": 1,
-            "Round": 1,
-            "Relu": 1,
-            "Identity": 1,
+            **{op: arity(op) for op in SCALARS},
             **{name: s.arity for name, s in SEQUENCES.items()},
-            "Equal": 2,
-            "Less": 2,
-            "LessOrEqual": 2,  # → bool
-            "And": 2,
-            "Or": 2,
-            "Xor": 2,
-            "Not": 1,
-            "BitwiseAnd": 2,
-            "BitwiseOr": 2,
-            "BitwiseXor": 2,
-            "BitwiseNot": 1,
-            "ShiftLeft": 2,
-            "ShiftRight": 2,
-            "IsNaN": 1,  # → bool
-            "Where": 3,  # (bool, a, b) → a's dtype
             "Cast": 1,  # attribute `to`
             "Requantize": 2,  # (int32, float32) → `to`: round(x · scale) + `zero`, between `low` and `high`
         },

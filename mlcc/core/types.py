@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from mlcc.arithmetic.elementary import SEQUENCES
+from mlcc.arithmetic.scalar import scalar
 from mlcc.core.graph import DTYPES, CoreGraph, Node, TensorType, validate
 from mlcc.core.operators import family
 from mlcc.error import Error
 
 Types = Sequence[TensorType]
 FLOATS = ("float32", "float64", "float16", "bfloat16")
-PREDICATES = ("Equal", "Less", "LessOrEqual", "IsNaN")
 LOGICAL = ("And", "Or", "Xor", "Not")
 FLOAT_ONLY = ("Sqrt", "Floor", "Ceil", "Round")
 
@@ -48,11 +49,10 @@ def _elementwise(node: Node, t: Types) -> list[TensorType]:
         raise wrong(node, f"an integer wanted, {dtype} given")
     if node.op == "Cast":
         dtype = node["to"]
-    from mlcc.arithmetic.elementary import SEQUENCES
-
     if node.op in SEQUENCES and dtype != "float32":
         raise Error("unsupported", f"{node.op} of {dtype}", node.origin, "convert the model to float32")
-    return [TensorType("bool" if node.op in PREDICATES else dtype, shape)]
+    truth = node.op != "Cast" and scalar(node.op, dtype).dtype == "bool"
+    return [TensorType("bool" if truth else dtype, shape)]
 
 
 def _reshape(node: Node, t: Types) -> list[TensorType]:
