@@ -16,7 +16,7 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	@mkdir -p build/types && ln -sfn ../../backends build/types/mlcc_backends && ln -sfn ../../targets build/types/mlcc_targets
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations=20 --durations-min=1
 
 # The long sweeps: every elementary function on all 2^32 inputs (about 40 minutes on two cores); CUDA's kernels on all that the CPU's are tested on.
 test-full: $(READY)

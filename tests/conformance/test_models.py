@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,18 +38,24 @@ def test_where_there_are_emulators_all_are_found() -> None:
     assert set(ALL) - set(runnable()) <= {n for n in ALL if n.startswith("x86_64") or n in ("opencl", "wasm32-wasi")}
 
 
-FAMILIES = sorted({load(n).backend for n in ALL})
+FAMILIES = {f: [n for n in ALL if load(n).backend == f] for f in sorted({load(n).backend for n in ALL})}
+# each kind of core once: tests/backends/test_mcu.py has them all, by another model
+CORES = ("cortex-m0plus", "cortex-m4f", "cortex-m55", "rv32imc", "rv64imac")
+CHOSEN = [
+    *((f, CORES if f == "mcu" else names) for f, names in FAMILIES.items()),
+    pytest.param("mcu", FAMILIES["mcu"], marks=pytest.mark.full),
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_small_model_has_one_answer_on_every_target(family: str, small_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("family", "names"), CHOSEN, ids=lambda v: v if isinstance(v, str) else str(len(v)))
+def test_a_small_model_has_one_answer_on_every_target(family: str, names: Sequence[str], small_model: Path, tmp_path: Path) -> None:
     """Built and tested for each, and each finished artifact runs on other inputs: the answer is the portable C's."""
     import mlcc
     from mlcc.artifact import manifest
     from mlcc.conformance.execute import execute
 
-    targets = ["c99", *(n for n in ALL if load(n).backend == family and n != "c99")]
+    targets = ["c99", *(n for n in names if n != "c99")]
     result = mlcc.build(small_model, targets, {"x": (1, 3, 8, 8)}, tmp_path)
     assert {a["target"]: a["conformance"] for a in result["artifacts"]} == {n: "passed" if n in runnable() else "not-run" for n in targets}
     assert {a["target"] for a in result["artifacts"] if a["class"] != "exact"} == BOUNDED & set(targets)
