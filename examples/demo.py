@@ -47,12 +47,10 @@ def main() -> None:
     shutil.copy(MAGIKA / "model.onnx", model)
     mlcc("build", model, *(x for t in TARGETS for x in ("--target", t)), "--shape", "bytes=1x2048", "-o", out / "dist")
     here = [t for t in TARGETS if runs(load(t))]
-    for t in here:
-        mlcc("verify", out / "dist/magika" / t)
+    mlcc("verify", out / "dist/magika" / here[0])
 
     about = json.loads((MAGIKA / "config.min.json").read_text())
-    own = ("README.md", "pyproject.toml", "examples/demo.py", "backends/c/snippets/scalars.c")
-    asked = [*(ROOT / n for n in own), Path(sys.executable), model]
+    asked = [ROOT / "README.md", ROOT / "examples/demo.py", Path(sys.executable), model]
     print(f"\nWhat magika says of a few files of this machine, by the artifacts for {', '.join(here)}:\n")
     print(f"  {'file':<16}{'it is':<12}{'sure':>5}   SHA-256 of the 214 outputs, each target's")
     alike = True

@@ -148,10 +148,8 @@ def _test_program(folder: Path, name: str, target: Target, options: CompileOptio
         (folder / "src/start.c").write_bytes(resources.files("mlcc_backends.cpu").joinpath("templates", "start.c").read_bytes())
         for unit in ("start", "main"):
             run([*cc, *FLAGS, "-fno-builtin", "-c", f"src/{unit}.c", "-o", f"src/{unit}.o"], folder, f"compiling {unit}.c")
-        cc[cc.index("-target") + 1] = target.zig.split("-")[0] + (
-            "-freestanding-eabihf" if "eabihf" in target.zig else "-freestanding-none"
-        )
-        how = ["-static", "src/start.o", "src/main.o", "@test.txt"]
+        cc[cc.index("-target") + 1] = target.zig  # whose compiler's library is there already
+        how = ["-static", "-nostdlib", "src/start.o", "src/main.o", "@test.txt", "-lcompiler_rt"]
     else:
         how = ["-static"] if "linux" in target.zig else []
         if large and target.machine == "x86_64":
