@@ -324,6 +324,7 @@ def test_layouts_are_whole_and_reproducible(tmp_path: Path) -> None:
         assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {(0, 0, 0, "", "", 0o644)}
     laid(tmp_path / "o")
     assert oci.unpacked(tmp_path / "o") == FILES
+    assert hashlib.sha256(layout["index.json"]).hexdigest() == "67546689c7ca27da7c1abe77f65e9355912a8824d1a381b7a07bc06ad0477858"
     assert digest == "sha256:d57f9b05353b564f6c2944c2f9f6722ba2cec8188cb6c7a324390b8a282added"
 
 

@@ -131,6 +131,13 @@ def test_each_rule_of_programs() -> None:
         broken(resized(x.name, offset=p.arena_bytes), f"{x.name} lies outside the arena")
 
 
+def test_a_buffer_may_end_where_the_arena_does() -> None:
+    p = lower(graph_of({"x": ("float32", (2, 3))}, lambda b, x: b("MatMul", b("Exp", x), b.constant(numbers(1, (3, 4), "float32")))))
+    last = max((b for b in p.buffers.values() if b.place == "arena"), key=lambda b: b.offset)
+    loop.validate(replace(p, arena_bytes=last.offset + last.nbytes))
+    broken(replace(p, arena_bytes=last.offset + last.nbytes - 1), "lies outside the arena")
+
+
 def test_live_buffers_may_not_overlap() -> None:
     u, v = numbers(1, (3, 40), "float32"), numbers(2, (40, 5), "float32")
     p = lower(graph_of({"x": ("float32", (2, 3))}, lambda b, x: b("MatMul", b("MatMul", b("Exp", x), b.constant(u)), b.constant(v))))
@@ -148,6 +155,8 @@ def test_live_buffers_may_not_overlap() -> None:
     loop.validate(replace(q, buffers={**q.buffers, third.name: replace(third, offset=first.offset)}))
     for x, y in ((first, second), (second, third)):
         broken(replace(q, buffers={**q.buffers, x.name: replace(x, offset=y.offset)}), "overlap while both live")
+    meeting = {second.name: replace(second, offset=0), first.name: replace(first, offset=64)}  # the later one lies first
+    broken(replace(q, buffers={**q.buffers, **meeting}, arena_bytes=1 << 16), "overlap while both live")
     apart = {first.name: replace(first, offset=0), second.name: replace(second, offset=4096), third.name: replace(third, offset=4096)}
     broken(replace(q, buffers={**q.buffers, **apart}, arena_bytes=1 << 16), "overlap while both live")  # though the first is far from them
     assert [loop.lifetimes(p.calls)[b.name] for b in (one, other)] == [(0, 1), (1, 2)]
