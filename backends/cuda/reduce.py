@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 
-from mlcc.arithmetic.scalar import cast, combining
+from mlcc.arithmetic.scalar import combining
 from mlcc.program.kernel import Reduce
-from mlcc.program.serial import LANES, start_value
+from mlcc.program.serial import LANES, lane_count, start_value, widening
 from mlcc_backends.c.loops import finish, split
 from mlcc_backends.c.sequences import expression
 from mlcc_backends.c.text import Lines, element, typed, value_type
@@ -38,14 +38,14 @@ def _start(spec: Reduce) -> str:
 
 def _source(lines: Lines, names: list[str], spec: Reduce, at: Sequence[str]) -> str:
     """An element in the type that is computed in."""
-    x, stored = element(names, spec.source, at), spec.arguments[spec.source.arg]
-    return x if stored == spec.dtype else expression(cast("bfloat16" if stored == "uint16" else stored, spec.dtype), x)
+    x, widen = element(names, spec.source, at), widening(spec)
+    return x if widen is None else expression(widen, x)
 
 
 def _reduce_alone(lines: Lines, names: list[str], spec: Reduce, at: list[str]) -> None:
     """One thread has all lanes; their numbers are constants, so that they stay in registers."""
     kind, total, start = value_type(spec.dtype), prod(spec.reduced), _start(spec)
-    width = lanes(spec) if spec.kind in ("ReduceSum", "ReduceProd") and spec.dtype in LANES else 1
+    width = lane_count(spec)
     lines.add(f"{kind} lane[{width}];")
     with lines.loop(width, unrolled=True) as j:
         lines.add(f"lane[{j}] = {start};")

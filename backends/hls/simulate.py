@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from mlcc.cache.store import ours, working_folder
+from mlcc.cache import blob
+from mlcc.cache.store import Store, key_of, working_folder
 from mlcc.cache.tools import programs
 from mlcc.core.graph import DTYPES
 from mlcc.error import Error
@@ -116,20 +116,13 @@ def build(network: Network, files: Mapping[str, bytes], folder: Path) -> Path:
 @contextmanager
 def _runtime(tool: str, folder: Path) -> Iterator[None]:
     """Verilator's own library, the same in every simulation, is compiled by the first one that is built."""
-    kept = working_folder() / "verilator" / sha256(repr(programs(tool, "g++")).encode()).hexdigest()[:16]
-    for built in filter(ours, kept.glob("*.o")):
-        shutil.copyfile(built, folder / built.name)  # newer than the makefile, so that make leaves it alone
+    store, key = Store(working_folder() / "verilator"), key_of("verilated", repr(programs(tool, "g++")))
+    known = store.get(key)
+    for name, body in (blob.unpacked(known) if known is not None else {}).items():
+        (folder / name).write_bytes(body)  # newer than the makefile, so that make leaves it alone
     yield
-    found = sorted(folder.glob("verilated*.o"))
-    if found and not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix="tmp", dir=kept.parent))
-        for built in found:
-            shutil.copyfile(built, part / built.name)
-        try:
-            part.rename(kept)
-        except OSError:  # another one was first
-            shutil.rmtree(part)
+    if known is None and (built := sorted(folder.glob("verilated*.o"))):
+        store.put(key, blob.packed({p.name: p.read_bytes() for p in built}))
 
 
 def run(

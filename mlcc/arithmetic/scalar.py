@@ -281,30 +281,27 @@ def combining(kind: str, dtype: str) -> Sequence:
     return sequence(f"{kind}_{dtype}", (dtype, dtype), extreme)
 
 
+def _ahead(x: Term, y: Term, large: bool, nan_wins: bool) -> Term:
+    """Whether x is strictly better than y; a NaN is better than every number, or worse."""
+    wins = x > y if large else x < y
+    if x.dtype not in FLOATS:
+        return wins
+    nan, other = (x, y) if nan_wins else (y, x)
+    return wins | (nan.is_nan() & ~other.is_nan())
+
+
 @cache
 def beats(dtype: str, large: bool) -> Sequence:
     """Whether x is strictly better than the best; a NaN beats every number and no NaN."""
-
-    def better(x: Term, best: Term) -> Term:
-        wins = x > best if large else x < best
-        return wins | (x.is_nan() & ~best.is_nan()) if x.dtype in FLOATS else wins
-
-    return sequence(f"{'Above' if large else 'Below'}_{dtype}", (dtype, dtype), better)
+    return sequence(f"{'Above' if large else 'Below'}_{dtype}", (dtype, dtype), lambda x, best: _ahead(x, best, large, True))
 
 
 @cache
 def precedes(dtype: str, large: bool) -> Sequence:
-    """Whether (x, i) comes strictly before (y, j): the better number first, then the lower index."""
-
-    def ahead(x: Term, y: Term) -> Term:
-        wins = x > y if large else x < y
-        if x.dtype not in FLOATS:
-            return wins
-        nan, other = (x, y) if large else (y, x)  # a NaN is above every number
-        return wins | (nan.is_nan() & ~other.is_nan())
+    """Whether (x, i) comes strictly before (y, j): the better number first, then the lower index. A NaN is above every number."""
 
     def before(x: Term, i: Term, y: Term, j: Term) -> Term:
-        wins = ahead(x, y)
-        return wins | (~wins & ~ahead(y, x) & (i < j))
+        wins = _ahead(x, y, large, large)
+        return wins | (~wins & ~_ahead(y, x, large, large) & (i < j))
 
     return sequence(f"{'Above' if large else 'Below'}First_{dtype}", (dtype, "int32", dtype, "int32"), before)

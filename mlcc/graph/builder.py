@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mlcc.arithmetic.scalar import HALF
 from mlcc.core.graph import DTYPES, MAX_ELEMENTS, CoreGraph, Node, Rewrite, TensorType
 from mlcc.core.operators import family
 from mlcc.core.types import infer
@@ -23,7 +24,6 @@ from mlcc.reference.execute import evaluate
 
 LIMITS = Limits()
 FOLD_LIMIT = 1 << 24  # elements: larger results of constants stay in the program as views
-HALF = ("float16", "bfloat16")
 NO_ARITHMETIC = ("Cast", "Where", "Identity", "Neg", "Abs", "Equal", "IsNaN")
 
 

@@ -14,10 +14,11 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from mlcc.arithmetic.scalar import HALF
 from mlcc.core.describe import described
 from mlcc.core.graph import CoreGraph
 from mlcc.error import Error
-from mlcc.graph.builder import HALF, LIMITS, Builder, Value
+from mlcc.graph.builder import LIMITS, Builder, Value
 from mlcc.graph.control import POISON, Scope, Unsupported, branch, loop
 from mlcc.graph.interface import Shapes, input_types, tensor_array
 from mlcc.graph.rules import RULES, Rule, move, onnxruntime, qonnx, quant, trees

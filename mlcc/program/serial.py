@@ -123,21 +123,30 @@ def scatter(w: Writer, spec: Scatter, point: Sequence[Value]) -> None:
 
 def reduce(w: Writer, spec: Reduce, point: Sequence[Value]) -> Value:
     """All elements of one result: sums and products of floats by lanes, which the contract numbers, and a tree; the rest in one."""
-    combine = combining(spec.kind, spec.dtype)
-    count = LANES.get(spec.dtype, 1) if spec.kind in ("ReduceSum", "ReduceProd") else 1
-    stored = spec.arguments[spec.source.arg]
+    combine, widen, count = combining(spec.kind, spec.dtype), widening(spec), lane_count(spec)
     start = w.const(start_value(spec.kind, spec.dtype), spec.dtype)
     lanes, lane = w.lanes(spec.dtype, count, start), w.cell("int32", w.const(0, "int32")) if count > 1 else None
     with ExitStack() as stack:
         taps = [stack.enter_context(w.loop(n)) for n in spec.reduced]
-        x = w.load(spec.source, stored, [*point, *taps])
-        if stored != spec.dtype:
-            x = w.run(cast("bfloat16" if stored == "uint16" else stored, spec.dtype), x)
+        x = w.load(spec.source, spec.arguments[spec.source.arg], [*point, *taps])
+        if widen is not None:
+            x = w.run(widen, x)
         w.update(lanes, w.get(lane) if lane is not None else w.const(0, "int32"), lambda old: w.run(combine, old, x))
         if lane is not None:
             following = w.run(scalar("Add", "int32"), w.get(lane), w.const(1, "int32"))
             w.set(lane, w.run(scalar("BitwiseAnd", "int32"), following, w.const(count - 1, "int32")))
     return w.fold(lanes, count, spec.dtype, combine)
+
+
+def lane_count(spec: Reduce) -> int:
+    """Lanes that the contract gives a reduction; 1 where any order is right."""
+    return LANES.get(spec.dtype, 1) if spec.kind in ("ReduceSum", "ReduceProd") else 1
+
+
+def widening(spec: Reduce) -> Instructions | None:
+    """What makes an element the number that is computed with, where it lies as another type: bfloat16's bits, or bytes."""
+    stored = spec.arguments[spec.source.arg]
+    return None if stored == spec.dtype else cast("bfloat16" if stored == "uint16" else stored, spec.dtype)
 
 
 def start_value(kind: str, dtype: str) -> float | int:

@@ -10,20 +10,12 @@ from __future__ import annotations
 import numpy as np
 from tvm import tirx as t
 
-from mlcc.arithmetic.scalar import FLOATS
+from mlcc.arithmetic.scalar import FLOATS, ROUND, ROUND_BITS
 from mlcc.arithmetic.sequence import Instruction, Sequence
 from mlcc.machine import Machine
 from mlcc.tir.builder import BITS, Expr, Function, int32, vector
 
-BIT_NODES = {
-    "bitwise_and": t.BitwiseAnd,
-    "bitwise_or": t.BitwiseOr,
-    "bitwise_xor": t.BitwiseXor,
-    "bitwise_not": t.BitwiseNot,
-    "shift_left": t.LShift,
-    "shift_right": t.RShift,
-}
-ROUND, ROUND_BITS = 12582912.0, 0x4B400000  # 1.5 · 2^23
+BIT_NODES = {"and": t.BitwiseAnd, "or": t.BitwiseOr, "xor": t.BitwiseXor}
 
 
 class Arithmetic:
@@ -87,18 +79,12 @@ class Arithmetic:
         error = let(t.Add(t.Sub(product, t.Sub(total, back)), t.Sub(addend, back)), "float64")
         bits = self.f.let(self.reinterpret("int64", total), self.v("int64"))
         one, zero = self.const(1, "int64"), self.const(0.0, "float64")
-        inexact_even = t.And(
-            t.Or(t.LT(error, zero), t.LT(zero, error)), t.EQ(self.int_op("bitwise_and", "int64", bits, one), self.const(0, "int64"))
-        )
+        inexact_even = t.And(t.Or(t.LT(error, zero), t.LT(zero, error)), t.EQ(t.BitwiseAnd(bits, one), self.const(0, "int64")))
         away = t.Not(differ(t.LT(zero, error), t.LT(zero, total)))
         odd = self.f.let(
             t.Add(bits, t.Select(inexact_even, t.Select(away, one, self.const(-1, "int64")), self.const(0, "int64"))), self.v("int64")
         )
         return self.cast("float32", self.reinterpret("float64", odd))
-
-    def int_op(self, name: str, dtype: str, *args: Expr) -> Expr:
-        del dtype  # the operands' own
-        return BIT_NODES[name](*args)
 
     def sqrt(self, dtype: str, x: Expr) -> Expr:
         return self.intrinsic("llvm.sqrt", dtype, x)
@@ -172,7 +158,7 @@ class Arithmetic:
             case "and" | "or" | "xor":
                 if dtype == "bool":
                     return {"and": t.And, "or": t.Or, "xor": differ}[i.op](a, b)
-                return BIT_NODES[f"bitwise_{i.op}"](a, b)
+                return BIT_NODES[i.op](a, b)
             case "not":
                 return t.Not(a) if dtype == "bool" else t.BitwiseNot(a)
             case "shl":
@@ -218,7 +204,7 @@ class Arithmetic:
         """Zero-filling shift; by the width gives 0 (LLVM leaves that undefined)."""
         width = BITS[dtype]
         amount = self.f.let(b, self.v(dtype))
-        masked = self.int_op("bitwise_and", dtype, amount, self.const(width - 1, dtype))
+        masked = t.BitwiseAnd(amount, self.const(width - 1, dtype))
         if dtype.startswith("u"):
             shifted = t.RShift(a, masked)
         else:

@@ -9,6 +9,8 @@ from mlcc.program.kernel import Body, Step, storage
 from mlcc.program.program import Argument
 from mlcc.program.view import View
 
+Steps = list[tuple[Step, tuple[int, ...] | None]]  # of a body; loads with their strides over the result's dims
+
 
 @dataclass
 class Arguments:
@@ -30,7 +32,23 @@ class Arguments:
         return self.add(v.buffer, v.offset, v.dtype)
 
 
-def finish_body(steps: list[tuple[Step, tuple[int, ...] | None]], strides: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Body:
+@dataclass
+class Operands:
+    """Arguments of a product, by number (init: −1 where there is none), and its body."""
+
+    arguments: Arguments
+    a: int
+    b: int
+    init: int
+    steps: Steps
+    out: int
+
+    @property
+    def loads(self) -> list[tuple[int, ...]]:
+        return [st for _, st in self.steps if st is not None]
+
+
+def finish_body(steps: Steps, strides: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Body:
     """Steps with their loads' strides translated to a kernel's own dims; a body that only hands its input through is empty."""
     if len(steps) == 1 and steps[0][0].op == "input":
         return ()

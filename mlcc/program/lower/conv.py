@@ -11,7 +11,7 @@ from mlcc.core.graph import Node
 from mlcc.program.fusion import Group
 from mlcc.program.iteration import as_given, iterate
 from mlcc.program.kernel import Access, Bound, Chain, Plane
-from mlcc.program.lower.arguments import Arguments, finish_body
+from mlcc.program.lower.arguments import finish_body
 from mlcc.program.lower.dot import Product, accumulator, block_dot, dot, start_of_bytes
 from mlcc.program.lower.state import Lowering
 from mlcc.program.lower.weights import FEW, known, pack_dynamic, packed_constant, packed_pairs
@@ -168,31 +168,27 @@ def _depthwise(s: Lowering, group: Group, origin: str, c: _Channels) -> None:
     node = group.anchor
     assert node is not None
     w = _depthwise_weights(s, group, origin, c.out.shape[1])
-    a = Arguments()
-    x_arg, w_arg = a.view(c.x), a.view(w)
-    bias_arg = a.view(c.bias) if c.bias is not None else -1
-    steps = s.body(group, a, node.outputs[0])
-    target = a.view(c.out)
+    o = s.operands(group, c.x, w, c.bias, c.out)
     x_at, out_at = (c.x.strides[0], *c.spatial, c.x.strides[1], 0), c.over(c.out.strides)
     w_at, bias_at = c.of_channel(1), c.of_channel(c.bias.strides[0] if c.bias is not None else 0)
     x_taps, w_taps = [st for _, st in c.taps], [w.shape[1] * st for st in row_major(c.counts)]
-    loads = [c.over(st) for _, st in steps if st is not None]
+    loads = [c.over(st) for st in o.loads]
     it = as_given(c.dims) if c.bounds else iterate(c.dims, [x_at, w_at, out_at, *([bias_at] if c.bias is not None else []), *loads])
     taps = as_given(c.counts) if c.bounds else iterate(c.counts, [x_taps, w_taps])
     spec = Chain(
-        tuple(a.types),
+        tuple(o.arguments.types),
         accumulator(node, c.x.dtype),
         it.dims,
         taps.dims,
-        Access(x_arg, (*it.over(x_at), *taps.over(x_taps)), c.shift),
-        Access(w_arg, (*it.over(w_at), *taps.over(w_taps))),
-        Access(bias_arg, it.over(bias_at)) if c.bias is not None else None,
-        finish_body(steps, lambda st: it.over(c.over(st))),
-        Access(target, it.over(out_at)),
+        Access(o.a, (*it.over(x_at), *taps.over(x_taps)), c.shift),
+        Access(o.b, (*it.over(w_at), *taps.over(w_taps))),
+        Access(o.init, it.over(bias_at)) if c.bias is not None else None,
+        finish_body(o.steps, lambda st: it.over(c.over(st))),
+        Access(o.out, it.over(out_at)),
         c.bounds,
         node.get("zero", 0),
     )
-    s.call(spec, a, group.sink.outputs[0], origin, [target])
+    s.call(spec, o.arguments, group.sink.outputs[0], origin, [o.out])
 
 
 def _depthwise_in_place(s: Lowering, group: Group, origin: str, c: _Channels) -> None:
@@ -200,14 +196,10 @@ def _depthwise_in_place(s: Lowering, group: Group, origin: str, c: _Channels) ->
     node, value = group.anchor, group.sink.outputs[0]
     assert node is not None
     w = _depthwise_weights(s, group, origin, c.out.shape[1])
-    a = Arguments()
-    x_arg, w_arg = a.view(c.x), a.view(w)
-    bias_arg = a.view(c.bias) if c.bias is not None else -1
-    steps = s.body(group, a, node.outputs[0])
-    target = a.view(c.out)
+    o = s.operands(group, c.x, w, c.bias, c.out)
     pixels = c.x.shape[2:]
     pitch = tuple(4 * st for st in row_major(pixels))
-    own = a.add(s.buffer(f"{value}.plane", c.x.dtype, 4 * prod(pixels)), 0, c.x.dtype)
+    own = o.arguments.add(s.buffer(f"{value}.plane", c.x.dtype, 4 * prod(pixels)), 0, c.x.dtype)
 
     def fours(strides: tuple[int, ...]) -> tuple[int, ...]:
         """Over (four channels, n, spatial…, channel)."""
@@ -216,17 +208,17 @@ def _depthwise_in_place(s: Lowering, group: Group, origin: str, c: _Channels) ->
     x_at = (0, 0, *(p * step for p, step in zip(pitch, node["strides"])), 1)
     x_taps = (p * d for p, d in zip(pitch, node["dilations"]))
     spec = Chain(
-        tuple(a.types),
+        tuple(o.arguments.types),
         accumulator(node, c.x.dtype),
         (c.out.shape[1] // 4, *c.dims[:-2], 4),
         c.counts,
         Access(own, (*x_at, *x_taps), -sum(b * p for b, p in zip(node["before"], pitch))),
-        Access(w_arg, (*fours(c.of_channel(1)), *(w.shape[1] * st for st in row_major(c.counts)))),
-        Access(bias_arg, fours(c.of_channel(c.bias.strides[0]))) if c.bias is not None else None,
-        finish_body(steps, lambda st: fours(c.over(st))),
-        Access(target, fours(c.over(c.out.strides))),
+        Access(o.b, (*fours(c.of_channel(1)), *(w.shape[1] * st for st in row_major(c.counts)))),
+        Access(o.init, fours(c.of_channel(c.bias.strides[0]))) if c.bias is not None else None,
+        finish_body(o.steps, lambda st: fours(c.over(st))),
+        Access(o.out, fours(c.over(c.out.strides))),
         tuple(replace(b, dim=b.dim + 1) for b in c.bounds),
         node.get("zero", 0),
-        Plane(Access(x_arg, (4, *c.x.strides[2:], 1)), (*pixels, 4), own),
+        Plane(Access(o.a, (4, *c.x.strides[2:], 1)), (*pixels, 4), own),
     )
-    s.call(spec, a, value, origin, [target, own])
+    s.call(spec, o.arguments, value, origin, [o.out, own])

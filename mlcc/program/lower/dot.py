@@ -11,7 +11,7 @@ from mlcc.core.graph import Node
 from mlcc.program.fusion import Group
 from mlcc.program.iteration import as_given, iterate
 from mlcc.program.kernel import Access, BlockDot, Bound, Dot
-from mlcc.program.lower.arguments import Arguments, finish_body
+from mlcc.program.lower.arguments import finish_body
 from mlcc.program.lower.state import Lowering
 from mlcc.program.lower.weights import packing
 from mlcc.program.packing import FOURS, PANELS, PLAIN, Packing
@@ -42,42 +42,38 @@ def dot(s: Lowering, group: Group, origin: str, p: Product) -> None:
     """One Dot call."""
     assert group.anchor is not None
     value, layout = group.sink.outputs[0], _layout(s, p.packed)
-    arguments = Arguments()
-    a_arg, b_arg = arguments.view(p.a), arguments.add(p.packed, 0, s.buffers[p.packed].dtype)
-    init_arg = arguments.view(p.init) if p.init is not None else -1
-    steps = s.body(group, arguments, group.anchor.outputs[0])
-    target = arguments.view(p.out)
-    operands = [p.a.strides, p.out.strides, *([p.init.strides] if p.init is not None else []), *(st for _, st in steps if st is not None)]
+    o = s.operands(group, p.a, View(p.packed, s.buffers[p.packed].dtype, (), ()), p.init, p.out)
+    operands = [p.a.strides, p.out.strides, *([p.init.strides] if p.init is not None else []), *o.loads]
     extents, taps = [n for n, _ in p.k], [st for _, st in p.k]
     rows = as_given(p.out.shape, p.rows) if p.bounds else iterate(p.out.shape, operands, p.rows)
     k = as_given(extents) if p.bounds else iterate(extents, [taps])
-    scale = Access(arguments.add(s.scales[p.packed], 0, "float32"), (1,)) if p.packed in s.scales else None
+    scale = Access(o.arguments.add(s.scales[p.packed], 0, "float32"), (1,)) if p.packed in s.scales else None
     scratch = None
     if patch := _patch(p, layout, k.dims, k.over(taps), rows.dims, scale is not None):
-        scratch = arguments.add(s.buffer(f"{value}.patch", p.a.dtype, patch), 0, p.a.dtype)
+        scratch = o.arguments.add(s.buffer(f"{value}.patch", p.a.dtype, patch), 0, p.a.dtype)
 
     def over(strides: tuple[int, ...]) -> tuple[int, ...]:
         return (*(strides[x] for x in p.batch), *rows.over(strides), strides[p.column])
 
     spec = Dot(
-        tuple(arguments.types),
+        tuple(o.arguments.types),
         accumulator(group.anchor, p.a.dtype),
         tuple(p.out.shape[i] for i in p.batch),
         rows.dims,
         k.dims,
         p.out.shape[p.column],
-        Access(a_arg, (*over(p.a.strides)[:-1], *k.over(taps)), p.shift),
-        Access(b_arg, p.batch_advance),
-        Access(init_arg, over(p.init.strides)) if p.init is not None else None,
-        finish_body(steps, over),
-        Access(target, over(p.out.strides)),
+        Access(o.a, (*over(p.a.strides)[:-1], *k.over(taps)), p.shift),
+        Access(o.b, p.batch_advance),
+        Access(o.init, over(p.init.strides)) if p.init is not None else None,
+        finish_body(o.steps, over),
+        Access(o.out, over(p.out.strides)),
         layout,
         scratch,
         scale,
         p.bounds,
         group.anchor.get("zero", 0),
     )
-    s.call(spec, arguments, value, origin, [target, *([scratch] if scratch is not None else [])])
+    s.call(spec, o.arguments, value, origin, [o.out, *([scratch] if scratch is not None else [])])
 
 
 def _layout(s: Lowering, packed: str) -> Packing:
@@ -112,26 +108,22 @@ def start_of_bytes(s: Lowering, node: Node) -> View:
 
 def block_dot(s: Lowering, group: Group, origin: str, p: Product) -> None:
     """One BlockDot call."""
-    assert group.anchor is not None
-    arguments = Arguments()
-    a_arg, b_arg = arguments.view(p.a), arguments.add(p.packed, 0, "uint32")
-    steps = s.body(group, arguments, group.anchor.outputs[0])
-    target = arguments.view(p.out)
+    o = s.operands(group, p.a, View(p.packed, "uint32", (), ()), None, p.out)
     taps = [st for _, st in p.k]
-    rows = iterate(p.out.shape, [p.a.strides, p.out.strides, *(st for _, st in steps if st is not None)], p.rows)
+    rows = iterate(p.out.shape, [p.a.strides, p.out.strides, *o.loads], p.rows)
     k = iterate([n for n, _ in p.k], [taps])
 
     def over(strides: tuple[int, ...]) -> tuple[int, ...]:
         return (*rows.over(strides), strides[p.column])
 
     spec = BlockDot(
-        tuple(arguments.types),
+        tuple(o.arguments.types),
         rows.dims,
         k.dims,
         p.out.shape[p.column],
-        Access(a_arg, (*rows.over(p.a.strides), *k.over(taps))),
-        b_arg,
-        finish_body(steps, over),
-        Access(target, over(p.out.strides)),
+        Access(o.a, (*rows.over(p.a.strides), *k.over(taps))),
+        o.b,
+        finish_body(o.steps, over),
+        Access(o.out, over(p.out.strides)),
     )
-    s.call(spec, arguments, group.sink.outputs[0], origin, [target])
+    s.call(spec, o.arguments, group.sink.outputs[0], origin, [o.out])

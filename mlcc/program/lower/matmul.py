@@ -9,7 +9,7 @@ import numpy as np
 from mlcc.program.fusion import Group
 from mlcc.program.iteration import iterate
 from mlcc.program.kernel import Access, Chain
-from mlcc.program.lower.arguments import Arguments, finish_body
+from mlcc.program.lower.arguments import finish_body
 from mlcc.program.lower.dot import NARROW, Product, accumulator, block_dot, dot, start_of_bytes
 from mlcc.program.lower.state import Lowering
 from mlcc.program.lower.weights import FEW, known, pack_dynamic, packed_constant, packed_pairs
@@ -88,22 +88,17 @@ def chain_product(s: Lowering, group: Group, origin: str, out: View) -> None:
         init = start_of_bytes(s, node).expand(shape)
     wide_a, wide_b = (v.expand((*shape[:-2], *v.shape[-2:])) for v in (a, b))
     a_rows, b_rows = (*wide_a.strides[:-1], 0), (*wide_b.strides[:-2], 0, wide_b.strides[-1])
-    arguments = Arguments()
-    a_arg, b_arg = arguments.view(a), arguments.view(b)
-    init_arg = arguments.view(init) if init is not None else -1
-    steps = s.body(group, arguments, node.outputs[0])
-    target = arguments.view(out)
-    loads = [st for _, st in steps if st is not None]
-    it = iterate(shape, [a_rows, b_rows, out.strides, *([init.strides] if init is not None else []), *loads])
+    o = s.operands(group, a, b, init, out)
+    it = iterate(shape, [a_rows, b_rows, out.strides, *([init.strides] if init is not None else []), *o.loads])
     spec = Chain(
-        tuple(arguments.types),
+        tuple(o.arguments.types),
         accumulator(node, a.dtype),
         it.dims,
         (a.shape[-1],),
-        Access(a_arg, (*it.over(a_rows), wide_a.strides[-1])),
-        Access(b_arg, (*it.over(b_rows), wide_b.strides[-2])),
-        Access(init_arg, it.over(init.strides)) if init is not None else None,
-        finish_body(steps, it.over),
-        Access(target, it.over(out.strides)),
+        Access(o.a, (*it.over(a_rows), wide_a.strides[-1])),
+        Access(o.b, (*it.over(b_rows), wide_b.strides[-2])),
+        Access(o.init, it.over(init.strides)) if init is not None else None,
+        finish_body(o.steps, it.over),
+        Access(o.out, it.over(out.strides)),
     )
-    s.call(spec, arguments, group.sink.outputs[0], origin, [target])
+    s.call(spec, o.arguments, group.sink.outputs[0], origin, [o.out])

@@ -15,7 +15,7 @@ from mlcc.program.fusion import Group, fuse
 from mlcc.program.halves import bfloat16_values
 from mlcc.program.iteration import iterate
 from mlcc.program.kernel import Access, Kernel, Map, Step
-from mlcc.program.lower.arguments import Arguments, finish_body
+from mlcc.program.lower.arguments import Arguments, Operands, Steps, finish_body
 from mlcc.program.lower.placement import placement
 from mlcc.program.nest import nested
 from mlcc.program.program import Buffer, KernelCall, Layout, Program, lifetimes
@@ -108,7 +108,7 @@ class Lowering:
         self.kernels[key] = kernel
         self.calls.append(KernelCall(key, tuple(arguments.items), tuple(writes), value, origin))
 
-    def map(self, out: View, body: Callable[[Arguments], list[tuple[Step, tuple[int, ...] | None]]], value: str, origin: str) -> None:
+    def map(self, out: View, body: Callable[[Arguments], Steps], value: str, origin: str) -> None:
         """One Map over the logical dims of `out`; the body's accesses carry strides over the same dims."""
         if out.size == 0:
             return
@@ -284,10 +284,10 @@ class Lowering:
         self.views[value] = out
         self.map(out, lambda a: self.body(group, a, None), value, origin)
 
-    def body(self, group: Group, arguments: Arguments, entry: str | None) -> list[tuple[Step, tuple[int, ...] | None]]:
+    def body(self, group: Group, arguments: Arguments, entry: str | None) -> Steps:
         """The group's elementwise nodes as steps; loads carry their strides over the sink's logical dims."""
         shape = self.graph.types[group.sink.outputs[0]].shape
-        steps: list[tuple[Step, tuple[int, ...] | None]] = []
+        steps: Steps = []
         where: dict[str, int] = {}
 
         def push(step: Step, strides: tuple[int, ...] | None = None) -> int:
@@ -319,7 +319,16 @@ class Lowering:
             push(Step("Half", "bfloat16", (operand(group.sink.outputs[0]),)))
         return steps
 
-    def gather_steps(self, g: Gathered, arguments: Arguments, at: int) -> list[tuple[Step, tuple[int, ...] | None]]:
+    def operands(self, group: Group, a: View, b: View, init: View | None, out: View) -> Operands:
+        """The arguments of a product: its two sides, what its sums start from, what its body reads, where results go."""
+        assert group.anchor is not None
+        found = Arguments()
+        a_arg, b_arg = found.view(a), found.view(b)
+        init_arg = found.view(init) if init is not None else -1
+        steps = self.body(group, found, group.anchor.outputs[0])
+        return Operands(found, a_arg, b_arg, init_arg, steps, found.view(out))
+
+    def gather_steps(self, g: Gathered, arguments: Arguments, at: int) -> Steps:
         """The loads of a gather's indices, then the gather, as steps from number `at` on, with their strides."""
         loads = [(Step("load", v.dtype, access=Access(arguments.view(v), ())), v.strides) for v, _, _ in g.indices]
         terms = tuple((stride, extent) for _, stride, extent in g.indices)

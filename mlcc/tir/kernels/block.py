@@ -164,7 +164,7 @@ class _Emitter:
         bits = x if self.half else self.f.let(a.run(BRAIN, x), a.v("uint16"))
         if self.machine.amx:
             return bits
-        return a.reinterpret("float32", a.int_op("shift_left", "uint32", a.cast("uint32", bits), a.const(16, "uint32")))
+        return a.reinterpret("float32", t.LShift(a.cast("uint32", bits), a.const(16, "uint32")))
 
     # tiles
 
@@ -235,8 +235,8 @@ class _Emitter:
         start = f.index(t.Mul(block, int32(BLOCK)))
         with f.loop(0, 16) as k:
             bits = f.let(f.load(f.buffers[self.spec.b], t.Add(b, t.Mul(k, int32(PANEL))), a.lanes), a.v("uint32"))
-            even = f.let(a.reinterpret("float32", a.int_op("shift_left", "uint32", bits, a.const(16, "uint32"))), a.v("float32"))
-            odd = f.let(a.reinterpret("float32", a.int_op("bitwise_and", "uint32", bits, a.const(0xFFFF0000, "uint32"))), a.v("float32"))
+            even = f.let(a.reinterpret("float32", t.LShift(bits, a.const(16, "uint32"))), a.v("float32"))
+            odd = f.let(a.reinterpret("float32", t.BitwiseAnd(bits, a.const(0xFFFF0000, "uint32"))), a.v("float32"))
             for j in range(together):
                 at = t.Add(t.Add(start, t.Mul(k, int32(2))), int32((r + j) * self.pitch))
                 for odd_one, weight in enumerate((even, odd)):

@@ -9,7 +9,7 @@ from typing import Any
 
 from tvm import tirx as t
 
-from mlcc.arithmetic.scalar import cast, combining
+from mlcc.arithmetic.scalar import combining
 from mlcc.machine import Machine
 from mlcc.program import serial
 from mlcc.program.kernel import Reduce
@@ -57,10 +57,8 @@ def _tree(f: Function, a: Arithmetic, spec: Reduce, lanes: Any, count: int, used
 
 def _load(f: Function, a: Arithmetic, spec: Reduce, value: Expr) -> Expr:
     """A source element in the type that is computed in: bfloat16 bits become the number that they stand for, bytes int32."""
-    stored = spec.arguments[spec.source.arg]
-    if stored == spec.dtype:
-        return value
-    return a.run(cast("bfloat16" if stored == "uint16" else stored, spec.dtype), f.let(value, a.v(stored)))
+    widen = serial.widening(spec)
+    return value if widen is None else a.run(widen, f.let(value, a.v(spec.arguments[spec.source.arg])))
 
 
 def _finish(f: Function, a: Arithmetic, spec: Reduce, at: Sequence[Expr], value: Expr) -> None:
