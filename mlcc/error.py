@@ -29,6 +29,14 @@ class Error(Exception):
         return f"{place}{_one_line(self.what)}{hint}"
 
 
+class Undecided(Error):
+    """What must be known at build time depends on inputs of the model: on these."""
+
+    def __init__(self, what: str, where: str, inputs: tuple[str, ...] = ()) -> None:
+        super().__init__("unsupported", what, where, f"store {', '.join(inputs) or 'it'} in the model as an initializer")
+        self.args, self.inputs = (what, where, inputs), inputs
+
+
 def _one_line(text: str, limit: int = 600) -> str:
     flat = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"

@@ -35,7 +35,9 @@ def node_cases() -> dict[str, Case]:
         found = {}
         for c in collect_testcases(None):
             if c.data_sets:
-                found[c.name] = Case(c.name, c.model, tuple(c.data_sets[0][0]), tuple(c.data_sets[0][1]), c.rtol, c.atol)
+                found[c.name] = Case(
+                    c.name, c.model, tuple(map(_array, c.data_sets[0][0])), tuple(map(_array, c.data_sets[0][1])), c.rtol, c.atol
+                )
         return found
 
 
@@ -65,27 +67,5 @@ def _read(path: Path) -> Any:
     return numpy_helper.to_array(tensor)
 
 
-def freeze_parameters(case: Case) -> Case:
-    """Operands that only say how (axes, sizes, repeats…) as initializers: mlcc wants them known at build time, as exporters write them."""
-    model = onnx.ModelProto()
-    model.CopyFrom(case.model)
-    keep, inputs = [], []
-    for i, (value, array) in enumerate(zip(list(model.graph.input), case.inputs)):
-        if isinstance(array, (np.ndarray, np.generic)) and i > 0 and np.asarray(array).ndim <= 1:
-            model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), value.name))
-        else:
-            keep.append(value)
-            inputs.append(array)
-    del model.graph.input[:]
-    model.graph.input.extend(keep)
-    return Case(case.name, model, tuple(inputs), case.outputs, case.rtol, case.atol)
-
-
-def freeze_all(case: Case) -> Case:
-    """Every operand known: operators whose output shape depends on values."""
-    model = onnx.ModelProto()
-    model.CopyFrom(case.model)
-    for value, array in zip(list(model.graph.input), case.inputs):
-        model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), value.name))
-    del model.graph.input[:]
-    return Case(case.name, model, (), case.outputs, case.rtol, case.atol)
+def _array(value: Any) -> Any:
+    return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlcc.arithmetic.scalar import BRAIN, REQUANTIZE, cast, in_range, scalar
+from mlcc.arithmetic.scalar import BRAIN, REQUANTIZE, bit_cast, cast, in_range, scalar
 from mlcc.program.kernel import Body, Step
 from mlcc_backends.c.sequences import expression
 from mlcc_backends.c.text import Lines, address, typed, value_type
@@ -43,6 +43,8 @@ def _value(lines: Lines, names: Sequence[str], step: Step, values: list[str], bo
             return f"({value_type(step.dtype)}){expression(REQUANTIZE, *x, *(str(v) for v in step.value))}"
         case "Cast":
             return expression(cast(dtypes[0], step.dtype), *x)
+        case "BitCast":
+            return expression(bit_cast(dtypes[0], step.dtype), *x)
         case "Half":
             return expression(BRAIN, *x)
     return expression(scalar(step.op, dtypes[-1]), *x)

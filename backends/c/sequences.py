@@ -66,6 +66,8 @@ def definitions() -> dict[str, Callable[[], Sequence]]:
         found[f"{op}_{d}".lower()] = partial(scalar.scalar, op, d)
     for a, b in product(DTYPES, DTYPES):
         found[f"cast_{a}_{b}"] = partial(scalar.cast, a, b)
+        if "bool" not in (a, b) and scalar.width(a) == scalar.width(b):
+            found[f"bitcast_{a}_{b}"] = partial(scalar.bit_cast, a, b)
     for d in DTYPES:
         found[f"inrange_{d}"] = partial(scalar.in_range, d)
         for kind in ("ReduceMax", "ReduceMin"):

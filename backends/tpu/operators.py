@@ -54,6 +54,13 @@ def _cast(f: Floats, node: Node, a: Array) -> Array:
     return run_sequence(cast(a.dtype.name, to.name), f, (a,))
 
 
+def _bit_cast(f: Floats, node: Node, a: Array) -> Array:
+    to = jnp.dtype(DTYPES[node["to"]])
+    if is_float(a) or _half(a):
+        a = jnp.where(jnp.isnan(a), jnp.asarray(np.nan, a.dtype), a)
+    return lax.bitcast_convert_type(a, to)
+
+
 def _requantize(f: Floats, node: Node, x: Array, scale: Array) -> Array:
     """Clamped before it is rounded: the bounds less the zero point are integers. A NaN gives the lower one."""
     zero, low, high = node["zero"], node["low"], node["high"]
@@ -319,11 +326,14 @@ def _cumulative(f: Floats, node: Node, a: Array) -> Array:
     axis = node["axis"]
     view = jnp.moveaxis(jnp.flip(a, axis) if node["reverse"] else a, axis, 0)
 
+    start = 0 if node.op == "CumSum" else 1
+
     def step(total: Array, x: Array) -> tuple[Array, Array]:
-        after = f.add(total, x) if is_float(a) else total + x
+        floats, integers = (f.add, jnp.add) if node.op == "CumSum" else (f.mul, jnp.multiply)
+        after = (floats if is_float(a) else integers)(total, x)
         return after, total if node["exclusive"] else after
 
-    out = jnp.moveaxis(lax.scan(step, jnp.zeros(view.shape[1:], a.dtype), view)[1], 0, axis)
+    out = jnp.moveaxis(lax.scan(step, jnp.full(view.shape[1:], start, a.dtype), view)[1], 0, axis)
     return jnp.flip(out, axis) if node["reverse"] else out
 
 
@@ -342,6 +352,7 @@ def _top_k(f: Floats, node: Node, a: Array) -> tuple[Array, Array]:
 TABLE: dict[str, Callable[..., Any]] = {
     **{op: _elementwise(op) for op in OPERATORS},
     "Cast": _cast,
+    "BitCast": _bit_cast,
     "Requantize": _requantize,
     **{name: (lambda name: lambda f, node, *a: f.elementary(name, *a))(name) for name in SEQUENCES},
     "Reshape": lambda f, node, a: a.reshape(node["shape"]),
@@ -359,6 +370,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "ArgMax": _arg(True),
     "ArgMin": _arg(False),
     "CumSum": _cumulative,
+    "CumProd": _cumulative,
     "TopK": _top_k,
     "PoolMax": _pool("ReduceMax"),
     "PoolSum": _pool("ReduceSum"),

@@ -222,6 +222,27 @@ def converted(x: Term, source: str, to: str) -> Term:
     return _saturated(x, to) if source in FLOATS and to not in FLOATS else x.convert(to)
 
 
+@cache
+def bit_cast(source: str, to: str) -> Sequence:
+    """The bits of a number in another type of the same width; a NaN's are those of the quiet one, which every target makes the same."""
+
+    def bits(x: Term) -> Term:
+        kind = stored(source)
+        if source in FLOATS:
+            nan = x.is_nan()
+            kind = f"uint{width(source)}"
+            x = x.reinterpret(kind)
+            x = select(nan, x.lift(0x7FC00000 if source == "float32" else 0x7FF8000000000000), x)
+        elif source in HALF:
+            infinity, quiet = (0x7C00, 0x7E00) if source == "float16" else (0x7F80, 0x7FC0)
+            x = select(x.lift(infinity) < (x & 0x7FFF), x.lift(quiet), x)
+        if to in FLOATS:
+            return x.convert(f"uint{width(to)}").reinterpret(to) if kind != f"uint{width(to)}" else x.reinterpret(to)
+        return x if kind == stored(to) else x.convert(stored(to))
+
+    return sequence(f"BitCast_{source}_{to}", (stored(source),), bits)
+
+
 def _saturated(x: Term, to: str) -> Term:
     info = np.iinfo(to)
     over, under = x >= float(int(info.max) + 1), x <= float(info.min)  # both limits are exact in either format

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict, cast
 
 from mlcc.artifact import plain
+from mlcc.core.narrow import NARROW, TEXT, held
 from mlcc.error import Error
 from mlcc.names import C_TYPES
 
@@ -27,6 +28,7 @@ class Tensor(_Named, total=False):
     """An input or output. draw: how golden vectors draw it; the rest is for people (`mlcc.core.describe.Description.entry`)."""
 
     draw: dict[str, Any]
+    element: str  # the narrow type that its bytes stand for (`mlcc.core.narrow`)
     layout: str
     channels: str
     unit: str
@@ -105,6 +107,7 @@ def _tensors(value: Any) -> bool:
         and all(_count(n) for n in t["shape"])
         and len(t["shape"]) <= 64
         and prod(t["shape"]) < ELEMENTS
+        and ("element" not in t or t["element"] in (*NARROW, TEXT) and t["dtype"] == held(t["element"]))
         for t in value
     )
 

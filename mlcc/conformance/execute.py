@@ -24,5 +24,5 @@ def execute(
     if found.name == "native" and target.shared:
         from mlcc.runtime import load as load_model
 
-        return load_model(artifact, threads, variant, verify=False)(feed), found.name
+        return load_model(artifact, threads, variant, verify=False).stored(feed), found.name
     return plugin.backend(target.backend).execute(artifact, about, feed, target), found.name

@@ -22,8 +22,8 @@ from mlcc.error import Error
 @dataclass(frozen=True)
 class Description:
     """A number stands for (stored − zero_point) · scale, one pair or one for each index of `axis`; layout: a letter an axis (N batch, C
-    channel, D H W space, T time, F feature); channels: their order, such as RGB; range: of the numbers that are meant; labels: of the
-    classes; text: in words."""
+    channel, D H W space, T time, F feature); channels: their order, such as RGB; element: the narrow type that the bytes stand for, or
+    "string", whose numbers are places among `labels`; range: of the numbers that are meant; labels: of the classes; text: in words."""
 
     scale: tuple[float, ...] = ()
     zero_point: tuple[int, ...] = ()
@@ -32,6 +32,7 @@ class Description:
     channels: str = ""
     range: tuple[float, float] | None = None
     unit: str = ""
+    element: str = ""
     labels: tuple[str, ...] = ()
     text: str = ""
 

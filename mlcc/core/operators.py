@@ -28,6 +28,7 @@ OPERATORS: dict[str, Operator] = {
             **{op: arity(op) for op in SCALARS},
             **{name: s.arity for name, s in SEQUENCES.items()},
             "Cast": 1,  # attribute `to`
+            "BitCast": 1,  # attribute `to`, of the same width
             "Requantize": 2,  # (int32, float32) → `to`: round(x · scale) + `zero`, between `low` and `high`
         },
     ),
@@ -48,7 +49,8 @@ OPERATORS: dict[str, Operator] = {
         },
     ),
     **_family(
-        "reduce", {"ReduceSum": 1, "ReduceProd": 1, "ReduceMax": 1, "ReduceMin": 1, "ArgMax": 1, "ArgMin": 1, "CumSum": 1, "TopK": 1}
+        "reduce",
+        {"ReduceSum": 1, "ReduceProd": 1, "ReduceMax": 1, "ReduceMin": 1, "ArgMax": 1, "ArgMin": 1, "CumSum": 1, "CumProd": 1, "TopK": 1},
     ),
     **_family("pool", {"PoolMax": 1, "PoolSum": 1}),
     **_family("matmul", {"MatMul": (2, 3)}),  # third: the chains' start

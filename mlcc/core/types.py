@@ -47,11 +47,13 @@ def _elementwise(node: Node, t: Types) -> list[TensorType]:
         raise wrong(node, f"a float wanted, {dtype} given")
     if node.op.startswith(("Bitwise", "Shift")) and dtype in FLOATS:
         raise wrong(node, f"an integer wanted, {dtype} given")
-    if node.op == "Cast":
-        dtype = node["to"]
+    if node.op == "BitCast" and DTYPES[node["to"]].itemsize != DTYPES[dtype].itemsize:
+        raise wrong(node, f"the bits of {dtype} as {node['to']}, which is of another width")
+    if node.op in ("Cast", "BitCast"):
+        return [TensorType(node["to"], shape)]
     if node.op in SEQUENCES and dtype != "float32":
         raise Error("unsupported", f"{node.op} of {dtype}", node.origin, "convert the model to float32")
-    truth = node.op != "Cast" and scalar(node.op, dtype).dtype == "bool"
+    truth = scalar(node.op, dtype).dtype == "bool"
     return [TensorType("bool" if truth else dtype, shape)]
 
 
@@ -209,6 +211,7 @@ _TABLE: dict[str, Callable[[Node, Types], list[TensorType]]] = {
     "ArgMax": lambda n, t: _reduced(n, t, "int64"),
     "ArgMin": lambda n, t: _reduced(n, t, "int64"),
     "CumSum": lambda n, t: [t[0]],
+    "CumProd": lambda n, t: [t[0]],
     "TopK": _top_k,
     "PoolMax": _pool,
     "PoolSum": _pool,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -15,24 +15,26 @@ import numpy as np
 
 from mlcc.arithmetic.scalar import HALF
 from mlcc.core.graph import DTYPES, MAX_ELEMENTS, CoreGraph, Node, Rewrite, TensorType
+from mlcc.core.narrow import TEXT, coded, element_of
 from mlcc.core.operators import family
 from mlcc.core.types import infer
-from mlcc.error import Error
+from mlcc.error import Error, Undecided
 from mlcc.graph.integers import Quantised, moved
 from mlcc.limits import Limits, work
 from mlcc.reference.execute import evaluate
 
 LIMITS = Limits()
 FOLD_LIMIT = 1 << 24  # elements: larger results of constants stay in the program as views
-NO_ARITHMETIC = ("Cast", "Where", "Identity", "Neg", "Abs", "Equal", "IsNaN")
+NO_ARITHMETIC = ("Cast", "BitCast", "Where", "Identity", "Neg", "Abs", "Equal", "IsNaN")
 
 
 @dataclass(frozen=True)
 class Value:
-    """A value under construction."""
+    """A value under construction; element: the narrow type that its codes stand for (`mlcc.core.narrow`), or ''."""
 
     name: str
     type: TensorType
+    element: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -66,19 +68,24 @@ class Builder:
         self.inputs: list[str] = []
         self.origin = ""
         self._made = 0
+        self.vocabulary: dict[str, int] = {}  # every text that the model knows → its code
         self.quantised: dict[str, Quantised] = {}  # float values that DequantizeLinear made, or that were moved since
         self._producers: dict[str, Node] = {}
         self._known: dict[Any, tuple[Value, ...]] = {}
         self._by_content: dict[Any, Value] = {}
 
-    def input(self, name: str, type: TensorType) -> Value:
+    def input(self, name: str, type: TensorType, element: str = "") -> Value:
         self.types[name] = type
         self.inputs.append(name)
-        return Value(name, type)
+        return Value(name, type, element)
 
     def constant(self, array: Any, dtype: str | None = None) -> Value:
-        """A constant value; equal contents are one constant."""
+        """A constant value; equal contents are one constant. Of a narrow type: its codes."""
         a = np.asarray(array) if dtype is None else np.asarray(array, DTYPES[dtype])
+        if a.dtype.kind in "OUS":
+            return self.reshape(self.text(a.ravel().tolist()), a.shape)
+        if element := element_of(a):
+            return replace(self.constant(coded(a, element)), element=element)
         if a.size > MAX_ELEMENTS:
             raise Error("unsupported", f"a constant of {a.size} elements", self.origin, "tensors have at most 2^31 − 1 elements")
         key = (a.dtype, a.shape, a.tobytes() if a.size <= 64 else hashlib.sha256(np.ascontiguousarray(a).view(np.uint8).data).digest())
@@ -88,6 +95,12 @@ class Builder:
             self.constants[value.name] = a
             self._by_content[key] = value
         return self._by_content[key]
+
+    def text(self, words: Iterable[str | bytes]) -> Value:
+        """Known text [words] as its codes (`mlcc.core.narrow.TEXT`)."""
+        plain = [w.decode(errors="replace") if isinstance(w, bytes) else str(w) for w in words]
+        codes = [self.vocabulary.setdefault(w, len(self.vocabulary)) for w in plain]
+        return replace(self.constant(np.array(codes, np.int32)), element=TEXT)
 
     def room(self, elements: int, width: int = 32, what: str = "a constant") -> None:
         """Raise where a value of so many elements of `width` bytes is larger than may be, before anything is allocated for it. A constant
@@ -111,8 +124,19 @@ class Builder:
         """The contents of a value that must not depend on the inputs."""
         a = self.array(value)
         if a is None:
-            raise Error("unsupported", f"{what} depends on the model's inputs; only values known at build time are supported", self.origin)
+            what = f"{what} depends on the model's inputs; only values known at build time are supported"
+            raise Undecided(what, self.origin, self.depends(value))
         return a
+
+    def depends(self, value: Value | None) -> tuple[str, ...]:
+        """The model's inputs that a value is made of."""
+        todo, seen = [value.name] if value is not None else [], set()
+        while todo:
+            name = todo.pop()
+            if name not in seen:
+                seen.add(name)
+                todo += self._producers[name].inputs if name in self._producers else ()
+        return tuple(v for v in self.inputs if v in seen)
 
     def producer(self, value: Value) -> Node | None:
         """The node that makes a value; None for inputs and constants."""
@@ -130,6 +154,8 @@ class Builder:
     def many(self, op: str, inputs: Iterable[Value], **attributes: Any) -> tuple[Value, ...]:
         """Emit a core node and return its outputs (folded where all inputs are known and the result is small)."""
         operands = tuple(inputs)
+        if any(v.element for v in operands):
+            return self._as_codes(op, operands, attributes)
         if op not in NO_ARITHMETIC and family(op) != "move" and any(v.dtype in HALF for v in operands):
             return self._in_float32(op, operands, attributes)
         node = Node(op, tuple(v.name for v in operands), (), tuple(sorted(attributes.items())), self.origin)
@@ -147,6 +173,16 @@ class Builder:
             if standing is not None:
                 self.quantised[results[0].name] = standing
         return results
+
+    def _as_codes(self, op: str, operands: tuple[Value, ...], attributes: dict[str, Any]) -> tuple[Value, ...]:
+        """What only moves or selects narrow values, on their codes. Raises Error(unsupported) for any other operator."""
+        moving = family(op) == "move" or op in ("Identity", "Where")
+        carried = operands[1:] if op == "Where" else operands if op == "Concat" else (operands[0], *operands[2:3])
+        elements = {v.element for v in carried}
+        if not moving or len(elements) != 1 or attributes.get("value") or attributes.get("reduction", "none") != "none":
+            raise Error("unsupported", f"{op} of {', '.join(sorted(e or 'another type' for e in elements))}", self.origin, "cast it first")
+        results = self.many(op, [replace(v, element="") for v in operands], **attributes)
+        return tuple(replace(r, element=carried[0].element) for r in results)
 
     def _count(self, node: Node, types: Sequence[TensorType]) -> None:
         """Raise where a node's results, or all nodes so far, are more than may be."""

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from mlcc.core.graph import TensorType
+from mlcc.core.graph import DTYPES, TensorType
 from mlcc.error import Error
 from mlcc.graph.builder import Value
 from mlcc.graph.interface import tensor_array
+from mlcc.graph.rules.elementwise import ONNX_DTYPES
+from mlcc.graph.source import normal_axis
 
 if TYPE_CHECKING:
     from mlcc.graph.normalise import Walk
@@ -102,6 +104,75 @@ def loop(walk: Walk, given: Mapping[str, ir.Attr], inputs: tuple[Value | None, .
         for collected, value in zip(scans, rest):
             collected.append(b.reshape(value, (1, *value.shape)))
     if not scans and len(body.outputs) > 1 + len(carried):
-        raise Error("unsupported", "a loop that never runs but has scan outputs", walk.b.origin)
+        return (*(v for v in carried if v is not None), *_never(walk, body, len(carried)))
     stacked = [b.many("Concat", parts, axis=0)[0] for parts in scans]
     return tuple(v for v in (*carried, *stacked) if v is not None)
+
+
+def _never(walk: Walk, body: ir.Graph, carried: int) -> list[Value]:
+    """The scan outputs of a loop that never runs: no rows, of the shape that the file declares."""
+    found = []
+    for v in list(body.outputs)[1 + carried :]:
+        dims = None if v.shape is None else [d if isinstance(d, int) else None for d in v.shape]
+        dtype = None if v.dtype is None else ONNX_DTYPES.get(int(v.dtype))
+        if dims is None or dtype is None or None in dims:
+            raise Error("unsupported", f"a loop that never runs, whose output {v.name} has no declared shape", walk.b.origin)
+        found.append(walk.b.constant(np.zeros((0, *dims), DTYPES[dtype])))
+    return found
+
+
+def scan(walk: Walk, given: Mapping[str, ir.Attr], inputs: tuple[Value | None, ...], scope: Scope) -> tuple[Value, ...]:
+    """Scan, unrolled over the axis that is scanned; before opset 9 over the batch as well, whose lengths must be the whole."""
+    b, body, count = walk.b, given["body"].as_graph(), int(given["num_scan_inputs"].as_int())
+    operands = [v for v in inputs[1 if walk.opset < 9 else 0 :] if v is not None]
+    states, scanned = operands[: len(operands) - count], operands[len(operands) - count :]
+
+    def listed(name: str, length: int, otherwise: int = 0) -> list[int]:
+        return [int(v) for v in given[name].as_ints()] if name in given else [otherwise] * length
+
+    outs = len(body.outputs) - len(states)
+    if walk.opset >= 9:
+        axes = [normal_axis(a, v.rank, b.origin) for a, v in zip(listed("scan_input_axes", count), scanned)]
+        return _scanned(walk, body, scope, states, scanned, axes, listed("scan_input_directions", count),
+                        listed("scan_output_axes", outs), listed("scan_output_directions", outs))  # fmt: skip
+    if inputs[0] is not None:
+        lengths = b.known(inputs[0], "sequence_lens")
+        if (lengths != scanned[0].shape[1]).any():
+            raise Error("unsupported", "sequences of different lengths in Scan-8", b.origin, "convert the model to opset 9 or newer")
+    rows = []
+    for i in range(scanned[0].shape[0]):
+        state, parts = ([b.reshape(b.slice(v, 0, i, 1), v.shape[1:]) for v in group] for group in (states, scanned))
+        found = _scanned(walk, body, scope, state, parts, [0] * count, listed("directions", count), [0] * outs, [0] * outs)
+        rows.append([b.reshape(v, (1, *v.shape)) for v in found])
+    return tuple(b.many("Concat", parts, axis=0)[0] for parts in zip(*rows))
+
+
+def _scanned(
+    walk: Walk, body: ir.Graph, scope: Scope, states: list[Value], scanned: list[Value], axes: list[int], backwards: list[int],
+    out_axes: list[int], out_backwards: list[int],
+) -> tuple[Value, ...]:  # fmt: skip
+    b = walk.b
+    steps = scanned[0].shape[axes[0]]
+    if any(v.shape[a] != steps for v, a in zip(scanned, axes)):
+        raise Error("model", "the scanned inputs are of different lengths", b.origin)
+    if not 0 < steps <= UNROLL_LIMIT:
+        raise Error("unsupported", f"a Scan of {steps} steps", b.origin, f"1 to {UNROLL_LIMIT} steps are supported")
+    collected: list[list[Value]] = []
+    for step in range(steps):
+        parts = []
+        for v, a, back in zip(scanned, axes, backwards):
+            part = b.slice(v, a, steps - 1 - step if back else step, 1)
+            parts.append(b.reshape(part, [n for i, n in enumerate(v.shape) if i != a]))
+        inner = {**scope, **{str(v.name): value for v, value in zip(body.inputs, [*states, *parts])}}
+        results = subgraph(walk, body, inner)
+        states = results[: len(states)]
+        collected.append(results[len(states) :])
+    stacked = []
+    for values, a, back in zip(zip(*collected), out_axes, out_backwards):
+        axis = normal_axis(a, values[0].rank + 1, b.origin)
+        rows = [b.reshape(v, (*v.shape[:axis], 1, *v.shape[axis:])) for v in values]
+        stacked.append(b.many("Concat", rows[::-1] if back else rows, axis=axis)[0])
+    return (*states, *stacked)
+
+
+CONTROL = {"If": branch, "Loop": loop, "Scan": scan}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlcc.core.graph import DTYPES, CoreGraph, Node, consumers
+from mlcc.core.narrow import TEXT
 from mlcc.core.operators import family
 
 CARRIERS = ("Reshape", "Transpose", "Slice", "Expand", "Identity", "Cast", "Concat", "Pad")  # hand their operand on
@@ -43,6 +44,8 @@ def draws(graph: CoreGraph) -> dict[str, Draw]:
     """One for each input."""
     readers = consumers(graph)
     found = {v: _draw(graph, v, _uses(graph, readers, v)) for v in graph.inputs}
+    text = {v: len(d.labels) for v in graph.inputs if (d := graph.described.get(v)) is not None and d.element == TEXT}
+    found |= {v: Draw("range", -2, words + 2, "text") for v, words in text.items()}
     for v, draw in found.items():
         if draw.kind == "free" and not graph.types[v].dtype.startswith(("float", "bfloat")):
             bound = _reached(graph, readers, v)

@@ -10,9 +10,12 @@ import numpy as np
 import onnx_ir as ir
 
 from mlcc.core.graph import DTYPES, TensorType
+from mlcc.core.narrow import NARROW, ONNX_NARROW, TEXT, held, numpy_type
 from mlcc.error import Error
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 
+STRING = 8  # TensorProto's number of text
+KNOWN = {*ONNX_DTYPES, *ONNX_NARROW, STRING}
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -21,6 +24,7 @@ class Interface:
     """The inputs' static types, and what was chosen for them that neither the file nor the caller says."""
 
     types: list[TensorType]
+    elements: list[str]  # the narrow type that one's bytes stand for, or ''
     assumed: list[str]  # in words
 
 
@@ -52,10 +56,9 @@ def input_types(inputs: list[ir.Value], shapes: Shapes, where: str, supported: C
     finals: list[list[int]] = []
     missing = []
     for name, value in zip(names, inputs):
-        if not isinstance(value.type, ir.TensorType) or value.dtype is None or int(value.dtype) not in ONNX_DTYPES:
-            raise Error(
-                "unsupported", f"input {name} is no tensor of a supported type ({value.type})", where, f"types: {', '.join(DTYPES)}"
-            )
+        if not isinstance(value.type, ir.TensorType) or value.dtype is None or int(value.dtype) not in KNOWN:
+            types = ", ".join((*DTYPES, *NARROW, TEXT))
+            raise Error("unsupported", f"input {name} is no tensor of a supported type ({value.type})", where, f"types: {types}")
         own = declared[name]
         if name in shapes:
             final = list(shapes[name])
@@ -76,7 +79,10 @@ def input_types(inputs: list[ir.Value], shapes: Shapes, where: str, supported: C
     if missing:
         supported()
         raise Error("usage", "the model has dynamic input shapes", where, f"fix them, each ? a number: {' '.join(missing)}")
-    return Interface([TensorType(ONNX_DTYPES[int(v.dtype)], tuple(f)) for v, f in zip(inputs, finals) if v.dtype is not None], assumed)
+    numbers = [int(v.dtype) for v in inputs if v.dtype is not None]
+    elements = [TEXT if n == STRING else ONNX_NARROW.get(n, "") for n in numbers]
+    found = [TensorType(held(e) if e else ONNX_DTYPES[n], tuple(f)) for n, e, f in zip(numbers, elements, finals)]
+    return Interface(found, elements, assumed)
 
 
 NAMELESS = ("", "?", "-1", "None", "none", "dynamic", "unknown", "unk", "*")  # what exporters write where they know no name
@@ -95,11 +101,14 @@ def describe(dims: Any) -> str:
 
 
 def tensor_array(tensor: Any, where: str) -> np.ndarray:
-    """A tensor's contents, checked: hostile files lie about their sizes."""
+    """A tensor's contents, checked: hostile files lie about their sizes. Narrow types are ml_dtypes', text is objects."""
     if tensor is None:
         raise Error("model", "no data", where, "the initializer is declared but has no contents")
     try:
-        if int(tensor.dtype) not in ONNX_DTYPES:
+        if int(tensor.dtype) == STRING:
+            return np.array([w.decode(errors="replace") for w in tensor.string_data()], object).reshape(tuple(tensor.shape))
+        element = ONNX_NARROW.get(int(tensor.dtype))
+        if element is None and int(tensor.dtype) not in ONNX_DTYPES:
             raise Error("unsupported", f"tensors of {tensor.dtype}", where)
         array = np.asarray(tensor.numpy())
         if tuple(array.shape) != tuple(int(d) for d in tensor.shape):
@@ -108,4 +117,6 @@ def tensor_array(tensor: Any, where: str) -> np.ndarray:
         raise
     except Exception as e:
         raise Error("model", f"damaged tensor: {e or type(e).__name__}", where) from None
+    if element is not None:
+        return array.astype(numpy_type(element), copy=False)
     return np.ascontiguousarray(array).astype(DTYPES[ONNX_DTYPES[int(tensor.dtype)]], copy=False).reshape(array.shape)

@@ -15,22 +15,28 @@ import onnx
 import onnx_ir as ir
 
 from mlcc.arithmetic.scalar import HALF
-from mlcc.core.describe import described
+from mlcc.core.describe import Description, described
 from mlcc.core.graph import CoreGraph
+from mlcc.core.narrow import ONNX_NARROW, TEXT
 from mlcc.error import Error
 from mlcc.graph.builder import LIMITS, Builder, Value
-from mlcc.graph.control import POISON, Scope, Unsupported, branch, loop
+from mlcc.graph.control import CONTROL, POISON, Scope, Unsupported
 from mlcc.graph.interface import Shapes, input_types, tensor_array
-from mlcc.graph.rules import RULES, Rule, move, onnxruntime, qonnx, quant, trees
+from mlcc.graph.narrow import decoded
+from mlcc.graph.rules import RULES, Rule, ml, move, onnxruntime, qonnx, quant, transformer, trees
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.source import Source
 from mlcc.limits import Limits, check
 
-OLDEST_OPSET = 5
+OLDEST_OPSET = 1
 DOMAINS: dict[str, dict[str, Rule]] = {
-    "": {**RULES, **qonnx.TABLE},  # the first exports of QONNX had no domain
+    "": {
+        **RULES,
+        **qonnx.TABLE,
+        "SimplifiedLayerNormalization": transformer.simplified_layer_normalization,
+    },  # where ONNX's own domain is claimed
     "com.microsoft": onnxruntime.TABLE,
-    "ai.onnx.ml": trees.TABLE,
+    "ai.onnx.ml": {**trees.TABLE, **ml.TABLE},
     **{domain: qonnx.TABLE for domain in qonnx.DOMAINS},
 }
 # operators that move, select or quantise: their half-width operands stay as they are
@@ -44,13 +50,14 @@ AS_THEY_LIE = frozenset(
         "Where",
         "Dropout",
         "IsNaN",
-        "If",
-        "Loop",
+        *CONTROL,
         "MaxPool",
         "Clip",
         "Max",
         "Min",
         "TopK",
+        "Equal",
+        *ml.TABLE,
     )
 )
 STATISTICS = {"LayerNormalization": (1, 2)}  # outputs that are binary32 whatever the operands are
@@ -58,7 +65,8 @@ STATISTICS = {"LayerNormalization": (1, 2)}  # outputs that are binary32 whateve
 
 def normalise(model: ir.Model, name: str, shapes: Shapes, where: str, limits: Limits = LIMITS) -> CoreGraph:
     """The core graph of `model` with input shapes completed by `shapes`. Raises Error(unsupported) where it asks for more than `limits`."""
-    opset = standard_opset(model.opset_imports, 1)
+    imported = {"", "ai.onnx"} & set(model.opset_imports)
+    opset = standard_opset(model.opset_imports, 1 if imported or not model.opset_imports else onnx.defs.onnx_opset_version())
     if opset < OLDEST_OPSET:
         raise Error("unsupported", f"opset {opset}; the oldest read is {OLDEST_OPSET}", where, "convert it with onnx.version_converter")
     graph = model.graph
@@ -72,8 +80,8 @@ def normalise(model: ir.Model, name: str, shapes: Shapes, where: str, limits: Li
     initial = {v.name for v in graph.initializers.values()}
     inputs = [v for v in graph.inputs if v.name not in initial]
     interface = input_types(inputs, shapes, where, lambda: walk.survey(graph, where))
-    for value, type in zip(inputs, interface.types):
-        scope[str(value.name)] = walk.b.input(str(value.name), type)
+    for value, type, element in zip(inputs, interface.types, interface.elements):
+        scope[str(value.name)] = walk.b.input(str(value.name), type, element)
     for value in graph.initializers.values():
         walk.b.origin = str(value.name)
         scope[str(value.name)] = walk.b.constant(tensor_array(value.const_value, f"initializer {value.name}"))
@@ -92,7 +100,11 @@ def normalise(model: ir.Model, name: str, shapes: Shapes, where: str, limits: Li
         outputs.append((str(value.name), found))
     if not outputs:
         raise Error("model", "the graph has no outputs", where)
-    core = replace(walk.b.finish(name, outputs), described=described(model))
+    said = described(model)
+    narrow = {**{str(v.name): e for v, e in zip(inputs, interface.elements)}, **{n: v.element for n, v in outputs}}
+    said |= {n: replace(said.get(n, Description()), element=e) for n, e in narrow.items() if e}
+    said |= {n: replace(said[n], labels=tuple(walk.b.vocabulary)) for n, e in narrow.items() if e == TEXT}
+    core = replace(walk.b.finish(name, outputs), described=said)
     check(core, limits)
     return core
 
@@ -134,7 +146,7 @@ class Walk:
             (node.domain, node.op_type, node.overload) in self.functions
             or node.op_type in DOMAINS.get(domain, ())
             or domain == ""
-            and node.op_type in ("If", "Loop")
+            and node.op_type in CONTROL
             or self.has_definition(node, domain)
         )
 
@@ -183,8 +195,10 @@ class Walk:
         inputs = tuple(self.lookup(v, scope, node) for v in node.inputs)
         if key in self.functions:
             return self.call(self.functions[key], inputs, given)
-        if domain == "" and node.op_type in ("If", "Loop"):
-            return branch(self, given, inputs, scope) if node.op_type == "If" else loop(self, given, inputs, scope)
+        if domain == "" and node.op_type in CONTROL:
+            return CONTROL[node.op_type](self, given, inputs, scope)
+        if node.op_type not in AS_THEY_LIE:
+            inputs = tuple(decoded(self.b, v) if v is not None and v.element else v for v in inputs)
         half = half_of(node.op_type, inputs)
         if half:
             inputs = tuple(self.b.cast(v, "float32") if v is not None and v.dtype in HALF else v for v in inputs)
@@ -198,7 +212,8 @@ class Walk:
         attributes = {k: plain(a, origin) for k, a in given.items()}
         while len(inputs) and inputs[-1] is None:
             inputs = inputs[:-1]
-        source = Source(node.op_type, inputs, attributes, self.opset, len(trimmed(node)), self.b, len(node.outputs))
+        version = self.versions.get(domain, 1) if domain == "ai.onnx.ml" else self.opset
+        source = Source(node.op_type, inputs, attributes, version, len(trimmed(node)), self.b, len(node.outputs))
         try:
             result = rule(source)
         except (Error, MemoryError, RecursionError):
@@ -280,7 +295,8 @@ class Walk:
             for v in inputs:
                 t = onnx.TypeProto()
                 if v is not None:
-                    t = onnx.helper.make_tensor_type_proto(next(k for k, n in ONNX_DTYPES.items() if n == v.dtype), v.shape)
+                    number = next(k for k, n in {**ONNX_DTYPES, **ONNX_NARROW}.items() if n == (v.element or v.dtype))
+                    t = onnx.helper.make_tensor_type_proto(number, v.shape)
                 types.append(t.SerializeToString())
             plain_node = ir.Node(
                 node.domain, node.op_type, node.inputs, list(given.values()), outputs=[ir.Value(name=v.name) for v in node.outputs]

@@ -13,8 +13,8 @@ from mlcc.graph.builder import Builder, Value
 
 @dataclass(frozen=True)
 class Source:
-    """Operator, operands (None where an optional one is missing), plain attributes, opset, outputs up to the last that is used, outputs
-    declared."""
+    """Operator, operands (None where an optional one is missing), plain attributes, opset (ai.onnx.ml's own, else ONNX's), outputs up to
+    the last that is used, outputs declared."""
 
     op: str
     inputs: tuple[Value | None, ...]

@@ -156,7 +156,7 @@ class BlockDot:
 
 @dataclass(frozen=True)
 class Scan:
-    """A sequential walk along one axis for each point of `dims`: ArgMax, ArgMin (last: the later of equals), CumSum, TopK."""
+    """A sequential walk along one axis for each point of `dims`: ArgMax, ArgMin (last: the later of equals), CumSum, CumProd, TopK."""
 
     arguments: tuple[str, ...]
     kind: str

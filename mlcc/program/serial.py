@@ -46,7 +46,7 @@ class Writer(Protocol):
 
 
 def scan(w: Writer, spec: Scan, point: Sequence[Value]) -> None:
-    {"ArgMax": _arg, "ArgMin": _arg, "CumSum": _cumulative, "TopK": _top_k}[spec.kind](w, spec, point)
+    {"ArgMax": _arg, "ArgMin": _arg, "CumSum": _cumulative, "CumProd": _cumulative, "TopK": _top_k}[spec.kind](w, spec, point)
 
 
 def _backwards(access: Access, extent: int) -> Access:
@@ -75,9 +75,10 @@ def _arg(w: Writer, spec: Scan, point: Sequence[Value]) -> None:
 def _cumulative(w: Writer, spec: Scan, point: Sequence[Value]) -> None:
     options, dtype = dict(spec.options), spec.dtype
     source, output = (_backwards(a, spec.extent) if options["reverse"] else a for a in (spec.source, spec.output))
-    total = w.cell(dtype, w.const(0, dtype))
+    op, start = ("Add", 0) if spec.kind == "CumSum" else ("Mul", 1)
+    total = w.cell(dtype, w.const(start, dtype))
     with w.loop(spec.extent) as n:
-        after = w.run(scalar("Add", dtype), w.get(total), w.load(source, dtype, [*point, n]))
+        after = w.run(scalar(op, dtype), w.get(total), w.load(source, dtype, [*point, n]))
         w.store(output, dtype, [*point, n], w.get(total) if options["exclusive"] else after)
         w.set(total, after)
 

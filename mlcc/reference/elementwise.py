@@ -78,6 +78,13 @@ def cast(a: Array, to: str) -> Array:
     return a.astype(dtype)
 
 
+def bit_cast(a: Array, to: str) -> Array:
+    """The bits in another type of the same width; every NaN as the quiet one."""
+    if a.dtype.kind == "f" or a.dtype == DTYPES["bfloat16"]:
+        a = np.where(np.isnan(a), np.array(np.nan, a.dtype), a)
+    return np.ascontiguousarray(a).view(DTYPES[to]).reshape(a.shape)
+
+
 def requantize(x: Array, scale: Array, to: str, zero: int, low: int, high: int) -> Array:
     """round(binary32(x) · scale) + zero between the bounds; 0 · ∞ gives the lower one."""
     rounded = np.rint(x.astype(np.float32) * scale).astype(np.float64)

@@ -15,6 +15,7 @@ TABLE: dict[str, Callable[..., Array | tuple[Array, ...]]] = {
     **{op: (lambda f: lambda node, *a: f(*a))(f) for op, f in elementwise.TABLE.items()},
     "Requantize": lambda node, x, scale: elementwise.requantize(x, scale, node["to"], node["zero"], node["low"], node["high"]),
     "Cast": lambda node, a: elementwise.cast(a, node["to"]),
+    "BitCast": lambda node, a: elementwise.bit_cast(a, node["to"]),
     **move.TABLE,
     **reduce.TABLE,
     **dot.TABLE,

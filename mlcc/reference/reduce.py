@@ -81,18 +81,19 @@ def arg_extreme(node: Node, a: Array, largest: bool) -> Array:
     return np.expand_dims(found.astype(np.int64), axis)
 
 
-def cumulative_sum(node: Node, a: Array) -> Array:
-    """Sequential sums along the axis, starting from +0."""
+def cumulative(node: Node, a: Array) -> Array:
+    """Sequential sums along the axis, starting from +0, or products, from 1."""
+    function, start = (np.add, 0) if node.op == "CumSum" else (np.multiply, 1)
     axis = node["axis"]
     view = np.moveaxis(np.flip(a, axis) if node["reverse"] else a, axis, 0)
     out = np.empty_like(view)
-    total = np.zeros(view.shape[1:], a.dtype)
+    total = np.full(view.shape[1:], start, a.dtype)
     for i in range(view.shape[0]):
         if node["exclusive"]:
             out[i] = total
-            total = total + view[i]
+            total = function(total, view[i])
         else:
-            total = total + view[i]
+            total = function(total, view[i])
             out[i] = total
     out = np.moveaxis(out, 0, axis)
     return np.flip(out, axis) if node["reverse"] else out
@@ -116,6 +117,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     **{k: reduction(k) for k in ("ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin")},
     "ArgMax": lambda node, a: arg_extreme(node, a, True),
     "ArgMin": lambda node, a: arg_extreme(node, a, False),
-    "CumSum": cumulative_sum,
+    "CumSum": cumulative,
+    "CumProd": cumulative,
     "TopK": top_k,
 }

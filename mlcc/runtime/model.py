@@ -18,16 +18,20 @@ from typing import Any
 import numpy as np
 
 from mlcc.artifact import manifest
+from mlcc.core.narrow import TEXT, coded, meant, numpy_type
 from mlcc.error import Error
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output: name, NumPy dtype name, shape."""
+    """An input or output: name, NumPy dtype name, shape; element: the narrow type (ml_dtypes' name) that its bytes stand for, "string",
+    or ''; labels: of the numbers."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    element: str = ""
+    labels: tuple[str, ...] = ()
 
     @property
     def numpy(self) -> np.dtype[Any]:
@@ -45,8 +49,10 @@ class Model:
     def __init__(self, folder: Path, threads: int = 1, variant: str | None = None) -> None:
         data = manifest.read(folder)
         self.name, self.target = data["name"], data["target"]
-        self.inputs = tuple(Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in data["inputs"])
-        self.outputs = tuple(Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in data["outputs"])
+        self.inputs, self.outputs = (
+            tuple(Tensor(t["name"], t["dtype"], tuple(t["shape"]), t.get("element", ""), tuple(t.get("labels", ()))) for t in data[group])
+            for group in ("inputs", "outputs")
+        )
         library = folder / "lib" / f"lib{self.name}.so"
         if not library.exists():
             raise Error(
@@ -126,8 +132,17 @@ class Model:
         return np.ascontiguousarray(value).reshape(t.shape)
 
     def __call__(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, np.ndarray]:
-        """Output name → array (fresh, so it may be kept; NumPy arrays speak DLPack)."""
-        results, call = self._prepared({**(inputs or {}), **named})
+        """Output name → array (fresh, so it may be kept; NumPy arrays speak DLPack). Narrow types are ml_dtypes'."""
+        given, words = {**(inputs or {}), **named}, dict[str, int]()
+        for t in self.inputs:
+            if t.element and t.name in given and (array := np.asarray(given[t.name])).dtype != t.numpy:
+                given[t.name] = coded(array.astype(object if t.element == TEXT else numpy_type(t.element)), t.element, t.labels, words)
+        found = self.stored(given)
+        return {t.name: meant(found[t.name], t.element, t.labels, words) if t.element else found[t.name] for t in self.outputs}
+
+    def stored(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Output name → array as the library writes it: narrow types as their codes."""
+        results, call = self._prepared(inputs)
         call(0, -1)
         return {t.name: a for t, a in zip(self.outputs, results)}
 

@@ -95,7 +95,7 @@ class GraphTerms:
         kind = family(node.op)
         if kind == "elementwise":
             yield self.elementwise(node, x)
-        elif node.op in ("TopK", "ArgMax", "ArgMin", "CumSum"):
+        elif node.op in ("TopK", "ArgMax", "ArgMin", "CumSum", "CumProd"):
             yield from map(Value, self.scan(node, x[0].terms))
         elif kind == "reduce":
             yield Value(self.reduce(node, x[0].terms))
@@ -113,7 +113,12 @@ class GraphTerms:
     def elementwise(self, node: Node, x: list[Value]) -> Value:
         if node.op == "Identity":
             return x[0]
-        what = (node.op, self.dtype(node.outputs[0]), *detail(node), *((self.dtype(node.inputs[0]),) if node.op == "Cast" else ()))
+        what = (
+            node.op,
+            self.dtype(node.outputs[0]),
+            *detail(node),
+            *((self.dtype(node.inputs[0]),) if node.op in ("Cast", "BitCast") else ()),
+        )
         return Value(combined(what, *(v.terms for v in x)).reshape(self.graph.types[node.outputs[0]].shape))
 
     # movement

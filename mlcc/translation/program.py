@@ -112,7 +112,7 @@ class ProgramTerms(Memory):
                     found.append(terms.rounded(np.asarray(operands[0])))
                 case _:
                     extra = tuple(step.value) if step.value is not None else ()
-                    source = (body[step.operands[0]].dtype,) if step.op == "Cast" else ()
+                    source = (body[step.operands[0]].dtype,) if step.op in ("Cast", "BitCast") else ()
                     found.append(combined((step.op, step.dtype, *extra, *source), *operands))
         result = np.asarray(found[-1]) if body else entry
         assert result is not None
@@ -328,7 +328,7 @@ class ProgramTerms(Memory):
     def scan(self, spec: Scan, places: Sequence[Place]) -> None:
         digest = np.expand_dims(self.fold(places, spec.source, spec.dims, (spec.extent,), (), len(spec.dims)), -1)
         options = dict(spec.options)
-        count = {"TopK": options.get("k", 0), "CumSum": spec.extent}.get(spec.kind, 1)
+        count = {"TopK": options.get("k", 0), "CumSum": spec.extent, "CumProd": spec.extent}.get(spec.kind, 1)
         place = terms.constants(np.arange(count))
         for which, access in enumerate((spec.output, *([spec.second] if spec.second else []))):
             found = combined((spec.kind, which, spec.dtype, tuple(sorted(spec.options))), digest, place)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce as fold
 from math import sqrt
 
 import numpy as np
+import onnx
 
 from mlcc.arithmetic.elementary import UNARY
 from mlcc.core.graph import DTYPES
+from mlcc.core.narrow import NARROW, ONNX_NARROW, TEXT
 from mlcc.graph.builder import Value
+from mlcc.graph.narrow import decoded, encoded
 from mlcc.graph.source import Source
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
@@ -44,6 +48,16 @@ def binary(core: str, swap: bool = False) -> Callable[[Source], Value]:
         return s.b(core, y, x) if swap else s.b(core, x, y)
 
     return run
+
+
+def equal(s: Source) -> Value:
+    """Text is equal where its codes are."""
+    if (s[0].element == TEXT) != (s[1].element == TEXT):
+        raise s.bad("text beside numbers")
+    if s[0].element == TEXT:
+        return s.b("Equal", replace(s[0], element=""), replace(s[1], element=""))
+    operands = [decoded(s.b, v) if v.element else v for v in (s[0], s[1])]
+    return binary("Equal")(replace(s, inputs=tuple(operands)))
 
 
 def variadic(core: str) -> Callable[[Source], Value]:
@@ -191,10 +205,20 @@ def clamp(s: Source, x: Value, limit: Value | None, upper: bool) -> Value:
 
 
 def cast(s: Source) -> Value:
-    to = ONNX_DTYPES.get(int(s.attr("to")))
+    given = s.attr("to")
+    number = onnx.TensorProto.DataType.Value(given) if isinstance(given, str) else int(given)  # before opset 6: a name
+    to = ONNX_DTYPES.get(number) or ONNX_NARROW.get(number)
     if to is None:
-        raise s.unsupported(f"ONNX element type {s.attr('to')}", f"use one of {', '.join(DTYPES)}")
-    return s.b.cast(s[0], to)
+        raise s.unsupported(f"ONNX element type {number}", f"use one of {', '.join((*DTYPES, *NARROW))}")
+    return converted(s, to)
+
+
+def converted(s: Source, to: str) -> Value:
+    """The first operand in another type, a narrow one perhaps."""
+    x = s[0]
+    if to in NARROW:
+        return encoded(s.b, x, to, bool(s.attr("saturate", 1)), s.attr("round_mode", "up"))
+    return s.b.cast(decoded(s.b, x) if x.element else x, to)
 
 
 def hard_sigmoid(s: Source, x: Value) -> Value:
@@ -316,7 +340,8 @@ TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "Ceil": integral("Ceil"),
     "Round": integral("Round"),
     "Abs": absolute,
-    **{op: binary(op) for op in ("Add", "Sub", "Mul", "Div", "And", "Or", "Xor", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Equal", "Less")},
+    **{op: binary(op) for op in ("Add", "Sub", "Mul", "Div", "And", "Or", "Xor", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Less")},
+    "Equal": equal,
     "LessOrEqual": binary("LessOrEqual"),
     "Greater": binary("Less", swap=True),
     "GreaterOrEqual": binary("LessOrEqual", swap=True),
@@ -332,7 +357,7 @@ TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "Pow": power,
     "Clip": clip,
     "Cast": cast,
-    "CastLike": lambda s: s.b.cast(s[0], s[1].dtype),
+    "CastLike": lambda s: converted(s, s[1].element or s[1].dtype),
     "Where": where,
     "Dropout": dropout,
     "PRelu": prelu,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
+from typing import Any
 
 import numpy as np
+from onnx import numpy_helper
 
 from mlcc.core.graph import DTYPES
+from mlcc.core.narrow import INTEGERS, ONNX_NARROW, held
 from mlcc.graph.builder import Value
+from mlcc.graph.narrow import encoded
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.source import Source, normal_axis
 
@@ -73,7 +78,7 @@ def expand(s: Source) -> Value:
 
 
 def concat(s: Source) -> Value:
-    axis = s.axis()
+    axis = s.axis(1 if s.opset < 4 else 0)
     parts = [s[i] for i in range(len(s.inputs))]
     filled = [p for p in parts if p.shape[axis] != 0] or parts[:1]
     return s.b.many("Concat", filled, axis=axis)[0]
@@ -110,7 +115,7 @@ def split(s: Source) -> tuple[Value, ...]:
 
 def pad(s: Source) -> Value:
     b, x = s.b, s[0]
-    pads, mode = s.ints("pads", 1) or [], s.attr("mode", "constant")
+    pads, mode = s.ints("paddings" if s.opset < 2 else "pads", 1) or [], s.attr("mode", "constant")
     axes = s.ints("axes", 3) if s.opset >= 18 else None
     axes = list(range(x.rank)) if axes is None else [normal_axis(a, x.rank, s.where) for a in axes]
     if len(pads) != 2 * len(axes):
@@ -140,6 +145,9 @@ def pad(s: Source) -> Value:
 def tile(s: Source) -> Value:
     b, x = s.b, s[0]
     repeats = s.ints("repeats", 1) or []
+    if s.opset < 6:  # one axis, so often
+        times, axis = repeats, int(s.b.known(s[2], "axis").reshape(-1)[0])
+        repeats = [times[0] if i == axis % x.rank else 1 for i in range(x.rank)]
     if len(repeats) != x.rank or any(r < 0 for r in repeats):
         raise s.bad(f"repeats {repeats} for rank {x.rank}")
     spread = b.reshape(x, [n for size in x.shape for n in (1, size)])
@@ -237,11 +245,23 @@ def scatter_nd(s: Source) -> Value:
 
 
 def bit_cast(s: Source) -> Value:
-    to = ONNX_DTYPES.get(int(s.attr("to")), "")
-    known = s.b.array(s[0])
-    if known is None or not to:
-        raise s.unsupported("bit casts of values that are not known at build time")
-    return s.b.constant(np.ascontiguousarray(known).view(DTYPES[to]).reshape(s[0].shape))
+    """The bits of a value in another type of the same width."""
+    number, x = int(s.attr("to")), replace(s[0], element="")
+    element = ONNX_NARROW.get(number, "")
+    to = held(element) if element else ONNX_DTYPES.get(number, "")
+    if not to:
+        raise s.unsupported(f"ONNX element type {number}")
+    if s[0].element in INTEGERS or element in INTEGERS:
+        if {s[0].element, element} not in ({"uint4", "int4"}, {"uint2", "int2"}):
+            raise s.unsupported(f"the bits of {s[0].element or x.dtype} as {element or to}")
+        return encoded(s.b, x, element)
+    if "bool" in (to, x.dtype):
+        if to != "uint8" and to != x.dtype:
+            raise s.unsupported(f"the bits of {x.dtype} as {to}", "a truth value is a byte that is 0 or 1")
+        return s.b.cast(x, to)
+    if DTYPES[to].itemsize != DTYPES[x.dtype].itemsize:
+        raise s.bad(f"the bits of {x.dtype} as {to}, which is of another width")
+    return replace(s.b("BitCast", x, to=to), element=element)
 
 
 def compress(s: Source) -> Value:
@@ -266,6 +286,17 @@ def reverse_sequence(s: Source) -> Value:
     return s.b("GatherElements", s[0], s.b.expand(s.b.constant(index.reshape(dims)), s[0].shape), axis=time)
 
 
+def dense(sparse: Any) -> np.ndarray:
+    """A sparse tensor's contents, zeros and all."""
+    values, at = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+    out = np.zeros(tuple(sparse.dims), values.dtype)
+    if at.ndim == 1:
+        out.reshape(-1)[at] = values
+    else:
+        out[tuple(at.T)] = values
+    return out
+
+
 def constant(s: Source) -> Value:
     for name, value in s.attributes.items():
         if name == "value":
@@ -274,7 +305,11 @@ def constant(s: Source) -> Value:
             return s.b.constant(np.array(value, np.float32))
         if name in ("value_int", "value_ints"):
             return s.b.constant(np.array(value, np.int64))
-    raise s.unsupported("constants of strings or sparse tensors")
+        if name in ("value_string", "value_strings"):
+            return s.b.constant(np.array(value, object))
+        if name == "sparse_value":
+            return s.b.constant(dense(value))
+    raise s.bad("a constant without a value")
 
 
 def center_crop_pad(s: Source) -> Value:

@@ -11,6 +11,9 @@ from typing import Any
 
 from mlcc.graph.builder import Value
 from mlcc.graph.rules import RULES, quant
+from mlcc.graph.rules.recurrent import LSTM_ACTIVATIONS, Cell, long_short_term_memory
+from mlcc.graph.rules.transformer import TABLE as FUSED
+from mlcc.graph.rules.transformer import attention_of
 from mlcc.graph.source import Source
 
 Parts = tuple[Value | None, Value | None, Value | None]  # a quantised tensor, its scale, its zero point
@@ -81,6 +84,53 @@ def dynamic_quantize_matmul(s: Source) -> Value:
     return integer_product(s, (q, scale, zero), (s[1], s[2], s.optional(3)), s.optional(4))
 
 
+class QuantisedCell(Cell):
+    """Weights as bytes, [directions, inputs, gates · hidden], a scale each or one a column; what they multiply is quantised as it comes:
+    all steps' inputs as one tensor, the state as one at each step."""
+
+    def hidden_size(self) -> int:
+        return self.s[2].shape[-1] // self.gates
+
+    def shapes(self, features: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        n = self.gates * self.hidden
+        return (self.count, features, n), (self.count, self.hidden, n)
+
+    def weights(self, which: int, direction: int) -> Parts:
+        """W (1) or R (2) of a direction, with scale and zero point."""
+        q, scale, zero = (self.part(self.s.optional(i), direction) for i in (which, 6 + 2 * which, 7 + 2 * which))
+        return q, scale, zero
+
+    def projected(self, direction: int, bias: Value) -> Value:
+        flat = self.b.reshape(self.x, (self.steps * self.batch, self.x.shape[2]))
+        y = dynamic_product(self.s, flat, self.weights(1, direction), bias)
+        return self.b.reshape(y, (self.steps, self.batch, self.gates * self.hidden))
+
+    def recurrent(self, direction: int) -> Value:
+        found = self.part(self.s[2], direction)
+        assert found is not None
+        return found
+
+    def stepped(self, direction: int, h: Value, r: Value, start: Value) -> Value:
+        return dynamic_product(self.s, h, (r, *self.weights(2, direction)[1:]), start)
+
+
+def dynamic_product(s: Source, x: Value, w: Parts, start: Value) -> Value:
+    """start + x · w, x quantised to bytes by its own range."""
+    q, scale, zero = quant.dynamic_quantize_linear(Source("DynamicQuantizeLinear", (x,), {}, s.opset, 3, s.b))
+    return integer_product(s, (q, scale, zero), w, start)
+
+
+def dynamic_quantize_lstm(s: Source) -> tuple[Value, ...]:
+    return long_short_term_memory(QuantisedCell(s, 4, LSTM_ACTIVATIONS))
+
+
+def attention(s: Source) -> tuple[Value, ...]:
+    """Attention whose product with the weights is one of bytes."""
+    qkv = integer_product(s, (s[0], s[3], s.optional(6)), (s[1], s[4], s.optional(7)), s.optional(2))
+    n = s[1].shape[1] // 3
+    return attention_of(s, qkv, [n] * 3, int(s.attr("num_heads")), s.optional(5), s.optional(8), None)
+
+
 TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "QLinearAdd": binary("Add"),
     "QLinearMul": binary("Mul"),
@@ -92,7 +142,10 @@ TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "QLinearConcat": concat,
     "QGemm": gemm,
     "MatMulIntegerToFloat": matmul_integer_to_float,
+    "DynamicQuantizeLSTM": dynamic_quantize_lstm,
     "DynamicQuantizeMatMul": dynamic_quantize_matmul,
+    "QAttention": attention,
     "QuantizeLinear": quant.quantize_linear,
     "DequantizeLinear": quant.dequantize_linear,
+    **FUSED,
 }

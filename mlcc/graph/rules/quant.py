@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import ml_dtypes
 import numpy as np
 
 from mlcc.core.graph import DTYPES
+from mlcc.core.narrow import FLOATS, INTEGERS, ONNX_NARROW, held
 from mlcc.graph import integers
 from mlcc.graph.builder import Value
 from mlcc.graph.integers import Quantised
+from mlcc.graph.narrow import decoded, encoded
 from mlcc.graph.rules.conv import window
 from mlcc.graph.rules.elementwise import ONNX_DTYPES, clamp
 from mlcc.graph.rules.matmul import vectors_too
@@ -42,36 +46,76 @@ def dequantize(s: Source, x: Value, scale: Value, zero: Value | None) -> Value:
     return b.cast(b("Mul", b.cast(i, "float32"), b.cast(scale, "float32")), scale.dtype)
 
 
-def quantize(s: Source, x: Value, scale: Value, zero: Value | None, to: str) -> Value:
-    """saturate(round_half_even(x / scale) + zero)."""
+def bounds(to: str) -> tuple[int, int] | None:
+    """The least and the largest number of an integer type that values are quantised to."""
+    if to not in ("int8", "uint8", "int16", "uint16", *INTEGERS):
+        return None
+    limits = np.iinfo(to) if to not in INTEGERS else ml_dtypes.iinfo(to)
+    return int(limits.min), int(limits.max)
+
+
+def quantize(s: Source, x: Value, scale: Value, zero: Value | None, to: str, limits: tuple[int, int] | None = None) -> Value:
+    """saturate(round_half_even(x / scale) + zero), between `limits` (those of the type)."""
     b = s.b
     rounded = b("Round", b("Div", b.cast(x, "float32"), b.cast(scale, "float32")))
-    limits = np.iinfo(DTYPES[to])
     if zero is not None:
         rounded = b("Add", rounded, b.cast(zero, "float32"))
-    low, high = (b.constant(np.float32(v)) for v in (limits.min, limits.max))
+    low, high = (b.constant(np.float32(v)) for v in limits or bounds(to) or ())
     return b.cast(clamp(s, clamp(s, rounded, low, False), high, True), to)
 
 
+def plain(s: Source, v: Value | None) -> Value | None:
+    """A narrow operand's numbers."""
+    return decoded(s.b, v) if v is not None and v.element else v
+
+
+def _may_shift(zero: np.ndarray | None) -> bool:
+    """Whether a zero point is, or may be, another number than 0."""
+    return zero is None or bool(zero.any())
+
+
+def dequantize_floats(s: Source, x: Value, scale: Value, zero: Value | None, axis: int) -> Value:
+    """(x − zero) · scale of float8 and its kin, in binary32."""
+    b = s.b
+    if zero is not None and _may_shift(b.array(zero)):
+        x = b("Sub", x, along(s, zero, x, axis))
+    return b.cast(b("Mul", x, b.cast(along(s, scale, x, axis), "float32")), scale.dtype)
+
+
 def dequantize_linear(s: Source) -> Value:
-    x = s[0]
+    x, scale, zero = plain(s, s[0]), plain(s, s[1]), plain(s, s.optional(2))
+    assert x is not None and scale is not None
     axis = int(s.attr("axis", 1))
-    zero = s.optional(2)
-    y = dequantize(s, x, along(s, s[1], x, axis), along(s, zero, x, axis) if zero is not None else None)
+    if s[0].element in FLOATS:
+        y = dequantize_floats(s, x, scale, zero, axis)
+        return s.b.cast(y, ONNX_DTYPES[int(s.attr("output_dtype"))]) if s.attr("output_dtype", 0) else y
+    y = dequantize(s, x, along(s, scale, x, axis), along(s, zero, x, axis) if zero is not None else None)
     if y.dtype == "float32" and not s.attr("block_size", 0):
-        s.b.quantised[y.name] = Quantised(x, s[1], zero, normal_axis(axis, x.rank, s.where) if s[1].type.size > 1 else 0)
+        s.b.quantised[y.name] = Quantised(x, scale, zero, normal_axis(axis, x.rank, s.where) if scale.type.size > 1 else 0)
     return s.b.cast(y, ONNX_DTYPES[int(s.attr("output_dtype"))]) if s.attr("output_dtype", 0) else y
 
 
 def quantize_linear(s: Source) -> Value:
-    x, zero = s[0], s.optional(2)
-    axis = int(s.attr("axis", 1))
-    to = zero.dtype if zero is not None else ONNX_DTYPES.get(int(s.attr("output_dtype", 2)) or 2, "")
-    if to not in ("int8", "uint8", "int16", "uint16"):
-        raise s.unsupported(f"quantisation to {to or s.attr('output_dtype')}", "use int8, uint8, int16 or uint16")
-    if (rounding := integers.rounding(s.b, s[1], zero, to)) is not None and (found := integers.quantised(s.b, x, rounding)) is not None:
-        return found
-    return quantize(s, x, along(s, s[1], x, axis), along(s, zero, x, axis) if zero is not None else None, to)
+    x, scale, zero = s[0], plain(s, s[1]), plain(s, s.optional(2))
+    assert scale is not None
+    axis, given = int(s.attr("axis", 1)), int(s.attr("output_dtype", 0)) or 2
+    to = ((z := s[2]).element or z.dtype) if zero is not None else {**ONNX_DTYPES, **ONNX_NARROW}.get(given, "")
+    if to in FLOATS:
+        ratio = s.b("Div", s.b.cast(x, "float32"), s.b.cast(along(s, scale, x, axis), "float32"))
+        if zero is not None and _may_shift(s.b.array(zero)):
+            ratio = s.b("Add", ratio, along(s, zero, x, axis))
+        return encoded(s.b, ratio, to, bool(s.attr("saturate", 1)))
+    limits = bounds(to)
+    if limits is None:
+        raise s.unsupported(f"quantisation to {to or given}", "use int8, uint8, int16, uint16, int4, uint4, int2, uint2 or a float8")
+    kept = held(to) if to in INTEGERS else to
+    element = to if to in INTEGERS else ""
+    if (rounding := integers.rounding(s.b, scale, zero, kept)) is not None:
+        rounding = replace(rounding, low=limits[0], high=limits[1])
+        if (found := integers.quantised(s.b, x, rounding)) is not None:
+            return replace(found, element=element)
+    y = quantize(s, x, along(s, scale, x, axis), along(s, zero, x, axis) if zero is not None else None, kept, limits)
+    return replace(y, element=element)
 
 
 def dynamic_quantize_linear(s: Source) -> tuple[Value, ...]:

@@ -50,31 +50,46 @@ def activation(s: Source, key: str, x: Value, attributes: dict[str, float]) -> V
     return result
 
 
+LSTM_ACTIVATIONS = ("Sigmoid", "Tanh", "Tanh")
+
+
 class Cell:
     """What the three operators share: operands by direction, activations, the walk over time."""
 
     def __init__(self, s: Source, gates: int, defaults: tuple[str, ...]) -> None:
         self.s, self.b, self.gates = s, s.b, gates
-        self.hidden = int(s.attr("hidden_size", s[2].shape[-1]))
+        self.hidden = int(s.attr("hidden_size", self.hidden_size()))
         self.direction = s.attr("direction", "forward")
         self.count = 2 if self.direction == "bidirectional" else 1
         self.layout = int(s.attr("layout", 0))
         x = s[0]
         self.x = s.b.transpose(x, (1, 0, 2)) if self.layout else x
-        if (
-            x.rank != 3
-            or s[1].shape != (self.count, gates * self.hidden, x.shape[2])
-            or s[2].shape != (self.count, gates * self.hidden, self.hidden)
-        ):
+        if x.rank != 3 or (s[1].shape, s[2].shape) != self.shapes(x.shape[2]):
             raise s.bad(f"input {list(x.shape)}, W {list(s[1].shape)}, R {list(s[2].shape)} do not fit")
         self.steps, self.batch = self.x.shape[:2]
         lengths = s.optional(4)
-        if lengths is not None and not np.all(s.b.known(lengths, "sequence_lens") == self.steps):
-            raise s.unsupported("sequences of different lengths in one batch", "pad the batch and drop sequence_lens")
+        known = s.b.array(lengths)
+        self.lengths = (
+            None if lengths is None or known is not None and (known == self.steps).all() else s.b.reshape(lengths, (self.batch, 1))
+        )
         names = s.attr("activations", list(defaults) * self.count)
         if len(names) != len(defaults) * self.count:
             raise s.bad(f"{len(names)} activations, {len(defaults) * self.count} wanted")
         self.activations = activations(s, [n.decode() if isinstance(n, bytes) else n for n in names])
+
+    def hidden_size(self) -> int:
+        return self.s[2].shape[-1]
+
+    def shapes(self, features: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of the two weights."""
+        n = self.gates * self.hidden
+        return (self.count, n, features), (self.count, n, self.hidden)
+
+    def going(self, step: int, new: Value, old: Value) -> Value:
+        """A state after a step: sequences that end before it keep what they had."""
+        if self.lengths is None:
+            return new
+        return self.b("Where", self.b("Less", self.b.like(step, self.lengths), self.lengths), new, old)
 
     def activate(self, direction: int, which: int, x: Value) -> Value:
         key, parameters = self.activations[direction * (len(self.activations) // self.count) + which]
@@ -101,6 +116,16 @@ class Cell:
         flat = self.b.reshape(self.x, (self.steps * self.batch, self.x.shape[2]))
         return self.b.reshape(self.b("MatMul", flat, self.b.transpose(w, (1, 0)), bias), (self.steps, self.batch, self.gates * self.hidden))
 
+    def recurrent(self, direction: int) -> Value:
+        """Rᵀ, as `stepped` takes it."""
+        r = self.part(self.s[2], direction)
+        assert r is not None
+        return self.b.transpose(r, (1, 0))
+
+    def stepped(self, direction: int, h: Value, r: Value, start: Value) -> Value:
+        """start + h·Rᵀ."""
+        return self.b("MatMul", h, r, start)
+
     def biases(self, direction: int) -> tuple[Value, Value]:
         both = self.part(self.s.optional(3), direction)
         n = self.gates * self.hidden
@@ -122,6 +147,8 @@ class Cell:
     def outputs(self, sequences: list[list[Value]], finals: list[list[Value]]) -> tuple[Value, ...]:
         """Y and the final states in the operator's layout."""
         b = self.b
+        if self.lengths is not None:  # what is beyond a sequence's end is 0
+            sequences = [[self.going(t, y, b.like(0, y)) for t, y in enumerate(rows)] for rows in sequences]
         rows = [b.reshape(y, (1, 1, self.batch, self.hidden)) for d in range(self.count) for y in sequences[d]]
         by_direction = [b.many("Concat", rows[d * self.steps : (d + 1) * self.steps], axis=0)[0] for d in range(self.count)]
         y = b.many("Concat", by_direction, axis=1)[0]
@@ -132,21 +159,17 @@ class Cell:
         return (y, *last)[: max(1, self.s.output_count)]
 
 
-def transposed(c: Cell, direction: int) -> Value:
-    r = c.part(c.s[2], direction)
-    assert r is not None
-    return c.b.transpose(r, (1, 0))
-
-
 def lstm(s: Source) -> tuple[Value, ...]:
-    """Gates i, o, f, c; peepholes added after the chain (elementwise)."""
-    c, b = Cell(s, 4, ("Sigmoid", "Tanh", "Tanh")), s.b
-    if s.attr("input_forget", 0):
-        raise s.unsupported("input_forget=1")
+    return long_short_term_memory(Cell(s, 4, LSTM_ACTIVATIONS))
+
+
+def long_short_term_memory(c: Cell) -> tuple[Value, ...]:
+    """Gates i, o, f, c; peepholes added after the chain (elementwise). input_forget: f is 1 − i."""
+    s, b = c.s, c.b
     sequences, last_h, last_c = [], [], []
     for d in range(c.count):
         wb, rb = c.biases(d)
-        projected, r = c.projected(d, b("Add", wb, rb)), transposed(c, d)
+        projected, r = c.projected(d, b("Add", wb, rb)), c.recurrent(d)
         h, cell, peep = c.initial(5, d), c.initial(6, d), c.part(s.optional(7), d)
 
         def with_peephole(g: Value, index: int, state: Value, peep: Value | None = peep) -> Value:
@@ -154,13 +177,17 @@ def lstm(s: Source) -> tuple[Value, ...]:
 
         found: dict[int, Value] = {}
         for t in c.order(d):
-            gates = b("MatMul", h, r, c.at(projected, t))
+            gates = c.stepped(d, h, r, c.at(projected, t))
             i = c.activate(d, 0, with_peephole(c.gate(gates, 0), 0, cell))
-            f = c.activate(d, 0, with_peephole(c.gate(gates, 2), 2, cell))
+            if s.attr("input_forget", 0):
+                f = b("Sub", b.like(1, i), i)
+            else:
+                f = c.activate(d, 0, with_peephole(c.gate(gates, 2), 2, cell))
             g = c.activate(d, 1, c.gate(gates, 3))
-            cell = b("Add", b("Mul", f, cell), b("Mul", i, g))
-            o = c.activate(d, 0, with_peephole(c.gate(gates, 1), 1, cell))
-            h = b("Mul", o, c.activate(d, 2, cell))
+            after = b("Add", b("Mul", f, cell), b("Mul", i, g))
+            o = c.activate(d, 0, with_peephole(c.gate(gates, 1), 1, after))
+            h = c.going(t, b("Mul", o, c.activate(d, 2, after)), h)
+            cell = c.going(t, after, cell)
             found[t] = h
         sequences.append([found[t] for t in range(c.steps)])
         last_h.append(h)
@@ -181,7 +208,7 @@ def gru(s: Source) -> tuple[Value, ...]:
             if before
             else b.many("Concat", [b("Add", b.slice(wb, 0, 0, 2 * n), b.slice(rb, 0, 0, 2 * n)), b.slice(wb, 0, 2 * n, n)], axis=0)[0]
         )
-        projected, r = c.projected(d, start), transposed(c, d)
+        projected, r = c.projected(d, start), c.recurrent(d)
         r_zr, r_h = b.slice(r, 1, 0, 2 * n), b.slice(r, 1, 2 * n, n)
         h = c.initial(5, d)
         found: dict[int, Value] = {}
@@ -194,7 +221,7 @@ def gru(s: Source) -> tuple[Value, ...]:
             else:
                 candidate = b("Add", b("Mul", reset, b("MatMul", h, r_h, b.slice(rb, 0, 2 * n, n))), b.slice(x, 1, 2 * n, n))
             g = c.activate(d, 1, candidate)
-            h = b("Add", b("Mul", b("Sub", b.like(1, z), z), g), b("Mul", z, h))
+            h = c.going(t, b("Add", b("Mul", b("Sub", b.like(1, z), z), g), b("Mul", z, h)), h)
             found[t] = h
         sequences.append([found[t] for t in range(c.steps)])
         last.append(h)
@@ -206,10 +233,10 @@ def rnn(s: Source) -> tuple[Value, ...]:
     sequences, last = [], []
     for d in range(c.count):
         wb, rb = c.biases(d)
-        projected, r, h = c.projected(d, b("Add", wb, rb)), transposed(c, d), c.initial(5, d)
+        projected, r, h = c.projected(d, b("Add", wb, rb)), c.recurrent(d), c.initial(5, d)
         found: dict[int, Value] = {}
         for t in c.order(d):
-            h = c.activate(d, 0, b("MatMul", h, r, c.at(projected, t)))
+            h = c.going(t, c.activate(d, 0, b("MatMul", h, r, c.at(projected, t))), h)
             found[t] = h
         sequences.append([found[t] for t in range(c.steps)])
         last.append(h)

@@ -214,9 +214,12 @@ def lrn(s: Source) -> Value:
     return b("Div", x, b("Pow", base, b.like(s.attr("beta", 0.75), x)))
 
 
-def cumulative_sum(s: Source) -> Value:
-    axis = normal_axis(int(s.b.known(s[1], "axis").reshape(-1)[0]), s[0].rank, s.where)
-    return s.b("CumSum", s[0], axis=axis, exclusive=int(s.attr("exclusive", 0)), reverse=int(s.attr("reverse", 0)))
+def cumulative(core: str) -> Callable[[Source], Value]:
+    def run(s: Source) -> Value:
+        axis = normal_axis(int(s.b.known(s[1], "axis").reshape(-1)[0]), s[0].rank, s.where)
+        return s.b(core, s[0], axis=axis, exclusive=int(s.attr("exclusive", 0)), reverse=int(s.attr("reverse", 0)))
+
+    return run
 
 
 def top_k(s: Source) -> tuple[Value, ...]:
@@ -248,6 +251,7 @@ TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "LpNormalization": lp_normalization,
     "MeanVarianceNormalization": mean_variance,
     "LRN": lrn,
-    "CumSum": cumulative_sum,
+    "CumSum": cumulative("CumSum"),
+    "CumProd": cumulative("CumProd"),
     "TopK": top_k,
 }

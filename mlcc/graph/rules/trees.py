@@ -1,32 +1,31 @@
 """Ensembles of decision trees (ai.onnx.ml): every tree takes one step down at a time, all trees at once.
 
 A tree's state is its node's number; a step gathers that node's feature, threshold and children. Leaves stay where they are. The leaves'
-values are then summed by the contract's rule for sums, in the order of the trees.
+values are then summed by the contract's rule for sums, in the order of the trees. Rows of float64 are compared and summed in float64.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 
+from mlcc.core.graph import DTYPES
 from mlcc.graph.builder import Value
-from mlcc.graph.rules import RULES
+from mlcc.graph.rules.ml import best, labels, transformed
 from mlcc.graph.source import Source
 
-MODES = {
-    "BRANCH_LEQ": ("LessOrEqual", False),
-    "BRANCH_LT": ("Less", False),
-    "BRANCH_GTE": ("LessOrEqual", True),
-    "BRANCH_GT": ("Less", True),
-}
+MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ", "BRANCH_MEMBER")  # as TreeEnsemble counts them
+LEAF = "LEAF"
 
 
 @dataclass(frozen=True)
 class Forest:
-    """Nodes of all trees, numbered; roots: each tree's first; weights: [nodes, outputs], 0 but for leaves."""
+    """Nodes of all trees, numbered; roots: each tree's first; weights: [nodes, outputs], 0 but for leaves; mode: the comparison's place in
+    MODES, −1 for leaves; missing: whether a NaN goes the way of `yes`; target: of leaves, the output that their weight is for."""
 
     feature: np.ndarray
     threshold: np.ndarray
@@ -34,8 +33,18 @@ class Forest:
     no: np.ndarray
     roots: np.ndarray
     weights: np.ndarray
-    mode: str
+    mode: np.ndarray
+    missing: np.ndarray
     depth: int
+
+
+def column(s: Source, name: str, count: int) -> np.ndarray:
+    """A list of numbers, one a node, in float64; given as a tensor where they are doubles."""
+    given = s.attr(f"{name}_as_tensor")
+    values = np.asarray(s.attr(name, []) if given is None else given, np.float64).ravel()
+    if values.size != count:
+        raise s.bad(f"{name} has {values.size} entries for {count}")
+    return values
 
 
 def forest(s: Source, kind: str, outputs: int) -> Forest:
@@ -46,9 +55,9 @@ def forest(s: Source, kind: str, outputs: int) -> Forest:
     count = tree.size
     if not count or node.size != count or len(modes) != count:
         raise s.bad("an ensemble without nodes, or with lists of different lengths")
-    inner = {m for m in modes if m != "LEAF"}
-    if len(inner) > 1 or not inner <= set(MODES):
-        raise s.unsupported(f"nodes of the modes {', '.join(sorted(inner))}", f"one of {', '.join(MODES)} in all trees")
+    strange = {m for m in modes if m != LEAF} - set(MODES[:6])
+    if strange:
+        raise s.unsupported(f"nodes of the modes {', '.join(sorted(map(str, strange)))}", f"one of {', '.join(MODES[:6])}")
     number = {(int(t), int(n)): i for i, (t, n) in enumerate(zip(tree, node))}
     if len(number) != count:
         raise s.bad("two nodes of one tree have the same number")
@@ -57,103 +66,215 @@ def forest(s: Source, kind: str, outputs: int) -> Forest:
         ids = np.asarray(a.get(name, []), np.int64)
         if ids.size != count:
             raise s.bad(f"{name} has {ids.size} entries for {count} nodes")
-        missing = next((i for i in range(count) if modes[i] != "LEAF" and (int(tree[i]), int(ids[i])) not in number), None)
+        missing = next((i for i in range(count) if modes[i] != LEAF and (int(tree[i]), int(ids[i])) not in number), None)
         if missing is not None:
             raise s.bad(f"{name} points to a node that does not exist (tree {tree[missing]}, node {node[missing]})")
-        return np.array([i if modes[i] == "LEAF" else number[int(tree[i]), int(ids[i])] for i in range(count)])
+        return np.array([i if modes[i] == LEAF else number[int(tree[i]), int(ids[i])] for i in range(count)])
 
     yes, no = children("nodes_truenodeids"), children("nodes_falsenodeids")
-    leaf = np.array([m == "LEAF" for m in modes])
+    leaf = np.array([m == LEAF for m in modes])
     feature = np.where(leaf, 0, np.asarray(a.get("nodes_featureids", []), np.int64))
-    threshold = np.where(leaf, 0, np.asarray(a.get("nodes_values", []), np.float32)).astype(np.float32)
     targets = set(yes[~leaf]) | set(no[~leaf])
     roots = np.array([i for i in range(count) if i not in targets])
     if len(set(tree[roots])) != len(roots) or set(tree[roots]) != set(tree):
         raise s.bad("a tree without a root, or with more than one")
-    weights = np.zeros((count, outputs), np.float32)
+    weights = np.zeros((count, outputs), np.float64)
     ids = [np.asarray(a.get(f"{kind}_{n}", []), np.int64) for n in ("treeids", "nodeids", "ids")]
-    values = np.asarray(a.get(f"{kind}_weights", []), np.float32)
-    for t, n, output, value in zip(*ids, values):
+    for t, n, output, value in zip(*ids, column(s, f"{kind}_weights", ids[0].size)):
         if (int(t), int(n)) not in number or not 0 <= output < outputs:
             raise s.bad(f"{kind} weights of a node or output that does not exist")
         weights[number[int(t), int(n)], output] += value
-    level, depth, seen = roots, 0, set(roots.tolist())
+    tracks = np.asarray(a.get("nodes_missing_value_tracks_true") or np.zeros(count), np.int64) != 0
+    if tracks.size != count:
+        raise s.bad(f"nodes_missing_value_tracks_true has {tracks.size} entries for {count} nodes")
+    mode = np.array([-1 if m == LEAF else MODES.index(m) for m in modes])
+    return checked(s, Forest(feature, column(s, "nodes_values", count), yes, no, roots, weights, mode, tracks & ~leaf, 0))
+
+
+def checked(s: Source, f: Forest) -> Forest:
+    """With its depth. Raises Error(model) where a tree goes round in circles, or a node belongs to none."""
+    leaf, count = f.mode < 0, f.mode.size
+    level, depth, seen = f.roots, 0, set(f.roots.tolist())
     while not leaf[level].all():
-        level = np.unique(np.concatenate([yes[level], no[level]]))
+        level = np.unique(np.concatenate([f.yes[level], f.no[level]]))
         seen |= set(level.tolist())
         depth += 1
         if depth > count:
             raise s.bad("a tree that goes round in circles")
     if len(seen) != count:
         raise s.bad(f"{count - len(seen)} nodes that no root leads to")
-    return Forest(feature, threshold, yes, no, roots, weights, inner.pop() if inner else "BRANCH_LEQ", depth)
+    return replace(f, depth=depth)
 
 
-def scores(s: Source, f: Forest) -> Value:
-    """[rows, outputs]: the sum over trees of the values of the leaves that rows end in."""
-    b, x = s.b, s[0]
+def leaves(s: Source, f: Forest, x: Value) -> Value:
+    """int64 [rows, trees]: the node that each row ends in."""
+    b = s.b
     if x.rank != 2:
         raise s.bad(f"rows of features are wanted, not {list(x.shape)}")
-    if f.feature.size and int(f.feature.max()) >= x.shape[1]:
+    if f.feature.size and (int(f.feature.max()) >= x.shape[1] or int(f.feature.min()) < 0):
         raise s.bad(f"feature {int(f.feature.max())} of {x.shape[1]}")
-    x = b.cast(x, "float32")
     rows, trees = x.shape[0], f.roots.size
     at = b.constant(np.broadcast_to(f.roots, (rows, trees)).astype(np.int64).copy())
-    tables = {name: b.constant(getattr(f, name)) for name in ("feature", "threshold", "yes", "no")}
-    op, turned = MODES[f.mode]
+    tables = {name: b.constant(getattr(f, name)) for name in ("feature", "yes", "no")}
+    thresholds, missing = b.constant(f.threshold.astype(DTYPES[x.dtype])), b.constant(f.missing) if f.missing.any() else None
+    used = sorted({int(m) for m in f.mode if m >= 0})
+    modes = b.constant(np.maximum(f.mode, 0).astype(np.int32)) if len(used) > 1 else None
     for _ in range(f.depth):
-        feature, threshold, yes, no = (b("Gather", tables[n], at, axis=0) for n in ("feature", "threshold", "yes", "no"))
-        value = b("GatherElements", x, feature, axis=1)
-        at = b("Where", b(op, threshold, value) if turned else b(op, value, threshold), yes, no)
-    leaves = b("Gather", b.constant(f.weights), at, axis=0)  # [rows, trees, outputs]
-    return b.reshape(b("ReduceSum", leaves, axes=(1,)), (rows, f.weights.shape[1]))
+        feature, yes, no = (b("Gather", tables[n], at, axis=0) for n in ("feature", "yes", "no"))
+        threshold, value = b("Gather", thresholds, at, axis=0), b("GatherElements", x, feature, axis=1)
+        goes = compared(s, used[0], value, threshold)
+        if modes is not None:
+            mode = b("Gather", modes, at, axis=0)
+            for m in used[1:]:
+                goes = b("Where", b("Equal", mode, b.like(m, mode)), compared(s, m, value, threshold), goes)
+        if missing is not None:
+            goes = b("Or", goes, b("And", b("IsNaN", value), b("Gather", missing, at, axis=0)))
+        at = b("Where", goes, yes, no)
+    return at
+
+
+def compared(s: Source, mode: int, value: Value, threshold: Value) -> Value:
+    b = s.b
+    match MODES[mode]:
+        case "BRANCH_LEQ":
+            return b("LessOrEqual", value, threshold)
+        case "BRANCH_LT":
+            return b("Less", value, threshold)
+        case "BRANCH_GTE":
+            return b("LessOrEqual", threshold, value)
+        case "BRANCH_GT":
+            return b("Less", threshold, value)
+        case "BRANCH_EQ":
+            return b("Equal", value, threshold)
+    return b("Not", b("Equal", value, threshold))
+
+
+def rows_of(s: Source) -> Value:
+    """The features: float64 as it is, all else as float32."""
+    return s[0] if s[0].dtype == "float64" else s.b.cast(s[0], "float32")
+
+
+def scores(s: Source, f: Forest, aggregate: str = "SUM") -> Value:
+    """[rows, outputs]: over the trees, of the values of the leaves that rows end in."""
+    b, x = s.b, rows_of(s)
+    at = leaves(s, f, x)
+    table = f.weights.astype(DTYPES[x.dtype])
+    if aggregate in ("MIN", "MAX") and table.shape[1] > 1:
+        raise s.unsupported(f"aggregate_function {aggregate} of several outputs", "SUM or AVERAGE, or one output")
+    core = f"Reduce{aggregate.capitalize()}" if aggregate in ("MIN", "MAX") else "ReduceSum"
+    found = b("Gather", b.constant(table), at, axis=0)  # [rows, trees, outputs]
+    y = b.reshape(b(core, found, axes=(1,)), (x.shape[0], f.weights.shape[1]))
+    return b("Div", y, b.like(f.roots.size, y)) if aggregate == "AVERAGE" else y
+
+
+def tree_ensemble(s: Source) -> Value:
+    """Leaves apart from nodes, sets of members as one comparison after the other."""
+    a = s.attributes
+    features, modes, yes, no, yes_leaf, no_leaf, roots, leaf_targets = (
+        np.asarray(a.get(n, []), np.int64).ravel()
+        for n in ("nodes_featureids", "nodes_modes", "nodes_truenodeids", "nodes_falsenodeids", "nodes_trueleafs", "nodes_falseleafs",
+                  "tree_roots", "leaf_targetids")
+    )  # fmt: skip
+    splits, weights = (np.asarray(a.get(n, []), np.float64).ravel() for n in ("nodes_splits", "leaf_weights"))
+    tracks = np.asarray(a.get("nodes_missing_value_tracks_true") or np.zeros(modes.size), np.int64).ravel()
+    outputs, count = int(a.get("n_targets", 1)), modes.size
+    if {v.size for v in (features, yes, no, yes_leaf, no_leaf, splits, tracks)} != {count} or leaf_targets.size != weights.size:
+        raise s.bad("lists of different lengths")
+    ends = (np.where(yes_leaf != 0, weights.size, count), np.where(no_leaf != 0, weights.size, count))
+    if any((v < 0).any() or (v >= e).any() for v, e in zip((yes, no), ends)) or (roots < 0).any() or (roots >= count).any():
+        raise s.bad("a node or leaf that does not exist")
+    if ((modes < 0) | (modes >= len(MODES))).any() or ((leaf_targets < 0) | (leaf_targets >= outputs)).any():
+        raise s.bad("a mode or target that does not exist")
+    single = (yes_leaf != 0) & (no_leaf != 0) & (yes == no)  # a tree that is a leaf
+    members = iter(np.asarray(a.get("membership_values", []), np.float64).ravel())
+    sets: dict[int, list[float]] = {}
+    for i in map(int, np.flatnonzero(modes == 6)):
+        sets[i] = list(takewhile(lambda v: not np.isnan(v), members))
+    size = [max(1, len(sets.get(i, (0,)))) for i in range(count)]
+    first = np.concatenate([[0], np.cumsum(size)])
+    total = int(first[-1])
+    nodes: dict[str, list[Any]] = {n: [] for n in ("feature", "threshold", "yes", "no", "mode", "missing")}
+    for i in range(count):
+        went = [int(total + v[i]) if l[i] else int(first[v[i]]) for v, l in ((yes, yes_leaf), (no, no_leaf))]
+        values = sets.get(i, [float(splits[i])])
+        for k, value in enumerate(values or [np.nan]):  # of no member at all: never equal
+            nodes["feature"].append(int(features[i]))
+            nodes["threshold"].append(value)
+            nodes["yes"].append(went[0])
+            nodes["no"].append(went[1] if k + 1 >= len(values) else int(first[i]) + k + 1)
+            nodes["mode"].append(4 if i in sets else int(modes[i]))
+            nodes["missing"].append(bool(tracks[i]))
+    tail = np.arange(total, total + weights.size)
+    table = np.zeros((total + weights.size, outputs))
+    table[tail, leaf_targets] = weights
+    joined = {
+        n: np.concatenate([np.asarray(v), tail if n in ("yes", "no") else np.full(tail.size, -1 if n == "mode" else 0)])
+        for n, v in nodes.items()
+    }
+    starts = np.array([total + yes[r] if single[r] else first[r] for r in roots], np.int64)
+    f = Forest(joined["feature"].astype(np.int64), joined["threshold"].astype(np.float64), joined["yes"].astype(np.int64),
+               joined["no"].astype(np.int64), starts, table, joined["mode"].astype(np.int64),
+               joined["missing"].astype(bool), 0)  # fmt: skip
+    f = checked(s, reachable(f))
+    aggregate = ("AVERAGE", "SUM", "MIN", "MAX")[int(a.get("aggregate_function", 1))]
+    post = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")[int(a.get("post_transform", 0))]
+    return transformed(replace(s, attributes={"post_transform": post}), scores(s, f, aggregate))
+
+
+def reachable(f: Forest) -> Forest:
+    """Without the nodes that no root leads to."""
+    seen, todo = set(f.roots.tolist()), f.roots.tolist()
+    while todo:
+        n = todo.pop()
+        for child in (int(f.yes[n]), int(f.no[n])):
+            if child not in seen:
+                seen.add(child)
+                todo.append(child)
+    kept = np.array(sorted(seen))
+    place = np.full(f.mode.size, -1)
+    place[kept] = np.arange(kept.size)
+    return Forest(f.feature[kept], f.threshold[kept], place[f.yes[kept]], place[f.no[kept]], place[f.roots], f.weights[kept],
+                  f.mode[kept], f.missing[kept], 0)  # fmt: skip
 
 
 def _based(s: Source, y: Value) -> Value:
-    base = s.attr("base_values")
-    return s.b("Add", y, s.b.constant(np.asarray(base, np.float32))) if base else y
-
-
-def _transformed(s: Source, y: Value) -> Value:
-    match s.attr("post_transform", "NONE"):
-        case "NONE":
-            return y
-        case "LOGISTIC":
-            return s.b("Sigmoid", y)
-        case "SOFTMAX":
-            made = RULES["Softmax"](Source("Softmax", (y,), {"axis": 1}, 13, 1, s.b))
-            return made if isinstance(made, Value) else made[0]
-    raise s.unsupported(f"post_transform {s.attr('post_transform')}", "NONE, LOGISTIC or SOFTMAX")
+    base = s.attr("base_values_as_tensor", s.attr("base_values"))
+    return y if base is None or not len(base) else s.b("Add", y, s.b.constant(np.asarray(base, DTYPES[y.dtype])))
 
 
 def regressor(s: Source) -> Value:
-    if s.attr("aggregate_function", "SUM") not in ("SUM", "AVERAGE"):
-        raise s.unsupported(f"aggregate_function {s.attr('aggregate_function')}", "SUM or AVERAGE")
-    f = forest(s, "target", int(s.attr("n_targets", 1)))
-    y = scores(s, f)
-    if s.attr("aggregate_function", "SUM") == "AVERAGE":
-        y = s.b("Div", y, s.b.like(f.roots.size, y))
-    return _transformed(s, _based(s, y))
+    aggregate = s.attr("aggregate_function", "SUM")
+    if aggregate not in ("SUM", "AVERAGE", "MIN", "MAX"):
+        raise s.bad(f"aggregate_function {aggregate}")
+    y = _based(s, scores(s, forest(s, "target", int(s.attr("n_targets", 1))), aggregate))
+    return transformed(s, s.b.cast(y, "float32"))
 
 
 def classifier(s: Source) -> tuple[Value, Value]:
-    """(label, scores). With one column of scores for two classes the other one is its complement."""
-    b = s.b
-    labels: list[Any] = list(s.attr("classlabels_int64s", []) or [])
-    if not labels:
-        raise s.unsupported("labels that are text", "export with integer labels (zipmap off)")
-    ids = np.asarray(s.attr("class_ids", []), np.int64)
-    single = len(labels) == 2 and ids.size > 0 and len(set(ids.tolist())) == 1
-    y = _based(s, scores(s, forest(s, "class", 1 if single and int(ids.max()) == 0 else len(labels))))
-    if single:
-        if y.shape[1] > 1:
-            y = b.slice(y, 1, 1, 2)
-        logistic = s.attr("post_transform", "NONE") == "LOGISTIC"
-        p = b("Sigmoid", y) if logistic else y
-        y = b.many("Concat", [b("Sub", b.like(1, p), p), p], axis=1)[0]
-    best = b.reshape(b("ArgMax", y, axis=1, last=0), (y.shape[0],))
-    label = b("Gather", b.constant(np.asarray(labels, np.int64)), best, axis=0)
-    return label, y if single else _transformed(s, y)
+    """(label, scores). One column of scores for two classes is a logit, or the second class's probability; what else it may be is refused,
+    since ONNX does not say and runtimes differ."""
+    b, post = s.b, s.attr("post_transform", "NONE")
+    classes = labels(s, "classlabels_int64s", "classlabels_strings")
+    if classes is None:
+        raise s.bad("no class labels")
+    count = classes.type.size
+    if count != 2 or {int(i) for i in s.attr("class_ids", [])} != {0}:
+        y = b.cast(_based(s, scores(s, forest(s, "class", count))), "float32")
+        return best(s, y, classes), transformed(s, y)
+    f = forest(s, "class", 1)
+    y, positive = b.cast(_based(s, scores(s, f)), "float32"), bool((f.weights >= 0).all())
+    if post == "LOGISTIC" and not positive:
+        yes, pair = b("Less", b.like(0, y), y), b("Sigmoid", b.many("Concat", [b("Neg", y), y], axis=1)[0])
+    elif post == "NONE" and positive:
+        yes, pair = b("Less", b.like(0.5, y), y), b.many("Concat", [b("Sub", b.like(1, y), y), y], axis=1)[0]
+    else:
+        what = "positive weights" if positive else "weights of both signs"
+        raise s.unsupported(f"one score for two classes, {what} and post_transform {post}", "give each class its own weights")
+    return b("Gather", classes, b.reshape(b.cast(yes, "int32"), (y.shape[0],)), axis=0), pair
 
 
-TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {"TreeEnsembleRegressor": regressor, "TreeEnsembleClassifier": classifier}
+TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
+    "TreeEnsembleRegressor": regressor,
+    "TreeEnsembleClassifier": classifier,
+    "TreeEnsemble": tree_ensemble,
+}

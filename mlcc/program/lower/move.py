@@ -215,7 +215,7 @@ TABLE: dict[str, Callable[[Lowering, Node, str], None]] = {
 
 
 def scan(s: Lowering, node: Node, origin: str) -> None:
-    """ArgMax, ArgMin, CumSum, TopK."""
+    """ArgMax, ArgMin, CumSum, CumProd, TopK."""
     axis, data = node["axis"], s.view(node.inputs[0])
     rest = [i for i in range(len(data.shape)) if i != axis]
     outs = []

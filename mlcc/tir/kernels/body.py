@@ -8,7 +8,7 @@ from typing import Any
 from tvm import tirx as t
 
 from mlcc.arithmetic.elementary import SEQUENCES
-from mlcc.arithmetic.scalar import BRAIN, REQUANTIZE, cast, in_range, scalar, stored
+from mlcc.arithmetic.scalar import BRAIN, REQUANTIZE, bit_cast, cast, in_range, scalar, stored
 from mlcc.machine import Machine
 from mlcc.program.kernel import Access, Body, Step, storage
 from mlcc.tir.arithmetic import Arithmetic
@@ -117,6 +117,8 @@ def compute(a: Arithmetic, step: Step, x: list[Expr], dtypes: Sequence[str]) -> 
             return a.run(BRAIN, *x)
         case "Cast":
             return a.run(cast(dtypes[0], step.dtype), *x)
+        case "BitCast":
+            return a.run(bit_cast(dtypes[0], step.dtype), *x)
     return a.run(scalar(step.op, dtypes[-1]), *x)
 
 

@@ -1,0 +1,442 @@
+"""What ONNX Runtime's optimiser and exporters for it write (domain com.microsoft): fused products, activations, norms, attention.
+
+https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mlcc.core.graph import DTYPES
+from mlcc.graph.builder import Value
+from mlcc.graph.rules import RULES, elementwise, reduce
+from mlcc.graph.source import Source
+
+FILTERED = -10000.0  # what a masked score is moved by, where the file does not say
+
+
+def run(s: Source, op: str, *inputs: Value | None, **attributes: Any) -> Value:
+    """A standard operator's rule."""
+    result = RULES[op](Source(op, inputs, attributes, max(s.opset, 13), 1, s.b))
+    return result[0] if isinstance(result, tuple) else result
+
+
+# products
+
+
+def fused_matmul(s: Source) -> Value:
+    b, (x, w) = s.b, (s[0], s[1])
+    if s.attr("transBatchA", 0) or s.attr("transBatchB", 0):
+        raise s.unsupported("a product whose batch axes are transposed", "export without transBatchA and transBatchB")
+
+    def turned(v: Value, on: bool) -> Value:
+        return b.transpose(v, [*range(v.rank - 2), v.rank - 1, v.rank - 2]) if on and v.rank > 1 else v
+
+    y = run(s, "MatMul", turned(x, bool(s.attr("transA", 0))), turned(w, bool(s.attr("transB", 0))))
+    alpha = float(s.attr("alpha", 1.0))
+    return y if alpha == 1.0 else b("Mul", y, b.like(alpha, y))
+
+
+def activated(s: Source, y: Value, name: str, parameters: list[float]) -> Value:
+    """An activation by its name, with its parameters in the order that ONNX lists them."""
+    if name in ("", "None"):
+        return y
+    names = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "Elu": ("alpha",), "Selu": ("alpha", "gamma")}
+    if name == "Clip":
+        low, high = (s.b.like(v, y) for v in parameters[:2])
+        return run(s, "Clip", y, low, high)
+    if name not in ("Relu", "Tanh", "Sigmoid", "Softplus", "Softsign", "Swish", "Gelu", *names):
+        raise s.unsupported(f"activation {name}")
+    return run(s, name, y, **dict(zip(names.get(name, ()), parameters)))
+
+
+def fused_conv(s: Source) -> Value:
+    """Conv, plus a sum, then an activation."""
+    own = ("activation", "activation_params")
+    y = run(s, "Conv", s[0], s[1], s.optional(2), **{k: v for k, v in s.attributes.items() if k not in own})
+    other = s.optional(3)
+    y = y if other is None else s.b("Add", y, other)
+    return activated(s, y, s.attr("activation", ""), [float(v) for v in s.attr("activation_params", [])])
+
+
+def fused_gemm(s: Source) -> Value:
+    kept = {k: v for k, v in s.attributes.items() if not k.startswith("activation")}
+    y = run(s, "Gemm", s[0], s[1], s.optional(2), **kept)
+    parameters = [float(s.attr(f"activation_{k}")) for k in ("alpha", "beta", "gamma") if f"activation_{k}" in s.attributes]
+    return activated(s, y, s.attr("activation", ""), parameters)
+
+
+def unpacked(s: Source, packed: np.ndarray, bits: int) -> np.ndarray:
+    """The unsigned numbers of `bits` bits in bytes along the last axis, the lowest bits first."""
+    if bits not in (2, 4, 8):
+        raise s.unsupported(f"weights of {bits} bits", "2, 4 or 8 bits are supported")
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    return ((packed[..., None] >> shifts) & ((1 << bits) - 1)).reshape(*packed.shape[:-1], -1)
+
+
+def matmul_nbits(s: Source) -> Value:
+    """A times the transpose of weights of few bits, in blocks with a scale each. They are known, and so are their numbers."""
+    b, n, k = s.b, int(s.attr("N")), int(s.attr("K"))
+    bits, block = int(s.attr("bits", 4)), int(s.attr("block_size"))
+    blocks = -(-k // block)
+    b.room(n * blocks * block)
+    q = unpacked(s, b.known(s[1], "B").reshape(n, blocks, -1).view(np.uint8), bits)[..., :block].astype(np.float32)
+    scales = b.known(s[2], "scales").astype(np.float32).reshape(n, blocks, 1)
+    zeros, group = b.array(s.optional(3)), s.optional(4)
+    if group is not None:
+        raise s.unsupported("g_idx: columns that share a scale out of order", "quantise without reordering")
+    if s.optional(3) is not None and zeros is None:
+        raise s.unsupported("zero points that depend on the inputs")
+    zero: np.ndarray = np.array(1 << (bits - 1), np.float32)
+    if zeros is None:
+        pass
+    elif zeros.dtype == np.uint8:
+        zero = unpacked(s, zeros.reshape(n, -1), bits)[:, :blocks].astype(np.float32).reshape(n, blocks, 1)
+    else:
+        zero = zeros.astype(np.float32).reshape(n, blocks, 1)
+    weights = ((q - zero) * scales).reshape(n, blocks * block)[:, :k]
+    y = run(s, "MatMul", s[0], b.constant(np.ascontiguousarray(weights.T)))
+    bias = s.optional(5)
+    return y if bias is None else b("Add", y, bias)
+
+
+def gather_block_quantized(s: Source) -> Value:
+    """Rows of a table of few bits, in blocks with a scale each."""
+    b = s.b
+    bits, block = int(s.attr("bits", 4)), int(s.attr("block_size", 128))
+    data, scales, zeros = b.known(s[0], "data"), b.known(s[2], "scales").astype(np.float32), b.array(s.optional(3))
+    rank = data.ndim
+    axis, along = int(s.attr("gather_axis", 0)) % rank, int(s.attr("quantize_axis", 1)) % rank
+    if along != rank - 1:
+        raise s.unsupported("blocks along another axis than the last", "quantize_axis=-1")
+    if s[0].element:
+        q = data.astype(np.float32)
+        zero = np.float32(0) if zeros is None else zeros.astype(np.float32)
+    else:
+        q = unpacked(s, data, bits).astype(np.float32)
+        zero = np.float32(1 << (bits - 1)) if zeros is None else unpacked(s, zeros, bits)[..., : scales.shape[-1]].astype(np.float32)
+    b.room(q.size)
+    shift = np.repeat(np.broadcast_to(zero, scales.shape), block, axis=-1)[..., : q.shape[-1]]
+    table = (q - shift) * np.repeat(scales, block, axis=-1)[..., : q.shape[-1]]
+    return b("Gather", b.constant(table), s[1], axis=axis)
+
+
+# activations and norms
+
+
+def gelu(s: Source, x: Value, tanh: bool = False) -> Value:
+    return elementwise.gelu(Source("Gelu", (x,), {"approximate": "tanh" if tanh else "none"}, 20, 1, s.b), x)
+
+
+def plus(s: Source, x: Value, *others: Value | None) -> Value:
+    for v in others:
+        x = x if v is None else s.b("Add", x, v)
+    return x
+
+
+def quick_gelu(s: Source) -> Value:
+    x = s[0]
+    return s.b("Mul", x, s.b("Sigmoid", s.b("Mul", x, s.b.like(s.attr("alpha", 1.702), x))))
+
+
+def bias_split_gelu(s: Source) -> Value:
+    x = plus(s, s[0], s[1])
+    half = x.shape[-1] // 2
+    left, right = (s.b.slice(x, x.rank - 1, i * half, half) for i in (0, 1))
+    return s.b("Mul", left, gelu(s, right))
+
+
+def bias_softmax(s: Source) -> Value:
+    """Softmax of scores and a mask that broadcasts over them, over all axes from `axis` on."""
+    b, x, axis = s.b, s[0], int(s.attr("axis", 1)) % s[0].rank
+    y = plus(s, x, s[1])
+    flat = b.reshape(y, (int(np.prod(y.shape[:axis], dtype=np.int64)), int(np.prod(y.shape[axis:], dtype=np.int64))))
+    return b.reshape(run(s, "Softmax", flat, axis=1), y.shape)
+
+
+def root_mean_square(s: Source, x: Value, scale: Value, axis: int, epsilon: float) -> tuple[Value, Value]:
+    b, axes = s.b, tuple(range(axis, x.rank))
+    mean = b("Div", b("ReduceSum", b("Mul", x, x), axes=axes), b.like(int(np.prod([x.shape[i] for i in axes])), x))
+    inverse = b("Div", b.like(1, x), b("Sqrt", b("Add", mean, b.like(epsilon, x))))
+    return b("Mul", b("Mul", x, inverse), scale), inverse
+
+
+def simplified_layer_normalization(s: Source) -> tuple[Value, ...]:
+    return root_mean_square(s, s[0], s[1], s.axis(-1), s.attr("epsilon", 1e-5))[: max(1, s.output_count)]
+
+
+def layer_norm(s: Source, x: Value, gamma: Value, beta: Value | None, epsilon: float) -> tuple[Value, Value, Value]:
+    """(y, mean, 1/σ) over the last axis."""
+    b, axes = s.b, (x.rank - 1,)
+    y, inverse = reduce.normalise(s, x, axes, epsilon)
+    y = b("Mul", y, gamma)
+    mean = b("Div", b("ReduceSum", x, axes=axes), b.like(x.shape[-1], x))
+    return (y if beta is None else b("Add", y, beta)), mean, inverse
+
+
+def skip_layer_normalization(s: Source) -> tuple[Value, ...]:
+    total = plus(s, s[0], s[1], s.optional(4))
+    return (*layer_norm(s, total, s[2], s.optional(3), s.attr("epsilon", 1e-12)), total)[: max(1, s.output_count)]
+
+
+def skip_simplified_layer_normalization(s: Source) -> tuple[Value, ...]:
+    total = plus(s, s[0], s[1], s.optional(3))
+    y, inverse = root_mean_square(s, total, s[2], total.rank - 1, s.attr("epsilon", 1e-12))
+    return (y, inverse, inverse, total)[: max(1, s.output_count)]
+
+
+def embed_layer_normalization(s: Source) -> tuple[Value, ...]:
+    """The sum of word, position and segment embeddings, normalised; how many positions each row's mask leaves; the sum."""
+    b, ids, segments = s.b, s[0], s.optional(1)
+    words, positions, types, gamma, beta, mask, given = s[2], s[3], s.optional(4), s[5], s[6], s.optional(7), s.optional(8)
+    at = b.slice(positions, 0, 0, ids.shape[1]) if given is None else b("Gather", positions, given, axis=0)
+    total = plus(s, b("Gather", words, ids, axis=0), at)
+    if segments is not None and types is not None:
+        total = b("Add", total, b("Gather", types, segments, axis=0))
+    count = b.constant(np.zeros(ids.shape[0], np.int32))
+    if mask is not None:
+        count = b.reshape(b("ReduceSum", b.cast(mask, "int32"), axes=(1,)), (ids.shape[0],))
+    return (layer_norm(s, total, gamma, beta, s.attr("epsilon", 1e-12))[0], count, total)[: max(1, s.output_count)]
+
+
+# attention
+
+
+def heads(s: Source, x: Value, count: int) -> Value:
+    """[batch, length, count · size] → [batch, count, length, size]."""
+    n, length, width = x.shape
+    if width % count:
+        raise s.bad(f"{width} numbers in {count} heads")
+    return s.b.transpose(s.b.reshape(x, (n, length, count, width // count)), (0, 2, 1, 3))
+
+
+def joined(s: Source, x: Value) -> Value:
+    n, count, length, size = x.shape
+    return s.b.reshape(s.b.transpose(x, (0, 2, 1, 3)), (n, length, count * size))
+
+
+def attend(s: Source, q: Value, k: Value, v: Value, added: list[Value], scale: float, cap: float = 0.0) -> Value:
+    """softmax(q·kᵀ·scale + …)·v of [batch, heads, length, size]; `cap`: scores are squeezed into ±cap."""
+    b = s.b
+    scores = b("MatMul", q, b.transpose(k, (0, 1, 3, 2)))
+    scores = b("Mul", scores, b.like(scale, scores))
+    if cap:
+        scores = b("Mul", b("Tanh", b("Div", scores, b.like(cap, scores))), b.like(cap, scores))
+    return b("MatMul", run(s, "Softmax", plus(s, scores, *added), axis=-1), v)
+
+
+def blocked(s: Source, allowed: Value, like: Value, amount: float) -> Value:
+    """What is added to scores: 0 where it is allowed to look, else `amount`."""
+    return s.b("Where", allowed, s.b.like(0, like), s.b.like(amount, like))
+
+
+def causal(s: Source, length: int, total: int, like: Value) -> Value:
+    seen = np.arange(total)[None, :] <= np.arange(length)[:, None] + (total - length)
+    return blocked(s, s.b.constant(seen.reshape(1, 1, length, total)), like, float(np.finfo(DTYPES[like.dtype]).min))
+
+
+def mask_of(s: Source, mask: Value, n: int, length: int, total: int, like: Value, amount: float) -> Value:
+    """A mask in the forms that ONNX Runtime knows, as what is added to scores."""
+    b = s.b
+    if mask.shape == (n,):  # how many positions count
+        flag = b(
+            "Less", b.constant(np.arange(total, dtype=np.int32).reshape(1, 1, 1, total)), b.reshape(b.cast(mask, "int32"), (n, 1, 1, 1))
+        )
+        return blocked(s, flag, like, amount)
+    shapes = {(n, total): (n, 1, 1, total), (n, length, total): (n, 1, length, total)}
+    if mask.shape not in shapes:
+        raise s.unsupported(f"a mask of the shape {list(mask.shape)}", f"[{n}], [{n}, {total}] or [{n}, {length}, {total}]")
+    flag = b("Less", b.like(0, mask), mask) if mask.dtype != "bool" else mask
+    return blocked(s, b.reshape(flag, shapes[mask.shape]), like, amount)
+
+
+def with_past(s: Source, past: Value | None, new: Value) -> Value:
+    return new if past is None else s.b.many("Concat", [past, new], axis=2)[0]
+
+
+def attention(s: Source) -> tuple[Value, ...]:
+    b, x, count = s.b, s[0], int(s.attr("num_heads"))
+    sizes = [int(v) for v in s.attr("qkv_hidden_sizes", [])] or [s[1].shape[1] // 3] * 3
+    qkv = run(s, "MatMul", x, s[1])
+    bias = s.optional(2)
+    qkv = qkv if bias is None else b("Add", qkv, bias)
+    return attention_of(s, qkv, sizes, count, s.optional(3), s.optional(4), s.optional(5))
+
+
+def attention_of(
+    s: Source, qkv: Value, sizes: list[int], count: int, mask: Value | None, past: Value | None, added: Value | None
+) -> tuple[Value, ...]:
+    b = s.b
+    if s.attr("do_rotary", 0):
+        raise s.unsupported("do_rotary=1", "export RotaryEmbedding by itself")
+    q, k, v = (heads(s, b.slice(qkv, 2, sum(sizes[:i]), sizes[i]), count) for i in range(3))
+    if past is not None:
+        k, v = (with_past(s, b.reshape(b.slice(past, 0, i, 1), past.shape[1:]), new) for i, new in enumerate((k, v)))
+    n, _, length, size = q.shape
+    total, extra = k.shape[2], []
+    if mask is not None:
+        extra.append(mask_of(s, mask, n, length, total, q, float(s.attr("mask_filter_value", FILTERED))))
+    if s.attr("unidirectional", 0):
+        extra.append(causal(s, length, total, q))
+    if added is not None:
+        extra.append(added)
+    y = joined(s, attend(s, q, k, v, extra, float(s.attr("scale", 0.0)) or 1 / np.sqrt(size)))
+    if s.output_count == 1:
+        return (y,)
+    return y, b.many("Concat", [b.reshape(t, (1, *t.shape)) for t in (k, v)], axis=0)[0]
+
+
+def multi_head_attention(s: Source) -> tuple[Value, ...]:
+    b, count, (query, key, value, bias) = s.b, int(s.attr("num_heads")), (s[0], s.optional(1), s.optional(2), s.optional(3))
+    if query.rank == 5:  # [batch, length, heads, 3, size]
+        q, k, v = (b.transpose(b.reshape(b.slice(query, 3, i, 1), (*query.shape[:3], query.shape[4])), (0, 2, 1, 3)) for i in range(3))
+    elif key is not None and key.rank == 5:
+        q = heads(s, query, count)
+        k, v = (b.transpose(b.reshape(b.slice(key, 3, i, 1), (*key.shape[:3], key.shape[4])), (0, 2, 1, 3)) for i in range(2))
+    else:
+        if key is None or value is None:
+            raise s.bad("key and value are missing")
+        parts = [query, key, value]
+        if bias is not None:
+            widths = [query.shape[2], key.shape[2] if key.rank == 3 else query.shape[2], 0]
+            widths[2] = bias.type.size - widths[0] - widths[1]
+            biases = [b.slice(bias, 0, sum(widths[:i]), widths[i]) for i in range(3)]
+            parts = [b("Add", p, c) if p.rank == 3 else p for p, c in zip(parts, biases)]
+            bias = None
+        q, k, v = (heads(s, p, count) if p.rank == 3 else p for p in parts)
+    if bias is not None:
+        raise s.unsupported("a bias beside packed keys", "export query, key and value apart")
+    k, v = with_past(s, s.optional(6), k), with_past(s, s.optional(7), v)
+    n, _, length, size = q.shape
+    total, extra = k.shape[2], []
+    if (mask := s.optional(4)) is not None:
+        extra.append(mask_of(s, mask, n, length, total, q, float(s.attr("mask_filter_value", FILTERED))))
+    if s.attr("unidirectional", 0):
+        extra.append(causal(s, length, total, q))
+    if (added := s.optional(5)) is not None:
+        extra.append(added)
+    y = joined(s, attend(s, q, k, v, extra, float(s.attr("scale", 0.0)) or 1 / np.sqrt(size)))
+    return (y, k, v)[: max(1, s.output_count)]
+
+
+def rotated(s: Source, x: Value, positions: Value, cos: Value, sin: Value, interleaved: bool) -> Value:
+    """Rotary embedding of [batch, heads, length, size] at positions [batch, length]; the tables say how much of it is turned."""
+    b, (n, count, length, size) = s.b, x.shape
+    half = cos.shape[-1]
+    c, t = (b.reshape(b("Gather", v, positions, axis=0), (positions.shape[0], 1, length, half)) for v in (cos, sin))
+    turned, rest = b.slice(x, 3, 0, 2 * half), None if size == 2 * half else b.slice(x, 3, 2 * half, size - 2 * half)
+    if interleaved:
+        pairs = b.reshape(turned, (n, count, length, half, 2))
+        one, two = (b.reshape(b.slice(pairs, 4, i, 1), (n, count, length, half)) for i in (0, 1))
+    else:
+        one, two = b.slice(turned, 3, 0, half), b.slice(turned, 3, half, half)
+    real = b("Sub", b("Mul", one, c), b("Mul", two, t))
+    imaginary = b("Add", b("Mul", one, t), b("Mul", two, c))
+    if interleaved:
+        made = [b.reshape(v, (n, count, length, half, 1)) for v in (real, imaginary)]
+        y = b.reshape(b.many("Concat", made, axis=4)[0], (n, count, length, 2 * half))
+    else:
+        y = b.many("Concat", [real, imaginary], axis=3)[0]
+    return y if rest is None else b.many("Concat", [y, rest], axis=3)[0]
+
+
+def rotary_embedding(s: Source) -> Value:
+    b, x, positions, cos, sin = s.b, s[0], s[1], s[2], s[3]
+    width, count = int(s.attr("rotary_embedding_dim", 0)), int(s.attr("num_heads", 0))
+    flat = x.rank == 3
+    if flat:
+        size = x.shape[2] // count if count else (width or 2 * cos.shape[1])
+        x = heads(s, x, x.shape[2] // size)
+    length = x.shape[2]
+    if positions.type.size == 1:  # where the sequence begins
+        start = b.reshape(b.cast(positions, "int64"), (1, 1))
+        positions = b("Add", start, b.constant(np.arange(length, dtype=np.int64).reshape(1, length)))
+    y = rotated(s, x, positions, cos, sin, bool(s.attr("interleaved", 0)))
+    return joined(s, y) if flat else y
+
+
+def group_query_attention(s: Source) -> tuple[Value, ...]:
+    """Attention with fewer heads of keys, behind a cache of keys and values: row i of the batch has seqlens_k[i] + 1 of them in the end."""
+    b, count, groups = s.b, int(s.attr("num_heads")), int(s.attr("kv_num_heads"))
+    query, key, value = s[0], s.optional(1), s.optional(2)
+    if s.optional(11) is not None or s.attr("smooth_softmax", 0):
+        raise s.unsupported("attention sinks", "export without head_sink and smooth_softmax")
+    if key is None or value is None:
+        size = query.shape[2] // (count + 2 * groups)
+        widths = [count * size, groups * size, groups * size]
+        query, key, value = (b.slice(query, 2, sum(widths[:i]), widths[i]) for i in range(3))
+    q, k, v = heads(s, query, count), heads(s, key, groups), heads(s, value, groups)
+    n, _, length, size = q.shape
+    past = s.optional(3), s.optional(4)
+    place = b.expand(b.constant(np.arange(length, dtype=np.int64).reshape(1, length)), (n, length))
+    if past[0] is not None:
+        last = b.reshape(b.cast(s[5], "int64"), (n, 1))  # the place of each row's newest entry
+        place = b("Add", b("Sub", last, b.like(length - 1, last)), place)
+        place = b("Max", place, b.like(0, place))
+    if s.attr("do_rotary", 0):
+        given = s.optional(9)
+        at, (cos, sin), turn = place if given is None else given, (s[7], s[8]), bool(s.attr("rotary_interleaved", 0))
+        q, k = rotated(s, q, at, cos, sin, turn), rotated(s, k, at, cos, sin, turn)
+    if past[0] is None or past[1] is None:
+        total = length
+    else:
+        limit = b.array(s.optional(6))
+        whole = past[0].shape[2] + length
+        total = past[0].shape[2] if limit is not None and int(limit.reshape(-1)[0]) <= past[0].shape[2] else whole
+        rows = b.expand(b.reshape(place, (n, 1, length, 1)), k.shape)
+        k, v = (_cached(s, p, new, rows, total) for p, new in zip(past, (k, v)) if p is not None)
+    seen = b.constant(np.arange(total, dtype=np.int64).reshape(1, 1, total))
+    here = b.reshape(place, (n, length, 1))
+    allowed = b("LessOrEqual", seen, here)
+    window = int(s.attr("local_window_size", -1))
+    if window > 0:
+        allowed = b("And", allowed, b("Less", b("Sub", here, b.like(window, here)), seen))
+    extra = [blocked(s, b.reshape(allowed, (n, 1, length, total)), q, float(np.finfo(DTYPES[q.dtype]).min))]
+    if (added := s.optional(10)) is not None:
+        extra.append(added)
+
+    def spread(t: Value) -> Value:
+        wide = b.expand(b.reshape(t, (n, groups, 1, total, size)), (n, groups, count // groups, total, size))
+        return b.reshape(wide, (n, count, total, size))
+
+    scale = float(s.attr("scale", 0.0)) or 1 / np.sqrt(size)
+    y = joined(s, attend(s, q, spread(k), spread(v), extra, scale, float(s.attr("softcap", 0.0))))
+    return (y, k, v)[: max(1, s.output_count)]
+
+
+def _cached(s: Source, past: Value, new: Value, rows: Value, total: int) -> Value:
+    """The cache with new entries where each row's end."""
+    b = s.b
+    if total > past.shape[2]:
+        after = (0, 0, total - past.shape[2], 0)
+        past = b("Pad", past, before=(0, 0, 0, 0), after=after, value=0)
+    return b("ScatterElements", past, rows, new, axis=2, reduction="none")
+
+
+TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
+    "Attention": attention,
+    "BiasAdd": lambda s: plus(s, s[0], s[1], s[2]),
+    "BiasGelu": lambda s: gelu(s, plus(s, s[0], s.optional(1))),
+    "BiasSoftmax": bias_softmax,
+    "BiasSplitGelu": bias_split_gelu,
+    "EmbedLayerNormalization": embed_layer_normalization,
+    "FastGelu": lambda s: gelu(s, plus(s, s[0], s.optional(1)), tanh=True),
+    "FusedConv": fused_conv,
+    "FusedGemm": fused_gemm,
+    "FusedMatMul": fused_matmul,
+    "GatherBlockQuantized": gather_block_quantized,
+    "Gelu": lambda s: gelu(s, s[0]),
+    "GroupQueryAttention": group_query_attention,
+    "LayerNormalization": reduce.layer_normalization,
+    "MatMulNBits": matmul_nbits,
+    "MultiHeadAttention": multi_head_attention,
+    "QuickGelu": quick_gelu,
+    "RotaryEmbedding": rotary_embedding,
+    "SimplifiedLayerNormalization": simplified_layer_normalization,
+    "SkipLayerNormalization": skip_layer_normalization,
+    "SkipSimplifiedLayerNormalization": skip_simplified_layer_normalization,
+    "TransposeMatMul": fused_matmul,
+}
