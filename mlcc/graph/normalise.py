@@ -23,7 +23,7 @@ from mlcc.graph.builder import LIMITS, Builder, Value
 from mlcc.graph.control import CONTROL, POISON, Scope, Unsupported
 from mlcc.graph.interface import Shapes, input_types, tensor_array
 from mlcc.graph.narrow import decoded
-from mlcc.graph.rules import RULES, Rule, ml, move, onnxruntime, qonnx, quant, transformer, trees
+from mlcc.graph.rules import RULES, Rule, fused, ml, move, onnxruntime, qonnx, quant, trees
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.source import Source
 from mlcc.limits import Limits, check
@@ -33,7 +33,7 @@ DOMAINS: dict[str, dict[str, Rule]] = {
     "": {
         **RULES,
         **qonnx.TABLE,
-        "SimplifiedLayerNormalization": transformer.simplified_layer_normalization,
+        "SimplifiedLayerNormalization": fused.simplified_layer_normalization,
     },  # where ONNX's own domain is claimed
     "com.microsoft": onnxruntime.TABLE,
     "ai.onnx.ml": {**trees.TABLE, **ml.TABLE},

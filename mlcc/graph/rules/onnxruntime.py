@@ -11,9 +11,10 @@ from typing import Any
 
 from mlcc.graph.builder import Value
 from mlcc.graph.rules import RULES, quant
+from mlcc.graph.rules.attention import TABLE as ATTENTION
+from mlcc.graph.rules.attention import attention_of
+from mlcc.graph.rules.fused import TABLE as FUSED
 from mlcc.graph.rules.recurrent import LSTM_ACTIVATIONS, Cell, long_short_term_memory
-from mlcc.graph.rules.transformer import TABLE as FUSED
-from mlcc.graph.rules.transformer import attention_of
 from mlcc.graph.source import Source
 
 Parts = tuple[Value | None, Value | None, Value | None]  # a quantised tensor, its scale, its zero point
@@ -148,4 +149,5 @@ TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "QuantizeLinear": quant.quantize_linear,
     "DequantizeLinear": quant.dequantize_linear,
     **FUSED,
+    **ATTENTION,
 }
