@@ -29,6 +29,7 @@ class Tensor(_Named, total=False):
 
     draw: dict[str, Any]
     element: str  # the narrow type that its bytes stand for (`mlcc.core.narrow`)
+    counts: list[tuple[int, str]]  # (axis, the output that says how much of it is meant)
     layout: str
     channels: str
     unit: str
@@ -107,8 +108,16 @@ def _tensors(value: Any) -> bool:
         and all(_count(n) for n in t["shape"])
         and len(t["shape"]) <= 64
         and prod(t["shape"]) < ELEMENTS
+        and _counts(t)
         and ("element" not in t or t["element"] in (*NARROW, TEXT) and t["dtype"] == held(t["element"]))
         for t in value
+    )
+
+
+def _counts(tensor: dict[str, Any]) -> bool:
+    given = tensor.get("counts", [])
+    return isinstance(given, list) and all(
+        isinstance(c, list) and len(c) == 2 and _count(c[0]) and c[0] < len(tensor["shape"]) and isinstance(c[1], str) for c in given
     )
 
 

@@ -19,7 +19,7 @@ import onnx
 
 from mlcc.conformance import compare
 from mlcc.core.graph import CoreGraph
-from mlcc.core.narrow import INTEGERS, TEXT, coded, element_of, held, meant
+from mlcc.core.narrow import INTEGERS, TEXT, coded, element_of, held, meant, shown
 from mlcc.error import Error
 from mlcc.graph.freeze import Golden
 
@@ -120,7 +120,7 @@ def _in_its_types(graph: CoreGraph, g: Golden) -> Golden:
     for n, a in g.outputs.items():
         if n in said and said[n].element != TEXT:
             outputs[n] = _numbers(meant(a, said[n].element))
-    return replace(g, inputs=inputs, outputs=outputs)
+    return replace(g, inputs=inputs, outputs=shown({n: d.counts for n, d in graph.described.items()}, outputs))
 
 
 def _coded(asked: Judge, graph: CoreGraph) -> Judge:

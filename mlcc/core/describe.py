@@ -23,7 +23,8 @@ from mlcc.error import Error
 class Description:
     """A number stands for (stored − zero_point) · scale, one pair or one for each index of `axis`; layout: a letter an axis (N batch, C
     channel, D H W space, T time, F feature); channels: their order, such as RGB; element: the narrow type that the bytes stand for, or
-    "string", whose numbers are places among `labels`; range: of the numbers that are meant; labels: of the classes; text: in words."""
+    "string", whose numbers are places among `labels`; counts: (axis, the output that says how much of the axis is meant); range: of the
+    numbers that are meant; labels: of the classes; text: in words."""
 
     scale: tuple[float, ...] = ()
     zero_point: tuple[int, ...] = ()
@@ -33,6 +34,7 @@ class Description:
     range: tuple[float, float] | None = None
     unit: str = ""
     element: str = ""
+    counts: tuple[tuple[int, str], ...] = ()
     labels: tuple[str, ...] = ()
     text: str = ""
 

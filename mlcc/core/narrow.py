@@ -75,3 +75,15 @@ BY_TYPE = {numpy_type(e): e for e in NARROW}
 def element_of(array: np.ndarray) -> str:
     """The narrow type of an array, or ''."""
     return BY_TYPE.get(array.dtype, "")
+
+
+def shown(counts: Mapping[str, Sequence[tuple[int, str]]], outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs cut to what is meant, without those that only say how much that is; counts: output → (axis, the output that says it)."""
+    sizes = {size for c in counts.values() for _, size in c}
+    found = {}
+    for name, array in outputs.items():
+        if name not in sizes:
+            for axis, size in counts.get(name, ()):
+                array = array[(*(slice(None),) * axis, slice(int(outputs[size])))]
+            found[name] = array
+    return found

@@ -30,11 +30,13 @@ NO_ARITHMETIC = ("Cast", "BitCast", "Where", "Identity", "Neg", "Abs", "Equal", 
 
 @dataclass(frozen=True)
 class Value:
-    """A value under construction; element: the narrow type that its codes stand for (`mlcc.core.narrow`), or ''."""
+    """A value under construction; element: the narrow type that its codes stand for (`mlcc.core.narrow`), or ''; counts: (axis, int64
+    scalar that says how much of the axis is meant), where only a run knows (`mlcc.graph.counted`)."""
 
     name: str
     type: TensorType
     element: str = ""
+    counts: tuple[tuple[int, str], ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -154,6 +156,8 @@ class Builder:
     def many(self, op: str, inputs: Iterable[Value], **attributes: Any) -> tuple[Value, ...]:
         """Emit a core node and return its outputs (folded where all inputs are known and the result is small)."""
         operands = tuple(inputs)
+        if any(v.counts for v in operands):
+            raise Error("unsupported", f"{op} of a value whose size is known only at run time", self.origin)
         if any(v.element for v in operands):
             return self._as_codes(op, operands, attributes)
         if op not in NO_ARITHMETIC and family(op) != "move" and any(v.dtype in HALF for v in operands):

@@ -21,6 +21,7 @@ from mlcc.core.narrow import ONNX_NARROW, TEXT
 from mlcc.error import Error
 from mlcc.graph.builder import LIMITS, Builder, Value
 from mlcc.graph.control import CONTROL, POISON, Scope, Unsupported
+from mlcc.graph.counted import bare, counted, with_sizes
 from mlcc.graph.interface import Shapes, input_types, tensor_array
 from mlcc.graph.narrow import decoded
 from mlcc.graph.rules import RULES, Rule, fused, ml, move, onnxruntime, qonnx, quant, trees
@@ -100,11 +101,14 @@ def normalise(model: ir.Model, name: str, shapes: Shapes, where: str, limits: Li
         outputs.append((str(value.name), found))
     if not outputs:
         raise Error("model", "the graph has no outputs", where)
+    outputs, sizes = with_sizes(walk.b, outputs)
+    elements = {**{str(v.name): e for v, e in zip(inputs, interface.elements)}, **{n: v.element for n, v in outputs}}
     said = described(model)
-    narrow = {**{str(v.name): e for v, e in zip(inputs, interface.elements)}, **{n: v.element for n, v in outputs}}
-    said |= {n: replace(said.get(n, Description()), element=e) for n, e in narrow.items() if e}
-    said |= {n: replace(said[n], labels=tuple(walk.b.vocabulary)) for n, e in narrow.items() if e == TEXT}
-    core = replace(walk.b.finish(name, outputs), described=said)
+    for n in {*elements, *sizes}:
+        labels = tuple(walk.b.vocabulary) if elements[n] == TEXT else ()
+        known = said.get(n, Description())
+        said[n] = replace(known, element=elements[n], labels=labels or known.labels, counts=sizes.get(n, ()))
+    core = replace(walk.b.finish(name, outputs), described={n: d for n, d in said.items() if d != Description()})
     check(core, limits)
     return core
 
@@ -201,7 +205,9 @@ class Walk:
             inputs = tuple(decoded(self.b, v) if v is not None and v.element else v for v in inputs)
         half = half_of(node.op_type, inputs)
         if half:
-            inputs = tuple(self.b.cast(v, "float32") if v is not None and v.dtype in HALF else v for v in inputs)
+            inputs = tuple(
+                replace(self.b.cast(bare(v), "float32"), counts=v.counts) if v is not None and v.dtype in HALF else v for v in inputs
+            )
         rule = DOMAINS.get(domain, {}).get(node.op_type)
         if rule is None:
             expanded = self.expand(node, inputs, given)
@@ -215,7 +221,7 @@ class Walk:
         version = self.versions.get(domain, 1) if domain == "ai.onnx.ml" else self.opset
         source = Source(node.op_type, inputs, attributes, version, len(trimmed(node)), self.b, len(node.outputs))
         try:
-            result = rule(source)
+            result = counted(source, rule) if any(v is not None and v.counts for v in inputs) else rule(source)
         except (Error, MemoryError, RecursionError):
             raise
         except Exception as e:
@@ -240,7 +246,10 @@ class Walk:
         if half is None:
             return results
         wide = STATISTICS.get(op, ())
-        return tuple(self.b.cast(v, half) if v is not None and v.dtype == "float32" and i not in wide else v for i, v in enumerate(results))
+        return tuple(
+            replace(self.b.cast(bare(v), half), counts=v.counts) if v is not None and v.dtype == "float32" and i not in wide else v
+            for i, v in enumerate(results)
+        )
 
     def refuse(self, node: ir.Node, domain: str) -> None:
         full = f"{domain}::{node.op_type}" if domain else node.op_type

@@ -18,20 +18,21 @@ from typing import Any
 import numpy as np
 
 from mlcc.artifact import manifest
-from mlcc.core.narrow import TEXT, coded, meant, numpy_type
+from mlcc.core.narrow import TEXT, coded, meant, numpy_type, shown
 from mlcc.error import Error
 
 
 @dataclass(frozen=True)
 class Tensor:
     """An input or output: name, NumPy dtype name, shape; element: the narrow type (ml_dtypes' name) that its bytes stand for, "string",
-    or ''; labels: of the numbers."""
+    or ''; labels: of the numbers; counts: (axis, the output that says how much of it is meant)."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     element: str = ""
     labels: tuple[str, ...] = ()
+    counts: tuple[tuple[int, str], ...] = ()
 
     @property
     def numpy(self) -> np.dtype[Any]:
@@ -42,6 +43,11 @@ class Tensor:
         return np.dtype(self.dtype)
 
 
+def _tensor(t: manifest.Tensor) -> Tensor:
+    counts = tuple((axis, size) for axis, size in t.get("counts", ()))
+    return Tensor(t["name"], t["dtype"], tuple(t["shape"]), t.get("element", ""), tuple(t.get("labels", ())), counts)
+
+
 class Model:
     """A loaded artifact. Calls release the GIL; one instance may be called from many threads (each waits its turn for the pool, if there is
     one)."""
@@ -49,10 +55,7 @@ class Model:
     def __init__(self, folder: Path, threads: int = 1, variant: str | None = None) -> None:
         data = manifest.read(folder)
         self.name, self.target = data["name"], data["target"]
-        self.inputs, self.outputs = (
-            tuple(Tensor(t["name"], t["dtype"], tuple(t["shape"]), t.get("element", ""), tuple(t.get("labels", ()))) for t in data[group])
-            for group in ("inputs", "outputs")
-        )
+        self.inputs, self.outputs = (tuple(map(_tensor, data[group])) for group in ("inputs", "outputs"))
         library = folder / "lib" / f"lib{self.name}.so"
         if not library.exists():
             raise Error(
@@ -138,7 +141,9 @@ class Model:
             if t.element and t.name in given and (array := np.asarray(given[t.name])).dtype != t.numpy:
                 given[t.name] = coded(array.astype(object if t.element == TEXT else numpy_type(t.element)), t.element, t.labels, words)
         found = self.stored(given)
-        return {t.name: meant(found[t.name], t.element, t.labels, words) if t.element else found[t.name] for t in self.outputs}
+        by_name = {t.name: t for t in self.outputs}
+        kept = shown({t.name: t.counts for t in self.outputs}, found)
+        return {n: meant(a, by_name[n].element, by_name[n].labels, words) if by_name[n].element else a for n, a in kept.items()}
 
     def stored(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Output name → array as the library writes it: narrow types as their codes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mlcc.graph.builder import Value
-from mlcc.graph.rules import conv, elementwise, matmul, move, pool, quant, recurrent, reduce, resize, sample, signal
+from mlcc.graph.rules import conv, elementwise, matmul, move, pool, quant, recurrent, reduce, resize, sample, select, signal
 from mlcc.graph.source import Source
 
 Rule = Callable[[Source], Value | tuple[Value, ...]]
@@ -21,5 +21,6 @@ RULES: dict[str, Rule] = {
     **recurrent.TABLE,
     **resize.TABLE,
     **sample.TABLE,
+    **select.TABLE,
     **signal.TABLE,
 }

@@ -264,17 +264,6 @@ def bit_cast(s: Source) -> Value:
     return replace(s.b("BitCast", x, to=to), element=element)
 
 
-def compress(s: Source) -> Value:
-    chosen = np.flatnonzero(s.b.known(s[1], "condition")).astype(np.int64)
-    if "axis" not in s.attributes:
-        return s.b("Gather", s.b.reshape(s[0], (s[0].type.size,)), s.b.constant(chosen), axis=0)
-    return s.b("Gather", s[0], s.b.constant(chosen), axis=s.axis())
-
-
-def non_zero(s: Source) -> Value:
-    return s.b.constant(np.array(np.nonzero(s.b.known(s[0], "the input")), np.int64))
-
-
 def reverse_sequence(s: Source) -> Value:
     lengths = s.b.known(s[1], "sequence_lens")
     time, batch = int(s.attr("time_axis", 0)), int(s.attr("batch_axis", 1))
@@ -353,9 +342,7 @@ TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "OneHot": one_hot,
     "DepthToSpace": depth_to_space,
     "SpaceToDepth": space_to_depth,
-    "Compress": compress,
     "BitCast": bit_cast,
-    "NonZero": non_zero,
     "ReverseSequence": reverse_sequence,
     "Constant": constant,
     "CenterCropPad": center_crop_pad,

@@ -222,11 +222,6 @@ def cumulative(core: str) -> Callable[[Source], Value]:
     return run
 
 
-def top_k(s: Source) -> tuple[Value, ...]:
-    k = s.ints("k", 1) or [0]
-    return s.b.many("TopK", [s[0]], axis=s.axis(-1), k=k[0], largest=int(s.attr("largest", 1)))
-
-
 TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "ReduceSum": reduction(None, "ReduceSum"),
     "ReduceProd": reduction(None, "ReduceProd"),
@@ -253,5 +248,4 @@ TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "LRN": lrn,
     "CumSum": cumulative("CumSum"),
     "CumProd": cumulative("CumProd"),
-    "TopK": top_k,
 }
