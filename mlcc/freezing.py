@@ -16,7 +16,7 @@ from mlcc.core import graph as core
 from mlcc.core.describe import told
 from mlcc.error import Error, explained
 from mlcc.graph import freeze
-from mlcc.graph.interface import input_types
+from mlcc.graph.interface import input_types, tensors
 from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import checked, optimise
 from mlcc.request import Frozen, Progress, Request
@@ -107,4 +107,4 @@ def _idle_notes(coverage: Mapping[str, Any], request: Request) -> list[str]:
 def shape_notes(source: Any, shapes: Mapping[str, tuple[int, ...]], where: str) -> list[str]:
     """What was assumed of the inputs' shapes."""
     initial = {v.name for v in source.graph.initializers.values()}
-    return input_types([v for v in source.graph.inputs if v.name not in initial], shapes, where).assumed
+    return input_types(tensors([v for v in source.graph.inputs if v.name not in initial], shapes)[0], shapes, where).assumed

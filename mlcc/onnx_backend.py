@@ -46,13 +46,11 @@ class Representation(BackendRep):  # type: ignore[misc]  # onnx.backend has no t
         for name, value in feed.items():
             if isinstance(value, onnx.TensorProto):
                 feed[name] = numpy_helper.to_array(value)
-            elif not isinstance(value, (np.ndarray, np.generic, int, float, bool)):
-                raise Error("unsupported", f"a {type(value).__name__} as input", f"input {name}", "tensors are supported")
-        feed = {name: np.asarray(value) for name, value in feed.items()}
+        feed = tensors_of(feed)
         model = self._model(feed)
         found = model({t.name: feed[t.name] for t in model.inputs})
-        names = [n for n, _ in zip(found, self.outputs)]
-        return tuple(namedtupledict("Outputs", self.outputs)(*(found[n] for n in names)))
+        results = [found[n] if n in found else items_of(n, found) for n in self.outputs]
+        return tuple(namedtupledict("Outputs", self.outputs)(*results))
 
     def _model(self, feed: dict[str, np.ndarray]) -> Model:
         """The artifact for these sizes, and for the values of the inputs that are built in."""
@@ -67,6 +65,25 @@ class Representation(BackendRep):  # type: ignore[misc]  # onnx.backend has no t
                 if not more:
                     raise
                 self._fixed += tuple(more)
+
+
+def tensors_of(feed: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Inputs as mlcc names them: a sequence's items one by one, an optional without a value not at all."""
+    found: dict[str, np.ndarray] = {}
+    for name, value in feed.items():
+        if isinstance(value, (list, tuple)):
+            found |= {f"{name}[{i}]": np.asarray(v) for i, v in enumerate(value)}
+        elif value is not None:
+            found[name] = np.asarray(value)
+    return found
+
+
+def items_of(name: str, outputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """A sequence, of its items."""
+    found: list[np.ndarray] = []
+    while f"{name}[{len(found)}]" in outputs:
+        found.append(outputs[f"{name}[{len(found)}]"])
+    return found
 
 
 def built_in(model: onnx.ModelProto, values: dict[str, np.ndarray]) -> onnx.ModelProto:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -13,12 +13,13 @@ from mlcc.error import Error
 from mlcc.graph.builder import Value
 from mlcc.graph.interface import tensor_array
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
+from mlcc.graph.sequences import Sequence, listed, selected
 from mlcc.graph.source import normal_axis
 
 if TYPE_CHECKING:
     from mlcc.graph.normalise import Walk
 
-Scope = dict[str, Value | None]
+Scope = dict[str, Any]  # values, sequences, optionals; None where an operand is left out
 UNROLL_LIMIT = 4096
 POISON = Value("", TensorType("bool", ()))
 
@@ -27,7 +28,7 @@ class Unsupported(Exception):
     """A value of an operator that is not supported; its consumers are skipped quietly."""
 
 
-def subgraph(walk: Walk, graph: ir.Graph, scope: Scope) -> list[Value]:
+def subgraph(walk: Walk, graph: ir.Graph, scope: Scope) -> list[Any]:
     inner = dict(scope)
     for value in graph.initializers.values():
         inner[str(value.name)] = walk.b.constant(tensor_array(value.const_value, f"initializer {value.name}"))
@@ -67,17 +68,8 @@ def branch(walk: Walk, given: Mapping[str, ir.Attr], inputs: tuple[Value | None,
     if problems:  # with these shapes it is an error to take that branch, so the other one is what the model means
         walk.b.record("branch-impossible-for-these-shapes")
         return tuple(next(iter(results.values())))
-    yes, no = results["then_branch"], results["else_branch"]
-    for a, c in zip(yes, no):
-        if a.type != c.type:
-            raise Error(
-                "unsupported",
-                f"the branches of If give {list(a.shape)} and {list(c.shape)}",
-                walk.b.origin,
-                "make the condition known at build time",
-            )
     flag = walk.b.reshape(condition, ())
-    return tuple(walk.b("Where", flag, a, c) for a, c in zip(yes, no))
+    return tuple(selected(walk.b, flag, a, c, origin) for a, c in zip(results["then_branch"], results["else_branch"]))
 
 
 def loop(walk: Walk, given: Mapping[str, ir.Attr], inputs: tuple[Value | None, ...], scope: Scope) -> tuple[Value, ...]:
@@ -175,4 +167,16 @@ def _scanned(
     return (*states, *stacked)
 
 
-CONTROL = {"If": branch, "Loop": loop, "Scan": scan}
+def sequence_map(walk: Walk, given: Mapping[str, ir.Attr], inputs: tuple[Any, ...], scope: Scope) -> tuple[Sequence, ...]:
+    """The body on each item of the first sequence, and of the others' beside it; a tensor is the same for all."""
+    body = given["body"].as_graph()
+    collected: list[list[Value]] = [[] for _ in body.outputs]
+    for i in range(len(listed(walk.b, inputs))):
+        row = [v.items[i] if isinstance(v, Sequence) else v for v in inputs]
+        results = subgraph(walk, body, {**scope, **{str(v.name): value for v, value in zip(body.inputs, row)}})
+        for found, value in zip(collected, results):
+            found.append(value)
+    return tuple(Sequence(tuple(v)) for v in collected)
+
+
+CONTROL = {"If": branch, "Loop": loop, "Scan": scan, "SequenceMap": sequence_map}

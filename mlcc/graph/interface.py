@@ -28,6 +28,27 @@ class Interface:
     assumed: list[str]  # in words
 
 
+def tensors(inputs: list[ir.Value], shapes: Shapes) -> tuple[list[ir.Value], dict[str, list[str] | None]]:
+    """(the tensors that a model takes; what else it takes: a sequence → its items, which `shapes` names `x[0]`, `x[1]`, …; an optional that
+    is not given → None). An optional is given where `shapes` says its shape."""
+    found, others = [], dict[str, list[str] | None]()
+    for v in inputs:
+        name, kind = str(v.name), v.type
+        optional = isinstance(kind, ir.OptionalType)
+        inner = kind.elem_type if isinstance(kind, ir.OptionalType) else kind
+        if isinstance(inner, ir.SequenceType):
+            items: list[str] = []
+            while f"{name}[{len(items)}]" in shapes:
+                items.append(f"{name}[{len(items)}]")
+            others[name] = items if items or not optional else None
+            found += [ir.Value(name=n, type=inner.elem_type) for n in items]
+        elif optional and name not in shapes:
+            others[name] = None
+        else:
+            found.append(ir.Value(name=name, type=inner, shape=v.shape) if optional else v)
+    return found, others
+
+
 def input_types(inputs: list[ir.Value], shapes: Shapes, where: str, supported: Callable[[], None] = lambda: None) -> Interface:
     """Static types of the graph's inputs. A dimension's name is one number wherever it stands; an unknown leading dimension is a batch of
     1; any other needs --shape (before that is asked for, `supported` may raise: no shape helps where an operator is unknown)."""

@@ -19,10 +19,11 @@ from mlcc.core.describe import Description, described
 from mlcc.core.graph import CoreGraph
 from mlcc.core.narrow import ONNX_NARROW, TEXT
 from mlcc.error import Error
+from mlcc.graph import sequences
 from mlcc.graph.builder import LIMITS, Builder, Value
 from mlcc.graph.control import CONTROL, POISON, Scope, Unsupported
 from mlcc.graph.counted import bare, counted, with_sizes
-from mlcc.graph.interface import Shapes, input_types, tensor_array
+from mlcc.graph.interface import Shapes, input_types, tensor_array, tensors
 from mlcc.graph.narrow import decoded
 from mlcc.graph.rules import RULES, Rule, fused, ml, move, onnxruntime, qonnx, quant, trees
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
@@ -80,9 +81,12 @@ def normalise(model: ir.Model, name: str, shapes: Shapes, where: str, limits: Li
     scope: Scope = {}
     initial = {v.name for v in graph.initializers.values()}
     inputs = [v for v in graph.inputs if v.name not in initial]
+    inputs, others = tensors(inputs, shapes)
     interface = input_types(inputs, shapes, where, lambda: walk.survey(graph, where))
     for value, type, element in zip(inputs, interface.types, interface.elements):
         scope[str(value.name)] = walk.b.input(str(value.name), type, element)
+    for other, items in others.items():
+        scope[other] = sequences.NOTHING if items is None else sequences.Sequence(tuple(scope[n] for n in items))
     for value in graph.initializers.values():
         walk.b.origin = str(value.name)
         scope[str(value.name)] = walk.b.constant(tensor_array(value.const_value, f"initializer {value.name}"))
@@ -98,7 +102,12 @@ def normalise(model: ir.Model, name: str, shapes: Shapes, where: str, limits: Li
         found = scope.get(str(value.name))
         if found is None:
             raise Error("model", f"output {value.name} is never computed", where)
-        outputs.append((str(value.name), found))
+        if isinstance(found, sequences.Sequence):
+            outputs += [(f"{value.name}[{i}]", v) for i, v in enumerate(found.items)]
+        elif found is sequences.NOTHING:
+            raise Error("unsupported", f"output {value.name} is an optional without a value", where)
+        else:
+            outputs.append((str(value.name), found))
     if not outputs:
         raise Error("model", "the graph has no outputs", where)
     outputs, sizes = with_sizes(walk.b, outputs)
@@ -150,7 +159,7 @@ class Walk:
             (node.domain, node.op_type, node.overload) in self.functions
             or node.op_type in DOMAINS.get(domain, ())
             or domain == ""
-            and node.op_type in CONTROL
+            and (node.op_type in CONTROL or node.op_type in sequences.TABLE)
             or self.has_definition(node, domain)
         )
 
@@ -168,7 +177,7 @@ class Walk:
                 if v.name:
                     scope[str(v.name)] = r
 
-    def lookup(self, value: ir.Value | None, scope: Scope, node: ir.Node) -> Value | None:
+    def lookup(self, value: ir.Value | None, scope: Scope, node: ir.Node) -> Any:
         if value is None or value.name == "":
             return None
         name = str(value.name)
@@ -184,7 +193,7 @@ class Walk:
             raise Unsupported
         return found
 
-    def node(self, node: ir.Node, scope: Scope) -> tuple[Value | None, ...]:
+    def node(self, node: ir.Node, scope: Scope) -> tuple[Any, ...]:
         origin = node.name or (str(node.outputs[0].name) if node.outputs else "?")
         self.b.origin = origin
         self.steps += 1
@@ -201,6 +210,12 @@ class Walk:
             return self.call(self.functions[key], inputs, given)
         if domain == "" and node.op_type in CONTROL:
             return CONTROL[node.op_type](self, given, inputs, scope)
+        if domain == "" and node.op_type in sequences.TABLE:
+            return (sequences.TABLE[node.op_type](self.b, inputs, {k: plain(a, origin) for k, a in given.items() if k != "type"}),)
+        if any(v is not None and not isinstance(v, Value) for v in inputs):
+            if node.op_type == "Identity":
+                return inputs[:1]
+            raise Error("unsupported", f"{node.op_type} of a sequence or an optional", origin, "take its items out first")
         if node.op_type not in AS_THEY_LIE:
             inputs = tuple(decoded(self.b, v) if v is not None and v.element else v for v in inputs)
         half = half_of(node.op_type, inputs)
