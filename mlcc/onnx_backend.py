@@ -48,7 +48,7 @@ class Representation(BackendRep):  # type: ignore[misc]  # onnx.backend has no t
                 feed[name] = numpy_helper.to_array(value)
         feed = tensors_of(feed)
         model = self._model(feed)
-        found = model({t.name: feed[t.name] for t in model.inputs})
+        found = model({t.name: feed[t.name] if t.name in feed else np.zeros(t.shape, t.numpy) for t in model.inputs})  # a seed may be added
         results = [found[n] if n in found else items_of(n, found) for n in self.outputs]
         return tuple(namedtupledict("Outputs", self.outputs)(*results))
 

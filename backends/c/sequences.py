@@ -11,18 +11,20 @@ import numpy as np
 
 from mlcc.arithmetic import scalar
 from mlcc.arithmetic.elementary import SEQUENCES
+from mlcc.arithmetic.elementary64 import SEQUENCES64
 from mlcc.arithmetic.scalar import FLOATS, HALF
 from mlcc.arithmetic.sequence import Instruction, Sequence
 from mlcc.core.graph import DTYPES
 from mlcc_backends.c.text import literal, typed, value_type
 
+ELEMENTARY = frozenset((*SEQUENCES.values(), *SEQUENCES64.values()))
 FUNCTIONS = {"sqrt": ("square_root", "root_of_64"), "rem": ("remainder_of", "remainder_of_64")} | {
     op: (name, f"{name}_64") for op, name in (("fma", "FMA"), ("floor", "round_down"), ("ceil", "round_up"), ("round", "round_even"))
 }
 
 
 def function_name(s: Sequence) -> str:
-    return f"{s.name.lower()}_of" if s.name in SEQUENCES else s.name.lower()
+    return f"{s.name.lower()}_of" if s in ELEMENTARY else s.name.lower()
 
 
 def expression(s: Sequence, *x: str) -> str:
@@ -38,7 +40,7 @@ def expression(s: Sequence, *x: str) -> str:
 
 def definition(s: Sequence) -> str:
     """A sequence as a function, one statement an instruction."""
-    head = f"{'HELPER' if s.name in SEQUENCES else 'QUICK'} {value_type(s.dtype)} {function_name(s)}"
+    head = f"{'HELPER' if s in ELEMENTARY else 'QUICK'} {value_type(s.dtype)} {function_name(s)}"
     kind, source, to = (*s.name.split("_"), "", "")[:3]
     if kind == "Cast" and source in FLOATS and to not in (*FLOATS, *HALF, "bool"):
         return f"{head}({value_type(source)} x)\n{{\n    return {_saturated(source, to)};\n}}"
@@ -59,7 +61,7 @@ def _saturated(source: str, to: str) -> str:
 @cache
 def definitions() -> dict[str, Callable[[], Sequence]]:
     """Name in C → the sequence, for all that expressions may call."""
-    found: dict[str, Callable[[], Sequence]] = {f"{n.lower()}_of": partial(SEQUENCES.__getitem__, n) for n in SEQUENCES}
+    found: dict[str, Callable[[], Sequence]] = {f"{s.name.lower()}_of": partial(_same, s) for s in ELEMENTARY}
     named = (*scalar.WIDENED.values(), scalar.NARROWED, scalar.ROUNDED_TO_ODD, scalar.TO_BFLOAT16, scalar.BRAIN, scalar.REQUANTIZE)
     found |= {function_name(s): partial(_same, s) for s in named}
     for op, d in product(scalar.OPERATORS, DTYPES):

@@ -12,6 +12,7 @@ from jax import lax
 
 from mlcc.arithmetic.elementary import SEQUENCES
 from mlcc.arithmetic.sequence import Instruction, Sequence
+from mlcc.error import Error
 from mlcc_backends.tpu import soft
 
 Array = Any
@@ -68,7 +69,13 @@ class Floats:
         return jnp.where(a >= float(info.max), info.max, inside).astype(dtype)
 
     def elementary(self, name: str, *x: Array) -> Array:
+        refuse_doubles(name, x)
         return NATIVE[name](*x) if name in NATIVE else run_sequence(SEQUENCES[name], self, x)
+
+
+def refuse_doubles(name: str, x: tuple[Array, ...]) -> None:
+    if x[0].dtype == jnp.float64:
+        raise Error("unsupported", f"{name} of float64 in XLA, which has no fused multiply-add", hint="cast to float32")
 
 
 class ExactFloats(Floats):
@@ -102,6 +109,7 @@ class ExactFloats(Floats):
         return soft.to_integer(a, int(info.min), int(info.max)).astype(dtype)
 
     def elementary(self, name: str, *x: Array) -> Array:
+        refuse_doubles(name, x)
         return run_sequence(SEQUENCES[name], self, x)
 
 

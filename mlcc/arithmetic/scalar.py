@@ -13,6 +13,7 @@ import numpy as np
 
 from mlcc.arithmetic.bf16 import ROUNDS_TO_SMALLEST
 from mlcc.arithmetic.elementary import SEQUENCES
+from mlcc.arithmetic.elementary64 import SEQUENCES64
 from mlcc.arithmetic.sequence import Sequence, Term, call, select, sequence
 
 HALF = ("float16", "bfloat16")
@@ -122,7 +123,7 @@ def arity(op: str) -> int:
 def scalar(op: str, dtype: str) -> Sequence:
     """An elementwise core operator on operands of a type (Where: a condition and two of them)."""
     if op in SEQUENCES:
-        return SEQUENCES[op]
+        return (SEQUENCES64 if dtype == "float64" else SEQUENCES)[op]
     name, function = f"{op}_{dtype}", OPERATORS[op]
     types = ("bool", *[stored(dtype)] * 2) if op == "Where" else (stored(dtype),) * arity(op)
     if dtype not in HALF:

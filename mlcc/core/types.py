@@ -51,7 +51,7 @@ def _elementwise(node: Node, t: Types) -> list[TensorType]:
         raise wrong(node, f"the bits of {dtype} as {node['to']}, which is of another width")
     if node.op in ("Cast", "BitCast"):
         return [TensorType(node["to"], shape)]
-    if node.op in SEQUENCES and dtype != "float32":
+    if node.op in SEQUENCES and dtype not in ("float32", "float64"):
         raise Error("unsupported", f"{node.op} of {dtype}", node.origin, "convert the model to float32")
     truth = scalar(node.op, dtype).dtype == "bool"
     return [TensorType("bool" if truth else dtype, shape)]

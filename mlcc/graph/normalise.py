@@ -25,7 +25,7 @@ from mlcc.graph.control import CONTROL, POISON, Scope, Unsupported
 from mlcc.graph.counted import bare, counted, with_sizes
 from mlcc.graph.interface import Shapes, input_types, tensor_array, tensors
 from mlcc.graph.narrow import decoded
-from mlcc.graph.rules import RULES, Rule, fused, ml, move, onnxruntime, qonnx, quant, trees
+from mlcc.graph.rules import RULES, Rule, fused, ml, move, onnxruntime, qonnx, quant, random, trees
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.source import Source
 from mlcc.limits import Limits, check
@@ -34,6 +34,7 @@ OLDEST_OPSET = 1
 DOMAINS: dict[str, dict[str, Rule]] = {
     "": {
         **RULES,
+        **random.TABLE,
         **qonnx.TABLE,
         "SimplifiedLayerNormalization": fused.simplified_layer_normalization,
     },  # where ONNX's own domain is claimed
@@ -59,6 +60,7 @@ AS_THEY_LIE = frozenset(
         "Min",
         "TopK",
         "Equal",
+        "TfIdfVectorizer",
         *ml.TABLE,
     )
 )

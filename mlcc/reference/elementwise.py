@@ -93,7 +93,7 @@ def requantize(x: Array, scale: Array, to: str, zero: int, low: int, high: int) 
 
 def elementary(name: str) -> Callable[..., Array]:
     def run(*args: Array) -> Array:
-        if args[0].dtype != np.float32:
+        if args[0].dtype not in (np.float32, np.float64):
             raise Error("unsupported", f"{name} of {args[0].dtype}", hint="cast to float32")
         return native.elementary(name, *args)
 

@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from mlcc.arithmetic.elementary import SEQUENCES
+from mlcc.arithmetic.elementary64 import SEQUENCES64
 from mlcc.arithmetic.sequence import Instruction, Sequence
 from mlcc.cache.library import host_features, loaded
 
-C_TYPES = {"float32": "float", "int32": "int32_t", "uint32": "uint32_t", "int64": "int64_t", "bool": "int"}
+C_TYPES = {"float32": "float", "float64": "double", "bool": "int", **{f"{u}int{n}": f"{u}int{n}_t" for u in ("", "u") for n in (32, 64)}}
+
+REINTERPRETED = {"float32": "float_of", "int32": "bits_of", "float64": "double_of", "int64": "bits_of_64"}
 
 CHAIN = r"""/* c[m][n] = chain over k of fma(a[m][k], b[k][n], .) from init, then + 0 */
 void mlcc_chain(int64_t m, int64_t n, int64_t k, const float *a, const float *b, const float *init, float *c) {
@@ -58,6 +61,10 @@ static inline int32_t bits_of(float x) { union { float f; int32_t i; } u; u.f = 
 static inline float float_of(int32_t x) { union { int32_t i; float f; } u; u.i = x; return u.f; }
 #define fma1(a, b, c) __builtin_fmaf(a, b, c)
 #define sqrt1(a) __builtin_sqrtf(a)
+static inline int64_t bits_of_64(double x) { union { double f; int64_t i; } u; u.f = x; return u.i; }
+static inline double double_of(int64_t x) { union { int64_t i; double f; } u; u.i = x; return u.f; }
+#define fma1_64(a, b, c) __builtin_fma(a, b, c)
+#define sqrt1_64(a) __builtin_sqrt(a)
 
 void mlcc_fma(int64_t n, const float *a, const float *b, const float *c, float *out) {
     for (int64_t i = 0; i < n; i++) out[i] = fma1(a[i], b[i], c[i]);
@@ -69,13 +76,18 @@ def _literal(instruction: Instruction) -> str:
     value = instruction.value
     if instruction.dtype == "float32":
         return f"float_of({int(np.float32(value).view(np.int32))})"
+    if instruction.dtype == "float64":
+        return f"double_of((int64_t){int(np.float64(value).view(np.uint64))}ULL)"
+    if instruction.dtype.startswith("u"):
+        return f"(({C_TYPES[instruction.dtype]}){int(value or 0)}ULL)"
     return f"(({C_TYPES[instruction.dtype]}){int(value or 0)}LL)"
 
 
 def _expression(i: Instruction) -> str:
     a, b, c = ([f"v{o}" for o in i.operands] + ["", "", ""])[:3]
-    wide, unsigned = C_TYPES[i.dtype], "uint64_t" if i.dtype == "int64" else "uint32_t"
+    wide, unsigned = C_TYPES[i.dtype], "uint64_t" if i.dtype.endswith("int64") else "uint32_t"
     integer = i.dtype in ("int32", "int64")
+    half, of = (31, "") if i.dtype.endswith("32") else (63, "_64")
 
     def wrapping(symbol: str) -> str:
         return f"({wide})(({unsigned}){a} {symbol} ({unsigned}){b})" if integer else f"{a} {symbol} {b}"
@@ -87,38 +99,38 @@ def _expression(i: Instruction) -> str:
         "sub": wrapping("-"),
         "mul": wrapping("*"),
         "div": f"{a} / {b}",
-        "fma": f"fma1({a}, {b}, {c})",
-        "sqrt": f"sqrt1({a})",
+        "fma": f"fma1{of}({a}, {b}, {c})",
+        "sqrt": f"sqrt1{of}({a})",
         "neg": f"({wide})(0 - ({unsigned}){a})" if integer else f"-{a}",
-        "abs": f"__builtin_fabsf({a})",
+        "abs": f"__builtin_fabs{'' if of else 'f'}({a})",
         "and": f"{a} & {b}",
         "or": f"{a} | {b}",
         "xor": f"{a} ^ {b}",
         "not": f"!{a}",
         "shl": f"({wide})(({unsigned}){a} << {b})",
         "sar": f"{a} >> {b}",
-        "shr": f"({wide})((({unsigned}){a} >> ({b} & {31 if i.dtype == 'int32' else 63})) & -(({unsigned})({b} < "
-        f"{32 if i.dtype == 'int32' else 64})))",
+        "shr": f"({wide})((({unsigned}){a} >> ({b} & {half})) & -(({unsigned})({b} < {half + 1})))",
         "lt": f"{a} < {b}",
         "le": f"{a} <= {b}",
         "eq": f"{a} == {b}",
         "select": f"{a} ? {b} : {c}",
         "convert": f"({wide}){a}",
-        "reinterpret": f"{'float_of' if i.dtype == 'float32' else 'bits_of'}({a})",
+        "reinterpret": f"{REINTERPRETED.get(i.dtype, '')}({a})",
     }
     return _literal(i) if i.op == "const" else table[i.op]
 
 
 def print_sequence(s: Sequence) -> str:
     """The sequence as a C function and a loop over arrays."""
-    arguments = ", ".join(f"float x{i}" for i in range(s.arity))
-    lines = [f"static inline float {s.name}_1({arguments}) {{"]
+    kind = C_TYPES[s.dtype]
+    arguments = ", ".join(f"{kind} x{i}" for i in range(s.arity))
+    lines = [f"static inline {kind} {s.name}_1({arguments}) {{"]
     lines += [f"    {C_TYPES[i.dtype]} v{n} = {_expression(i)};" for n, i in enumerate(s.instructions)]
     lines.append(f"    return v{len(s.instructions) - 1};\n}}")
-    pointers = ", ".join(f"const float *x{i}" for i in range(s.arity))
+    pointers = ", ".join(f"const {kind} *x{i}" for i in range(s.arity))
     call = ", ".join(f"x{i}[i]" for i in range(s.arity))
     lines.append(
-        f"void mlcc_{s.name}(int64_t n, {pointers}, float *out) {{ for (int64_t i = 0; i < n; i++) out[i] = {s.name}_1({call}); }}"
+        f"void mlcc_{s.name}(int64_t n, {pointers}, {kind} *out) {{ for (int64_t i = 0; i < n; i++) out[i] = {s.name}_1({call}); }}"
     )
     return "\n".join(lines) + "\n"
 
@@ -129,7 +141,7 @@ def source() -> str:
         + BLOCK_DOT
         + CHAIN
         + CHAIN.replace("mlcc_chain", "mlcc_chain64").replace("float", "double").replace("fma1", "__builtin_fma").replace("0.0f", "0.0")
-        + "".join(print_sequence(s) for s in SEQUENCES.values())
+        + "".join(print_sequence(s) for s in (*SEQUENCES.values(), *SEQUENCES64.values()))
     )
 
 
@@ -182,9 +194,10 @@ def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 def elementary(name: str, *arguments: np.ndarray) -> np.ndarray:
-    """The sequence `name` over float32 arrays, broadcast."""
+    """The sequence `name` over float32 or float64 arrays, broadcast."""
     shape = np.broadcast_shapes(*(x.shape for x in arguments))  # ascontiguousarray would make a vector of a scalar
-    arrays = [np.ascontiguousarray(x, np.float32) for x in np.broadcast_arrays(*arguments)]
-    out = np.empty(shape, np.float32)
+    kind = arguments[0].dtype
+    arrays = [np.ascontiguousarray(x, kind) for x in np.broadcast_arrays(*arguments)]
+    out, name = np.empty(shape, kind), f"{name}64" if kind == np.float64 else name
     getattr(library(), f"mlcc_{name}")(ctypes.c_int64(out.size), *map(_pointer, arrays), _pointer(out))
     return out

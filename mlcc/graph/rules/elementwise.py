@@ -173,7 +173,7 @@ def power(s: Source) -> Value:
             return integer_power(s, x, b.constant(exponent.astype(np.int64)))
         if exponent is not None and np.all(exponent == 0.5):
             return b.expand(b.cast(b("Sqrt", b.cast(x, "float64")), x.dtype), np.broadcast_shapes(x.shape, y.shape))
-        raise s.unsupported(f"a power of {x.dtype} with a fraction as exponent", "cast the base to float32")
+        return b.cast(b("Pow", b.cast(x, "float64"), b.cast(y, "float64")), x.dtype)
     if exponent is not None and exponent.size == 1 and x.dtype in FLOATS and y.rank <= x.rank:
         e = float(exponent.reshape(()))
         if e == 1.0:

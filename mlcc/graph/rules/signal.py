@@ -1,4 +1,4 @@
-"""Fourier transforms and their kin, as products with known matrices: one chain an output, like any other product."""
+"""Fourier transforms and their kin, as products with known matrices: one chain an output, like any other product. Determinants."""
 
 from __future__ import annotations
 
@@ -121,5 +121,33 @@ def mel_weight_matrix(s: Source) -> Value:
     return s.b.constant(out.astype(DTYPES[ONNX_DTYPES[int(s.attr("output_datatype", 1))]]))
 
 
+def determinant(s: Source) -> Value:
+    """Gaussian elimination, each column's largest number as pivot; the product of the pivots, its sign turned by each swap."""
+    b, x = s.b, s[0]
+    n, shape = x.shape[-1], x.shape[:-2]
+    if x.rank < 2 or x.shape[-2] != n or not 0 < n <= MOST_ROWS:
+        raise s.unsupported(f"the determinant of {list(x.shape)}", f"square matrices of 1 to {MOST_ROWS} rows")
+    count = int(np.prod(shape, dtype=np.int64))
+    a, found = b.reshape(x, (count, n, n)), b.expand(b.like(1, x), (count, 1, 1))
+    at = b.constant(np.arange(n, dtype=np.int64).reshape(1, n, 1))
+    for k in range(n):
+        column = b.slice(a, 2, k, 1)
+        below = b("LessOrEqual", b.constant(np.int64(k)), at)
+        best = b("ArgMax", b("Where", below, b("Abs", column), b.like(-1, x)), axis=1, last=0)
+        top = b("GatherElements", a, b.expand(best, (count, 1, n)), axis=1)
+        swapped = b("Where", b("Equal", at, best), b.slice(a, 1, k, 1), a)
+        pivot = b.slice(top, 2, k, 1)
+        found = b("Mul", found, b("Where", b("Equal", best, b.constant(np.int64(k))), pivot, b("Neg", pivot)))
+        factor = b("Div", b.slice(swapped, 2, k, 1), b("Where", b("Equal", pivot, b.like(0, x)), b.like(1, x), pivot))
+        a = b("Sub", swapped, b("Mul", factor, top))
+    return b.reshape(found, shape)
+
+
+MOST_ROWS = 32
 MEL = ("num_mel_bins", "dft_length", "sample_rate", "lower_edge_hertz", "upper_edge_hertz")
-TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {"DFT": dft, "STFT": stft, "MelWeightMatrix": mel_weight_matrix}
+TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
+    "DFT": dft,
+    "Det": determinant,
+    "MelWeightMatrix": mel_weight_matrix,
+    "STFT": stft,
+}
