@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mlcc.core.graph import DTYPES
+from mlcc.core.narrow import TEXT, meant, shown
 from mlcc.error import Error
 
 
@@ -16,6 +19,13 @@ def npy(array: np.ndarray) -> bytes:
     out = io.BytesIO()
     np.save(out, array.view(np.uint16) if array.dtype.itemsize == 2 and array.dtype.kind == "V" else array, allow_pickle=False)
     return out.getvalue()
+
+
+def readable(outputs: Mapping[str, np.ndarray], declared: Sequence[Any]) -> dict[str, np.ndarray]:
+    """An artifact's outputs as people want them: cut to what is meant, text as text; narrow types stay codes, which .npy files can hold."""
+    about = {t["name"]: t for t in declared}
+    kept = shown({n: [(axis, size) for axis, size in t.get("counts", ())] for n, t in about.items()}, outputs)
+    return {n: meant(a, TEXT, about[n]["labels"]).astype(str) if about[n].get("element") == TEXT else a for n, a in kept.items()}
 
 
 def read_npy(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:

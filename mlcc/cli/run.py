@@ -43,6 +43,7 @@ def command(
 ) -> None:
     """Run ARTIFACT once and print its outputs' digests. Foreign targets run under an emulator where one is installed."""
     from mlcc.artifact import manifest
+    from mlcc.artifact.arrays import readable
     from mlcc.conformance.execute import execute
     from mlcc.graph.freeze import outputs_digest
     from mlcc.runtime import verified
@@ -59,6 +60,7 @@ def command(
         "output_digest": outputs_digest(outputs),
         "outputs": {},
     }
+    outputs = readable(outputs, about["outputs"])
     if output:
         from mlcc.artifact.arrays import npy
         from mlcc.artifact.write import file

@@ -146,7 +146,7 @@ class GpuModel(Model):
 
     def empty(self) -> dict[str, DeviceArray]:
         """Places for the outputs in the GPU's memory."""
-        return {t.name: DeviceArray(self, t, self._take(t)) for t in self.outputs}
+        return {t.name: DeviceArray(self, t, self._take(t)) for t in self._written}
 
     def run_on_stream(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], stream: int = 0) -> None:
         """Queue one inference on a CUDA stream (its handle as a number), from and to tensors that lie on the GPU. The caller orders and
@@ -154,7 +154,7 @@ class GpuModel(Model):
         self._know(inputs)
         pointers = [
             [self._on_device(t, given[t.name]).pointer for t in wanted]
-            for wanted, given in ((self.inputs, inputs), (self.outputs, outputs))
+            for wanted, given in ((self.inputs, inputs), (self._written, outputs))
         ]
         with self._lock:
             self._queue(pointers[0], pointers[1], stream)

@@ -55,7 +55,9 @@ class Model:
     def __init__(self, folder: Path, threads: int = 1, variant: str | None = None) -> None:
         data = manifest.read(folder)
         self.name, self.target = data["name"], data["target"]
-        self.inputs, self.outputs = (tuple(map(_tensor, data[group])) for group in ("inputs", "outputs"))
+        self.inputs, self._written = (tuple(map(_tensor, data[group])) for group in ("inputs", "outputs"))
+        sizes = {size for t in self._written for _, size in t.counts}
+        self.outputs = tuple(t for t in self._written if t.name not in sizes)
         library = folder / "lib" / f"lib{self.name}.so"
         if not library.exists():
             raise Error(
@@ -141,15 +143,14 @@ class Model:
             if t.element and t.name in given and (array := np.asarray(given[t.name])).dtype != t.numpy:
                 given[t.name] = coded(array.astype(object if t.element == TEXT else numpy_type(t.element)), t.element, t.labels, words)
         found = self.stored(given)
-        by_name = {t.name: t for t in self.outputs}
         kept = shown({t.name: t.counts for t in self.outputs}, found)
-        return {n: meant(a, by_name[n].element, by_name[n].labels, words) if by_name[n].element else a for n, a in kept.items()}
+        return {t.name: meant(kept[t.name], t.element, t.labels, words) if t.element else kept[t.name] for t in self.outputs}
 
     def stored(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Output name → array as the library writes it: narrow types as their codes."""
         results, call = self._prepared(inputs)
         call(0, -1)
-        return {t.name: a for t, a in zip(self.outputs, results)}
+        return {t.name: a for t, a in zip(self._written, results)}
 
     def step_seconds(self, inputs: Mapping[str, Any], steps: int) -> list[float]:
         """One inference, a kernel call at a time: seconds of each of its `steps`."""
@@ -190,7 +191,7 @@ class Model:
         """The output arrays, and what runs steps first to last − 1 (−1: to the end) into them."""
         self._know(given)
         arrays = [self._input(t, given) for t in self.inputs]
-        results = [np.empty(t.shape, t.numpy) for t in self.outputs]
+        results = [np.empty(t.shape, t.numpy) for t in self._written]
         ins = (ctypes.c_void_p * (len(arrays) + 1))(*(a.ctypes.data for a in arrays))
         outs = (ctypes.c_void_p * (len(results) + 1))(*(a.ctypes.data for a in results))
         workspace = ctypes.c_void_p(self._workspace().ctypes.data)
