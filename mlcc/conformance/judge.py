@@ -34,6 +34,7 @@ STEPS = 2  # of a quantised output
 NUDGES = (1, 2, 3, 4)  # seeds of the inputs moved: enough that what lies on a step's edge falls on both sides; two where there are no steps
 SMALL = 1 << 20  # elements of parameters up to which the slow judge is asked
 COARSE_RULES = ("precision-bf16", "integer-requantisation", "integer-products")
+COARSE_OPERATORS = ("DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul")  # what comes before them moves whole steps
 
 # The judges' own errors: (judge, operator, attribute that it must have or '', what, where it is reported). An output that parts there is
 # named, and
@@ -239,8 +240,8 @@ def _compare(
     """(what is said, what is allowed of each vector's outputs). Raises Error(conformance) where the judge parts and is not known to be
     wrong."""
     engine = f"{name} {version(name)}"
-    coarse = any(r.rule in COARSE_RULES for r in graph.rewrites)
     nodes = [(n.op_type, {a.name for a in n.attribute}) for n in onnx.load(str(model), load_external_data=False).graph.node]
+    coarse = any(r.rule in COARSE_RULES for r in graph.rewrites) or any(op in COARSE_OPERATORS for op, _ in nodes)
     floor = max([FLOOR, *(APPROXIMATE.get(op, 0.0) for op, _ in nodes)])
     bounds: dict[int, dict[str, float]] = {i: {} for i in heard}
     wrong: list[str] = []
