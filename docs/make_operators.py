@@ -9,7 +9,10 @@ from pathlib import Path
 import onnx
 
 from mlcc.error import Error
-from mlcc.graph.rules import RULES
+from mlcc.graph.control import CONTROL
+from mlcc.graph.counted import ELEMENTWISE, OTHERS
+from mlcc.graph.rules import RULES, ml, onnxruntime, random, trees
+from mlcc.graph.sequences import TABLE as SEQUENCES
 from tests.graph.test_onnx_cases import attempt, cases
 
 
@@ -28,6 +31,7 @@ def page() -> str:
     total = Counter(o for c in by_operator.values() for o in c.elements())
     known = {s.name for s in onnx.defs.get_all_schemas() if s.domain == ""}
     functions = {s.name for s in onnx.defs.get_all_schemas() if s.domain == "" and (s.has_function or s.has_context_dependent_function)}
+    supported = {*RULES, *random.TABLE, *SEQUENCES, *CONTROL}
     lines = [
         "# Operators",
         "",
@@ -36,22 +40,30 @@ def page() -> str:
         f"ONNX {onnx.__version__}'s node cases: {total['supported']} of {sum(total.values())} are supported. For each of those the "
         f"reference agrees with the expected data to the",
         "stated tolerance and the kernels equal the reference bit for bit. Operands that only say *how* (axes, sizes, repeats) must be "
-        "known at build time, as exporters write them.",
+        "known at build time, as exporters write them; `mlcc.onnx_backend` builds in what a run gives.",
         "",
         "## Supported",
         "",
-        ", ".join(sorted(set(RULES) & known)) + ".",
+        ", ".join(sorted(supported & known)) + ".",
         "",
         "By the definition that ONNX itself gives in other operators: "
-        + ", ".join(sorted(functions - set(RULES)))
+        + ", ".join(sorted(functions - supported))
         + " (as far as the operators in it are supported).",
         "",
         "## Not supported",
         "",
-        ", ".join(sorted(known - set(RULES) - functions - {"If", "Loop"})) + ".",
+        ", ".join(sorted(known - supported - functions)) + ".",
         "",
         "`If` takes one branch where its condition is known and else computes both and selects; `Loop` is unrolled where its trip count "
-        "is known.",
+        "is known, `Scan` always. Sequences and optionals are known at build time, item by item: at the interface the items of `x` are "
+        "`x[0]`, `x[1]`, …",
+        "",
+        "Results whose size only a run decides (of NonZero, NonMaxSuppression, Compress, Unique, TopK with a computed k) have a bound and a "
+        "count, an output of its own; they are taken by: " + ", ".join(sorted(ELEMENTWISE | set(OTHERS))) + ".",
+        "",
+        "`ai.onnx.ml`: " + ", ".join(sorted({*ml.TABLE, *trees.TABLE})) + ". Text is its place in the model's vocabulary.",
+        "",
+        "`com.microsoft`: " + ", ".join(sorted(onnxruntime.TABLE)) + ".",
         "",
         "## Node cases that are not supported",
         "",

@@ -32,9 +32,10 @@ ERF_SQUARE = 0.78125
 ERF_SPLIT, ERF_CENTRE, ERF_END = 1.25, 2.5, 6.0
 ERF_LOW = _hex(  # erf(x)/x − 1 in x² − ERF_SQUARE, up to ERF_SPLIT
     "-0x1.b916511794cc1p-4", "-0x1.ec7108519c6efp-3", "0x1.0c5b6fae2b99cp-4", "-0x1.e44cb83a4c821p-7", "0x1.6bfb277ee0b2fp-9",
-    "-0x1.d15bef2f28c86p-12", "0x1.020671ab9ae8ap-14", "-0x1.f87a60826f58cp-18", "0x1.b890cc37fe8fap-21", "-0x1.5b7e616011b18p-24",
-    "0x1.f39cc2a59ca26p-28", "-0x1.49dd9f54bef2ep-31", "0x1.92ac848a3ca9ep-35", "-0x1.c8f9804b5a582p-39", "0x1.e47a33d24428p-43",
-    "-0x1.e1e636feb7252p-47", "0x1.c368bc66da127p-51", "-0x1.8f9407932e845p-55", "0x1.51aa36bcf43ccp-59", "-0x1.0d08bf6ff27e8p-63",
+    "-0x1.d15bef2f28c86p-12", "0x1.020671ab9ae8ap-14", "-0x1.f87a60826f58cp-18", "0x1.b890cc37fe8fdp-21", "-0x1.5b7e616011b19p-24",
+    "0x1.f39cc2a59c1b1p-28", "-0x1.49dd9f54bec42p-31", "0x1.92ac848b388c9p-35", "-0x1.c8f9804c0aae7p-39", "0x1.e47a318e0a4f9p-43",
+    "-0x1.e1e63563c095ap-47", "0x1.c36be3e5777f7p-51", "-0x1.8f964942e187bp-55", "0x1.4f3c6983d5faap-59", "-0x1.0b47bf909e139p-63",
+    "0x1.960b71c304549p-68", "-0x1.285c7e61866a4p-72", "0x1.9b0f0a0db2318p-77",
 )  # fmt: skip
 ERF_HIGH = _hex(  # erfc(x)·e^x² in (x − ERF_CENTRE)/(x + ERF_CENTRE), up to ERF_END
     "0x1.afbb3f3b7343bp-3", "-0x1.7ca88dec217a6p-2", "0x1.01c11a735cd98p-2", "-0x1.0011543716c91p-3", "0x1.470ba1f67e9fep-5",

@@ -155,12 +155,17 @@ def tanh(x: Term) -> Term:
 def erf(x: Term) -> Term:
     """A polynomial, or 1 − e^−x² times another."""
     a = abs(x)
-    low = fma(x, horner(fma(x, x, -ERF_SQUARE), ERF_LOW), x)
+    t = fma(x, x, -ERF_SQUARE)
+    q, q_low = two_product(t, horner(t, ERF_LOW[1:]))
+    share, rest = two_sum(x.lift(ERF_LOW[0]), q)
+    product, product_low = two_product(x, share)
+    top, top_low = fast_two_sum(x, product)
+    low = top + (top_low + fma(x, rest + q_low, product_low))
     c = clamp(a, ERF_SPLIT, ERF_END)
     p, p_low = two_product(c, c)
     e, e_low, n = exp_pair(-p)
-    t = (c - ERF_CENTRE) / (c + ERF_CENTRE)
-    rest = horner(t, ERF_HIGH) * (e + (e_low - p_low * e)) * power_of_two(n)
+    u = (c - ERF_CENTRE) / (c + ERF_CENTRE)
+    rest = horner(u, ERF_HIGH) * (e + (e_low - p_low * e)) * power_of_two(n)
     return keep_nan(x, select(a < ERF_SPLIT, low, copy_sign(1.0 - rest, x)))
 
 

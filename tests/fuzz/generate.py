@@ -532,6 +532,8 @@ def recurrent(m: Maker) -> Tensor | None:
         m.weight(count, gates * hidden, hidden),
         m.weight(count, 2 * gates * hidden),
     ]
+    if m.r.random() < 0.3:
+        operands.append(m.const([m.r.randint(1, steps) for _ in range(batch)], "int32"))
     return m.node(op, operands, x.dtype, (steps, count, batch, hidden), **attributes)
 
 
@@ -605,6 +607,84 @@ def branch(m: Maker) -> Tensor | None:
             )
         )
     return m.node("If", [flag.name], x.dtype, x.shape, then_branch=graphs[0], else_branch=graphs[1])
+
+
+@rule(2)
+def chosen(m: Maker) -> Tensor | None:
+    """As many rows as a run decides, something done to each, and one sum of them."""
+    x = m.pick(lambda t: t.dtype == "float32" and t.rank > 0 and 0 not in t.shape)
+    if x is None:
+        return None
+    axis = m.r.randrange(x.rank)
+    rest = [i for i in range(x.rank) if i != axis]
+    size = m.node("ReduceMax", [x.name], x.dtype, (x.shape[axis],), keepdims=0, axes=rest) if rest else x
+    flags = m.node("Greater", [size.name, m.const(0.2, x.dtype)], "bool", size.shape)
+    some = m.node("Compress", [x.name, flags.name], x.dtype, x.shape, axis=axis)
+    done = m.node(m.r.choice(("Tanh", "Neg", "Relu", "Sigmoid")), [some.name], x.dtype, x.shape)
+    shape = tuple(1 if i == axis else n for i, n in enumerate(x.shape))
+    return m.node("ReduceSum", [done.name, m.ints(axis)], x.dtype, shape, keepdims=1)
+
+
+@rule(1)
+def scanned(m: Maker) -> Tensor | None:
+    """A running mean as a Scan."""
+    x = m.pick(lambda t: t.dtype == "float32" and t.rank > 1 and 0 not in t.shape and t.shape[0] < 9)
+    if x is None:
+        return None
+    s, v, half, new, out, keep = (m.name() for _ in range(6))
+    body = helper.make_graph(
+        [
+            helper.make_node("Constant", [], [keep], value=numpy_helper.from_array(np.float32(0.5))),
+            helper.make_node("Mul", [s, keep], [half]),
+            helper.make_node("Add", [half, v], [new]),
+            helper.make_node("Identity", [new], [out]),
+        ],
+        "step",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, x.shape[1:]) for n in (s, v)],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, x.shape[1:]) for n in (new, out)],
+    )
+    names = [m.name(), m.name()]
+    backwards = m.r.randint(0, 1)
+    start = m.weight(*x.shape[1:])
+    m.nodes.append(helper.make_node("Scan", [start, x.name], names, body=body, num_scan_inputs=1, scan_input_directions=[backwards]))
+    return Tensor(names[1], x.dtype, x.shape)
+
+
+@rule(1)
+def items(m: Maker) -> Tensor | None:
+    """Rows as a sequence, one of them put in again, all joined."""
+    x = m.pick(lambda t: t.dtype in ("float32", "int32") and t.rank > 0 and t.shape[0] > 0 and 0 not in t.shape)
+    if x is None:
+        return None
+    rows = m.node("SplitToSequence", [x.name], x.dtype, x.shape, axis=0)
+    last = m.node("SequenceAt", [rows.name, m.const(-1, "int64")], x.dtype, (1, *x.shape[1:]))
+    more = m.node("SequenceInsert", [rows.name, last.name, m.const(m.r.randrange(x.shape[0]), "int64")], x.dtype, x.shape)
+    return m.node("ConcatFromSequence", [more.name], x.dtype, (x.shape[0] + 1, *x.shape[1:]), axis=0)
+
+
+@rule(1)
+def between(m: Maker) -> Tensor | None:
+    """Read between the grid's points."""
+    x = m.pick(lambda t: t.dtype == "float32" and t.rank == 4 and 0 not in t.shape and min(t.shape[2:]) > 1)
+    if x is None:
+        return None
+    h, w = m.r.choice(SIZES), m.r.choice(SIZES)
+    grid = m.const(m.n.random((x.shape[0], h, w, 2)) * 3 - 1.5, "float32")
+    mode, padding = m.r.choice(("bilinear", "bicubic")), m.r.choice(("zeros", "reflection"))
+    attributes = {"mode": mode, "padding_mode": padding, "align_corners": m.r.randint(0, 1)}
+    return m.node("GridSample", [x.name, grid], x.dtype, (*x.shape[:2], h, w), **attributes)
+
+
+@rule(1)
+def wide(m: Maker) -> Tensor | None:
+    """A function in binary64."""
+    x = m.pick(lambda t: t.dtype == "float32")
+    if x is None:
+        return None
+    small = m.node("Tanh", [x.name], "float32", x.shape)
+    double = m.node("Cast", [small.name], "float64", x.shape, to=TensorProto.DOUBLE)
+    done = m.node(m.r.choice(("Exp", "Tanh", "Sigmoid", "Sin", "Cos", "Abs")), [double.name], "float64", x.shape)
+    return m.node("Cast", [done.name], "float32", x.shape, to=TensorProto.FLOAT)
 
 
 def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] | None:

@@ -265,14 +265,14 @@ def bit_cast(s: Source) -> Value:
 
 
 def reverse_sequence(s: Source) -> Value:
-    lengths = s.b.known(s[1], "sequence_lens")
-    time, batch = int(s.attr("time_axis", 0)), int(s.attr("batch_axis", 1))
-    steps = np.arange(s[0].shape[time])
-    index = np.stack([np.where(steps < n, n - 1 - steps, steps) for n in lengths], axis=1).astype(np.int64)  # [time, batch]
-    dims = [1] * s[0].rank
-    index = index if time < batch else index.T
-    dims[time], dims[batch] = s[0].shape[time], s[0].shape[batch]
-    return s.b("GatherElements", s[0], s.b.expand(s.b.constant(index.reshape(dims)), s[0].shape), axis=time)
+    """The first `sequence_lens[i]` steps of each sequence turned round."""
+    b, x = s.b, s[0]
+    time, batch = normal_axis(int(s.attr("time_axis", 0)), x.rank, s.where), normal_axis(int(s.attr("batch_axis", 1)), x.rank, s.where)
+    steps = b.constant(np.arange(x.shape[time], dtype=np.int64).reshape([-1 if i == time else 1 for i in range(x.rank)]))
+    lengths = b.reshape(b.cast(s[1], "int64"), [x.shape[batch] if i == batch else 1 for i in range(x.rank)])
+    turned = b("Sub", b("Sub", lengths, b.constant(np.int64(1))), steps)
+    index = b("Where", b("Less", steps, lengths), turned, steps)
+    return b("GatherElements", x, b.expand(index, x.shape), axis=time)
 
 
 def dense(sparse: Any) -> np.ndarray:
