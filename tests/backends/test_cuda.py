@@ -63,13 +63,13 @@ def convolution(channels: int, size: int, out: int, stride: int, kind: str, seed
 KINDS = st.sampled_from(["float32", "int8", "uint8"])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 70), st.integers(1, 140), KINDS, st.integers(0, 99))
 def test_products(m: int, k: int, n: int, kind: str, seed: int) -> None:
     assert_exact_on_host(product(m, k, n, kind, seed), {"x": numbers(seed, (m, k), kind, True)})
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(1, 20), st.integers(3, 24), st.integers(1, 40), st.integers(1, 2), KINDS, st.integers(0, 99))
 def test_convolutions(channels: int, size: int, out: int, stride: int, kind: str, seed: int) -> None:
     feed = {"x": numbers(seed, (1, channels, size, size), kind, True)}

@@ -111,9 +111,12 @@ def test_float_products_in_the_contracts_order() -> None:
 
 
 @pytest.mark.slow
-def test_quantised_models_are_exact_on_every_generation(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "generations", [("tpu-v5e", "tpu-v6e"), pytest.param(("tpu-v4", "tpu-v5e", "tpu-v5p", "tpu-v6e"), marks=pytest.mark.full)], ids=len
+)
+def test_quantised_models_are_exact_on_every_generation(generations: tuple[str, ...], tiny: Callable[[str], Path], tmp_path: Path) -> None:
     pytest.importorskip("libtpu", reason="no libtpu here")
-    targets = ["tpu-v4", "tpu-v5e", "tpu-v5p", "tpu-v6e", "stablehlo"]
+    targets = [*generations, "stablehlo"]
     result = mlcc.build(tiny("ad01_int8"), target=targets, out=tmp_path)
     assert {a["target"]: (a["class"], a["conformance"]) for a in result["artifacts"]} == dict.fromkeys(targets, ("exact", "passed"))
     root = tmp_path / "ad01_int8"
@@ -123,25 +126,27 @@ def test_quantised_models_are_exact_on_every_generation(tiny: Callable[[str], Pa
         "one program for all generations"
     )
     executables = {(root / t / "lib/ad01_int8.tpu").read_bytes() for t in targets if t != "stablehlo"}
-    assert len(executables) == 4 and not (root / "stablehlo/lib/ad01_int8.tpu").exists()
+    assert len(executables) == len(generations) and not (root / "stablehlo/lib/ad01_int8.tpu").exists()
     about = json.loads((root / "tpu-v5e/xla.json").read_text())
     assert about["flops"] > 0 and about["bytes_accessed"] > 0 and about["optimal_microseconds"] > 0
 
 
 @pytest.mark.slow
-def test_batches_are_dealt_to_chips(tiny: Callable[[str], Path], mlcc: Mlcc, tmp_path: Path) -> None:
+@pytest.mark.parametrize("batches", [[4], pytest.param([4, 8], marks=pytest.mark.full)], ids=str)
+def test_batches_are_dealt_to_chips(batches: list[int], tiny: Callable[[str], Path], mlcc: Mlcc, tmp_path: Path) -> None:
     """As mlcc.toml says: data parallel over four chips, simulated by as many devices of XLA:CPU; each input has its own answer."""
     targets = ["stablehlo", *(["tpu-v5e"] if find_spec("libtpu") else [])]
-    serving = '[serving]\nbatches = [4, 8]\nchips = "v5e:2x2"\ndonate = true\n'
+    serving = f'[serving]\nbatches = {batches}\nchips = "v5e:2x2"\ndonate = true\n'
     (tmp_path / "mlcc.toml").write_text(f'model = "{tiny("ad01_int8")}"\ntargets = {json.dumps(targets)}\n{serving}')
     done = mlcc("build", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for a in json.loads(done.stdout)["artifacts"]:
         assert (a["class"], a["conformance"]) == ("exact", "passed")
         about = json.loads((tmp_path / a["path"] / "xla.json").read_text())
-        assert {n: b["chips"] for n, b in about["batches"].items()} == {"4": 4, "8": 4}
-        assert (tmp_path / a["path"] / "lib" / "ad01_int8.b8.stablehlo").exists()
-        assert (tmp_path / a["path"] / "lib" / "ad01_int8.b8.tpu").exists() == (a["target"] == "tpu-v5e")
+        assert {n: b["chips"] for n, b in about["batches"].items()} == {str(n): 4 for n in batches}
+        largest = f"ad01_int8.b{batches[-1]}"
+        assert (tmp_path / a["path"] / "lib" / f"{largest}.stablehlo").exists()
+        assert (tmp_path / a["path"] / "lib" / f"{largest}.tpu").exists() == (a["target"] == "tpu-v5e")
 
 
 def test_a_batch_with_another_answer_does_not_pass(tmp_path: Path) -> None:

@@ -41,9 +41,15 @@ def test_where_there_are_emulators_all_are_found() -> None:
 FAMILIES = {f: [n for n in ALL if load(n).backend == f] for f in sorted({load(n).backend for n in ALL})}
 # each kind of core once: tests/backends/test_mcu.py has them all, by another model
 CORES = ("cortex-m0plus", "cortex-m4f", "cortex-m55", "rv32imc", "rv64imac")
+# and of the others, what the next test has not: it takes one model of all types to the other instruction sets
+SOME = {
+    "mcu": CORES,
+    "cpu": ("x86_64-linux", "aarch64-linux", "riscv64-v-linux", "ppc64le-linux", "wasm32-wasi"),
+    "tpu": ("stablehlo", "tpu-v5e"),
+}
 CHOSEN = [
-    *(pytest.param(CORES if f == "mcu" else names, id=f) for f, names in FAMILIES.items()),
-    pytest.param(FAMILIES["mcu"], id="mcu-all", marks=pytest.mark.full),
+    *(pytest.param(SOME.get(f, names), id=f) for f, names in FAMILIES.items()),
+    *(pytest.param(FAMILIES[f], id=f"{f}-all", marks=pytest.mark.full) for f in SOME),
 ]
 
 
@@ -97,16 +103,24 @@ def every_type(path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_every_type_on_every_instruction_set(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "x86_64-v2 aarch64-linux armv7-linux riscv64-linux s390x-linux c99 cortex-m0plus",
+        pytest.param("x86_64-linux aarch64-linux riscv64-v-linux ppc64le-linux wasm32-wasi c99 rv64imac opencl", marks=pytest.mark.full),
+    ],
+)
+def test_every_type_on_every_instruction_set(wanted: str, tmp_path: Path) -> None:
     import mlcc
 
-    wanted = "x86_64-v2 x86_64-linux aarch64-linux armv7-linux riscv64-linux riscv64-v-linux ppc64le-linux s390x-linux wasm32-wasi c99"
-    chosen = [n for n in (*wanted.split(), "cortex-m0plus", "rv64imac", "opencl") if n in runnable()]
+    chosen = [n for n in wanted.split() if n in runnable()]
     result = mlcc.build(every_type(tmp_path / "types.onnx"), target=chosen, out=tmp_path)
     assert {a["target"]: (a["class"], a["conformance"]) for a in result["artifacts"]} == {n: ("exact", "passed") for n in chosen}
 
 
-@pytest.mark.parametrize("name", ["kws_ref_model_float32", "ad01_int8", "pretrainedResnet", "vww_96_int8"])
+@pytest.mark.parametrize(
+    "name", ["kws_ref_model_float32", "ad01_int8", *(pytest.param(n, marks=pytest.mark.full) for n in ("pretrainedResnet", "vww_96_int8"))]
+)
 def test_mlperf_tiny(name: str, tiny: Callable[[str], Path], tmp_path: Path) -> None:
     import mlcc
 
@@ -119,7 +133,7 @@ def test_mlperf_tiny(name: str, tiny: Callable[[str], Path], tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("further", ["aarch64-linux", pytest.param("riscv64-linux", marks=pytest.mark.full)])  # minutes without vectors
-@pytest.mark.parametrize("name", [n if n in ("magika", "cls") else pytest.param(n, marks=pytest.mark.full) for n in sorted(MODELS)])
+@pytest.mark.parametrize("name", [n if n == "magika" else pytest.param(n, marks=pytest.mark.full) for n in sorted(MODELS)])
 def test_real_models_have_one_answer(name: str, further: str, tmp_path: Path) -> None:
     """The corpus on three instruction sets: exact, within the memory bound, near ONNX Runtime, the same at 1, 2 and 7 threads."""
     import onnxruntime

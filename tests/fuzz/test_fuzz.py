@@ -15,7 +15,7 @@ from mlcc.target import load
 from tests.fuzz.run import check, inner_shapes, kernels, mutant, targets
 
 BATCH = 25
-EVERY_DAY, FULL = 300, 20_000
+EVERY_DAY, FULL = 200, 20_000
 TARGETS = (
     "native", "x86_64-v2", "x86_64-v3", "x86_64-v4", "aarch64-linux", "armv7-linux", "riscv64-linux", "riscv64-v-linux", "s390x-linux", "ppc64le-linux", "c99",
 )  # fmt: skip

@@ -33,7 +33,7 @@ def attention(heads: tuple[int, ...], rows: int, keys: int, depth: int, width: i
     return graph_of({n: ("float32", shape) for n, shape in inputs.items()}, make)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     heads=st.sampled_from([(), (2,), (3,), (1, 2), (2, 3)]),
     rows=st.integers(4, 60),

@@ -12,7 +12,7 @@ from mlcc.graph.builder import Builder, Value
 from tests.backends.support import assert_exact_in_c
 from tests.support import assert_exact, graph_of, numbers
 
-few = settings(max_examples=14, deadline=None)
+few = settings(max_examples=9, deadline=None)
 kinds = st.sampled_from(["int8", "uint8"])
 
 

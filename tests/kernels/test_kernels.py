@@ -15,7 +15,7 @@ from mlcc.schedule import dot
 from mlcc.target import load
 from tests.support import assert_exact, graph_of, numbers
 
-few = settings(max_examples=14, deadline=None)
+few = settings(max_examples=9, deadline=None)
 seeds = st.integers(0, 2**31)
 sizes = st.integers(1, 37)
 BINARY = ["Add", "Sub", "Mul", "Div", "Min", "Max"]
