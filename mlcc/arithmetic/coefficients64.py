@@ -16,7 +16,7 @@ def _hex(*coefficients: str) -> tuple[float, ...]:
 (LOG2E,) = _hex("0x1.71547652b82fep+0")
 LN2_TOP, LN2_MIDDLE, LN2_LOW = _hex("0x1.62e42fefap-1", "0x1.cf79abc9e3b3ap-40", "-0x1.ff0342542fc33p-94")  # the first has 38 bits
 LN2_HIGH, LN2_REST = _hex("0x1.62e42fefa39efp-1", "0x1.abc9e3b39803fp-56")
-PI_2, PI_2_LOW, PI_2_LOWEST = _hex("0x1.921fb54442d18p+0", "0x1.1a62633145c07p-54", "-0x1.f1976b7ed8fbcp-110")
+PI_2, PI_2_LOW = _hex("0x1.921fb54442d18p+0", "0x1.1a62633145c07p-54")
 TWO_THIRDS, TWO_THIRDS_LOW = _hex("0x1.5555555555555p-1", "0x1.5555555555555p-55")
 EXP = tuple(1 / factorial(k) for k in range(2, 16))  # (e^r − 1 − r) / r²
 LOG_ATANH = tuple(2 / (2 * k + 3) for k in range(1, 14))  # of 2·atanh(s)/s − 2 − ⅔s², in s²

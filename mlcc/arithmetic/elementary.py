@@ -45,6 +45,7 @@ from mlcc.arithmetic.pairs import (
     power_of_two,
     quotient,
     scale,
+    special_power,
     two_product,
     two_sum,
 )
@@ -297,7 +298,7 @@ def atanh(x: Term) -> Term:
 
 
 def power(x: Term, y: Term) -> Term:
-    """x^y with the special cases of IEEE 754-2019 section 9.2 (as C99 Annex F.10.4.4)."""
+    """e^(y·log |x|), and the special cases."""
     a = abs(x)
     positive = select(a > 0.0, select(a < INF, a, 1.0), 1.0)
     high, low = log_pair(positive, positive * 0.0)
@@ -308,23 +309,7 @@ def power(x: Term, y: Term) -> Term:
     p = clamp(p, -128.0, 128.0)
     p_low = select(abs(p) < 128.0, select(big, p_low, 0.0), 0.0)
     e, e_low, n = exp_pair(p)
-    value = scale(e + (e_low + e * p_low), n)
-    value = select(a.equals(1.0), 1.0, value)
-    y_abs = abs(y)
-    whole = ((y_abs + 8388608.0) - 8388608.0).equals(y_abs) | (y_abs >= 8388608.0)
-    half = y_abs * 0.5
-    odd = whole & (y_abs < 16777216.0) & ~(((half + 8388608.0) - 8388608.0).equals(half) | (half >= 8388608.0))
-    sign = select(odd, x.bits() & -0x80000000, x.bits().lift(0))
-    infinite_or_zero = a.equals(INF) | a.equals(0.0)
-    grows = (y > 0.0) & a.equals(INF) | (y < 0.0) & a.equals(0.0)
-    value = select(infinite_or_zero, select(grows, y.lift(INF), 0.0), value)
-    y_infinite = y_abs.equals(INF)
-    to_infinity = (a > 1.0) & (y > 0.0) | (a < 1.0) & (y < 0.0)
-    value = select(y_infinite, select(a.equals(1.0), y.lift(1.0), select(to_infinity, y.lift(INF), 0.0)), value)
-    value = (value.bits() | sign).float_of_bits()
-    value = select((x < 0.0) & ~whole & (a < INF), y.lift(float("nan")), value)
-    value = select(x.equals(x) & y.equals(y), value, x + y)
-    return select(x.equals(1.0) | y.equals(0.0), y.lift(1.0), value)
+    return special_power(x, y, scale(e + (e_low + e * p_low), n))
 
 
 UNARY = {

@@ -30,55 +30,53 @@ from mlcc.arithmetic.coefficients64 import (
     TWO_THIRDS,
     TWO_THIRDS_LOW,
 )
-from mlcc.arithmetic.pairs import Pair, clamp, fast_two_sum, horner, keep_nan, negate_if, quotient, two_product, two_sum
+from mlcc.arithmetic.pairs import (
+    Pair,
+    clamp,
+    copy_sign,
+    fast_two_sum,
+    horner,
+    keep_nan,
+    negate_if,
+    power_of_two,
+    quotient,
+    scale,
+    special_power,
+    two_product,
+    two_sum,
+)
 from mlcc.arithmetic.sequence import Sequence, Term, fma, select, sequence
-from mlcc.arithmetic.trigonometry64 import SIGN, TINY, bits, cos, sin, tan
+from mlcc.arithmetic.trigonometry64 import TINY, cos, sin, tan
 
 NAN = float("nan")
-
-
-def number(x: Term) -> Term:
-    return x.reinterpret("float64")
-
-
-def copy_sign(magnitude: Term, sign: Term) -> Term:
-    """`magnitude` ≥ 0 with the sign bit of `sign`."""
-    return number(bits(magnitude) | (bits(sign) & SIGN))
-
-
-def power_of_two(n: Term) -> Term:
-    """2^n for −1022 ≤ n ≤ 1023, n an int64."""
-    return number((n + 1023) << 52)
-
-
-def scale(x: Term, n: Term) -> Term:
-    """x·2^n for |n| ≤ 2040, rounded once where the result is subnormal."""
-    first = n >> 1
-    return x * power_of_two(first) * power_of_two(n - first)
 
 
 def _exp_reduced(x: Term) -> tuple[Term, Term, Term]:
     """(r, r_low, n): x = n·ln 2 + r + r_low, |r| ≤ ½ ln 2."""
     t = fma(x, LOG2E, ROUND)
-    nf, n = t - ROUND, bits(t) - bits(x.lift(ROUND))
+    nf, n = t - ROUND, t.bits() - x.lift(ROUND).bits()
     r0 = fma(-nf, LN2_TOP, x)  # exact: LN2_TOP has 38 bits
     p, p_low = two_product(-nf, x.lift(LN2_MIDDLE))
     r, r_low = two_sum(r0, p)
     return r, r_low + p_low, n
 
 
-def _exp_less_one(r: Term, r_low: Term) -> Pair:
-    """e^(r + r_low) − 1 as a pair, |r| ≤ 0.35."""
-    return fast_two_sum(r, fma(r * r, horner(r, EXP), fma(r_low, r, r_low)))
+def _exp_tail(r: Term, r_low: Term) -> Term:
+    """e^(r + r_low) − 1 − r, |r| ≤ 0.35."""
+    return fma(r * r, horner(r, EXP), fma(r_low, r, r_low))
+
+
+def _exp_of(r: Term, r_low: Term) -> Pair:
+    """e^(r + r_low) as a pair, |r| ≤ 0.35."""
+    tail = _exp_tail(r, r_low)
+    high, low = fast_two_sum(r.lift(1.0), r)
+    return fast_two_sum(high, low + tail)
 
 
 def exp_pair(x: Term) -> tuple[Term, Term, Term]:
     """(high, low, n): e^x = (high + low)·2^n, |x| ≤ 1500."""
     r, r_low, n = _exp_reduced(x)
-    tail = fma(r * r, horner(r, EXP), fma(r_low, r, r_low))
-    high, low = fast_two_sum(x.lift(1.0), r)
-    high, low = fast_two_sum(high, low + tail)
-    return high, low, n
+    return *_exp_of(r, r_low), n
 
 
 def exp(x: Term) -> Term:
@@ -91,9 +89,9 @@ def log_pair(high: Term, low: Term) -> Pair:
     tiny = high < 2.0**-1022
     high = select(tiny, high * 2.0**54, high)
     low = select(tiny, low * 2.0**54, low)
-    b = bits(high)
+    b = high.bits()
     k = (b - 0x3FE6A09E667F3BCD) >> 52
-    m = number(b - (k << 52))
+    m = (b - (k << 52)).float_of_bits()
     m_low = low * power_of_two(select(k > 1022, k.lift(-1022), -k))
     kf = k.convert("float64") - select(tiny, high.lift(54.0), 0.0)
     f = m - 1.0
@@ -140,9 +138,8 @@ def tanh(x: Term) -> Term:
     a = abs(x)
     c = clamp(a, 0.0, 22.0)
     r, r_low, n = _exp_reduced(c + c)
-    small, small_low = _exp_less_one(r, r_low)
-    high, low = fast_two_sum(r.lift(1.0), r)
-    high, low = fast_two_sum(high, low + fma(r * r, horner(r, EXP), fma(r_low, r, r_low)))
+    small, small_low = fast_two_sum(r, _exp_tail(r, r_low))
+    high, low = _exp_of(r, r_low)
     down = power_of_two(-n)
     top, top_low = two_sum(high, -down)
     first = n.equals(0)
@@ -298,7 +295,7 @@ def atanh(x: Term) -> Term:
 
 
 def power(x: Term, y: Term) -> Term:
-    """x^y with the special cases of IEEE 754-2019 section 9.2 (as C99 Annex F.10.4.4)."""
+    """e^(y·log |x|), and the special cases."""
     a = abs(x)
     positive = select(a > 0.0, select(a < INF, a, 1.0), 1.0)
     high, low = log_pair(positive, positive.lift(0.0))
@@ -307,28 +304,12 @@ def power(x: Term, y: Term) -> Term:
     p, p_low = two_product(high, factor)
     p_low = p_low + low * factor
     p, p_low = fast_two_sum(p, p_low)
-    p = select(big, p, copy_sign(y.lift(1400.0), number(bits(high) ^ bits(y))))
+    p = select(big, p, copy_sign(y.lift(1400.0), (high.bits() ^ y.bits()).float_of_bits()))
     p_low = select(big, p_low, 0.0)
     p_low = select(abs(p) < 1400.0, p_low, 0.0)
     p = clamp(p, -1400.0, 1400.0)
     e, e_low, n = exp_pair(p)
-    value = scale(e + (e_low + e * p_low), n)
-    value = select(a.equals(1.0), 1.0, value)
-    y_abs = abs(y)
-    unit, twice = 2.0**52, 2.0**53
-    whole = ((y_abs + unit) - unit).equals(y_abs) | (y_abs >= unit)
-    half = y_abs * 0.5
-    odd = whole & (y_abs < twice) & ~(((half + unit) - unit).equals(half) | (half >= unit))
-    sign = select(odd, bits(x) & SIGN, bits(x).lift(0))
-    infinite_or_zero = a.equals(INF) | a.equals(0.0)
-    grows = (y > 0.0) & a.equals(INF) | (y < 0.0) & a.equals(0.0)
-    value = select(infinite_or_zero, select(grows, y.lift(INF), 0.0), value)
-    to_infinity = (a > 1.0) & (y > 0.0) | (a < 1.0) & (y < 0.0)
-    value = select(y_abs.equals(INF), select(a.equals(1.0), y.lift(1.0), select(to_infinity, y.lift(INF), 0.0)), value)
-    value = number(bits(value) | sign)
-    value = select((x < 0.0) & ~whole & (a < INF), y.lift(NAN), value)
-    value = select(x.equals(x) & y.equals(y), value, x + y)
-    return select(x.equals(1.0) | y.equals(0.0), y.lift(1.0), value)
+    return special_power(x, y, scale(e + (e_low + e * p_low), n))
 
 
 UNARY64 = {

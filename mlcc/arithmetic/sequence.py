@@ -201,11 +201,11 @@ class Term:
         return self.tracer.emit("reinterpret", (self.index,), dtype)
 
     def bits(self) -> Term:
-        """A binary32 number's bits."""
-        return self.reinterpret("int32")
+        """A float's bits, an integer of its width."""
+        return self.reinterpret("int64" if self.dtype == "float64" else "int32")
 
     def float_of_bits(self) -> Term:
-        return self.reinterpret("float32")
+        return self.reinterpret("float64" if self.dtype == "int64" else "float32")
 
 
 def fma(a: Term, b: Term | Scalar, c: Term | Scalar) -> Term:

@@ -58,32 +58,41 @@ def _cos_pair(r: Term, r_low: Term) -> Pair:
     return high, low + fma(z * z, horner(z, COS), fma(z_low, -0.5, -(r * r_low)))
 
 
-def _finite_or_nan(x: Term, result: Term) -> Term:
+def finite_or_nan(x: Term, result: Term) -> Term:
     return select(abs(x) < INF, result, x - x)
+
+
+def sine(quadrant: Term, s: Pair, c: Pair) -> Term:
+    """sin |x| from the sine and the cosine of what is left of |x| in its quadrant."""
+    value = select((quadrant & 1).equals(0), s[0] + s[1], c[0] + c[1])
+    return negate_if((quadrant & 2).equals(2), value)
+
+
+def cosine(x: Term, quadrant: Term, s: Pair, c: Pair) -> Term:
+    value = select((quadrant & 1).equals(0), c[0] + c[1], s[0] + s[1])
+    return finite_or_nan(x, negate_if(((quadrant + 1) & 2).equals(2), value))
+
+
+def tangent(quadrant: Term, s: Pair, c: Pair) -> Pair:
+    """tan |x|."""
+    even = (quadrant & 1).equals(0)
+    return quotient(select(even, s[0], -c[0]), select(even, s[1], -c[1]), select(even, c[0], s[0]), select(even, c[1], s[1]))
 
 
 def sin(x: Term) -> Term:
     quadrant, r, r_low = _reduce(x)
-    s, s_low = _sin_pair(r, r_low)
-    c, c_low = _cos_pair(r, r_low)
-    value = select((quadrant & 1).equals(0), s + s_low, c + c_low)
-    value = negate_if((quadrant & 2).equals(2), value)
-    return _finite_or_nan(x, select(x.equals(0.0), x, negate_if(x < 0.0, value)))
+    value = sine(quadrant, _sin_pair(r, r_low), _cos_pair(r, r_low))
+    return finite_or_nan(x, select(x.equals(0.0), x, negate_if(x < 0.0, value)))
 
 
 def cos(x: Term) -> Term:
     quadrant, r, r_low = _reduce(x)
-    s, s_low = _sin_pair(r, r_low)
-    c, c_low = _cos_pair(r, r_low)
-    value = select((quadrant & 1).equals(0), c + c_low, s + s_low)
-    return _finite_or_nan(x, negate_if(((quadrant + 1) & 2).equals(2), value))
+    return cosine(x, quadrant, _sin_pair(r, r_low), _cos_pair(r, r_low))
 
 
 def tan(x: Term) -> Term:
     quadrant, r, r_low = _reduce(x)
-    s, s_low = fast_two_sum(*_sin_pair(r, r_low))
-    c, c_low = fast_two_sum(*_cos_pair(r, r_low))
-    even = (quadrant & 1).equals(0)
-    q, rest = quotient(select(even, s, -c), select(even, s_low, -c_low), select(even, c, s), select(even, c_low, s_low))
+    s, c = fast_two_sum(*_sin_pair(r, r_low)), fast_two_sum(*_cos_pair(r, r_low))
+    q, rest = tangent(quadrant, s, c)
     value = select(abs(x) < 2.0**-12, abs(x), q + rest)
-    return _finite_or_nan(x, select(x.equals(0.0), x, negate_if(x < 0.0, value)))
+    return finite_or_nan(x, select(x.equals(0.0), x, negate_if(x < 0.0, value)))

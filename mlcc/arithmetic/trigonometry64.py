@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from mlcc.arithmetic.coefficients64 import COS, INF, PI_2, PI_2_LOW, SIN, TWO_OVER_PI
-from mlcc.arithmetic.pairs import Pair, fast_two_sum, horner, negate_if, quotient, two_product
+from mlcc.arithmetic.coefficients64 import COS, PI_2, PI_2_LOW, SIN, TWO_OVER_PI
+from mlcc.arithmetic.pairs import SIGN, Pair, fast_two_sum, horner, negate_if, two_product
 from mlcc.arithmetic.sequence import Term, fma, select
+from mlcc.arithmetic.trigonometry import cosine, finite_or_nan, sine, tangent
 
-SIGN = -(1 << 63)
 TINY = 2.0**-27  # below it, x and what is of the third order part at no bit
-
-
-def bits(x: Term) -> Term:
-    return x.reinterpret("int64")
 
 
 def _times_two_over_pi(b: Term) -> tuple[Term, Term]:
@@ -49,7 +45,7 @@ def _times_two_over_pi(b: Term) -> tuple[Term, Term]:
 
 def _reduce(x: Term) -> tuple[Term, Term, Term]:
     """(quadrant as int64, r, r_low): |x| = quadrant·π/2 + r + r_low, |r| ≤ π/4."""
-    top, rest = _times_two_over_pi(bits(x) & ~SIGN)
+    top, rest = _times_two_over_pi(x.bits() & ~SIGN[x.dtype])
     rounded = top + (1 << 61)
     quadrant = rounded.shift_right_logical(62).convert("int64")
     signed = (rounded & ((1 << 62) - 1)).convert("int64") - (1 << 61)
@@ -75,31 +71,18 @@ def _cos_pair(r: Term, r_low: Term) -> Pair:
     return fast_two_sum(high, low + fma(z * z, horner(z, COS), fma(z_low, -0.5, -(r * r_low))))
 
 
-def _finite_or_nan(x: Term, result: Term) -> Term:
-    return select(abs(x) < INF, result, x - x)
-
-
 def sin(x: Term) -> Term:
     quadrant, r, r_low = _reduce(x)
-    s, s_low = _sin_pair(r, r_low)
-    c, c_low = _cos_pair(r, r_low)
-    value = select((quadrant & 1).equals(0), s + s_low, c + c_low)
-    value = negate_if((quadrant & 2).equals(2), value)
-    return _finite_or_nan(x, select(abs(x) < TINY, x, negate_if(x < 0.0, value)))
+    value = sine(quadrant, _sin_pair(r, r_low), _cos_pair(r, r_low))
+    return finite_or_nan(x, select(abs(x) < TINY, x, negate_if(x < 0.0, value)))
 
 
 def cos(x: Term) -> Term:
     quadrant, r, r_low = _reduce(x)
-    s, s_low = _sin_pair(r, r_low)
-    c, c_low = _cos_pair(r, r_low)
-    value = select((quadrant & 1).equals(0), c + c_low, s + s_low)
-    return _finite_or_nan(x, negate_if(((quadrant + 1) & 2).equals(2), value))
+    return cosine(x, quadrant, _sin_pair(r, r_low), _cos_pair(r, r_low))
 
 
 def tan(x: Term) -> Term:
     quadrant, r, r_low = _reduce(x)
-    s, s_low = _sin_pair(r, r_low)
-    c, c_low = _cos_pair(r, r_low)
-    even = (quadrant & 1).equals(0)
-    q, rest = quotient(select(even, s, -c), select(even, s_low, -c_low), select(even, c, s), select(even, c_low, s_low))
-    return _finite_or_nan(x, select(abs(x) < TINY, x, negate_if(x < 0.0, q + rest)))
+    q, rest = tangent(quadrant, _sin_pair(r, r_low), _cos_pair(r, r_low))
+    return finite_or_nan(x, select(abs(x) < TINY, x, negate_if(x < 0.0, q + rest)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
 import math
 from collections.abc import Callable
 from typing import Any
@@ -131,10 +129,6 @@ def test_kernels_give_the_same_bits(name: str) -> None:
 
 def extended(name: str) -> Callable[[np.ndarray], np.ndarray]:
     """The function in 64 bits of mantissa, from doubles."""
-    if name == "Erf":
-        erfl = ctypes.CDLL(ctypes.util.find_library("m")).erfl
-        erfl.restype, erfl.argtypes = ctypes.c_longdouble, [ctypes.c_longdouble]
-        return np.vectorize(lambda v: np.longdouble(erfl(v)), otypes=[np.longdouble])  # rounds to a double: see the limit
     if name == "Sigmoid":
         return lambda x: 1 / (1 + np.exp(-x.astype(np.longdouble)))
     return lambda x: getattr(np, NAMES.get(name, name.lower()))(x.astype(np.longdouble))
