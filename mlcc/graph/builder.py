@@ -70,7 +70,7 @@ class Builder:
         self.inputs: list[str] = []
         self.origin = ""
         self._made = 0
-        self.seeds: set[str] = set()  # inputs that were added for random operators
+        self.seed: Value | None = None  # the input that was added for random operators
         self.vocabulary: dict[str, int] = {}  # every text that the model knows → its code
         self.quantised: dict[str, Quantised] = {}  # float values that DequantizeLinear made, or that were moved since
         self._producers: dict[str, Node] = {}

@@ -163,6 +163,12 @@ def reduced_axes(s: Source) -> set[int]:
     return set() if s.attr("noop_with_empty_axes", 0) else set(range(s[0].rank))
 
 
+def _left(s: Source, over: set[int]) -> Counts:
+    """The counts of a reduction's result."""
+    dropped = set() if s.attr("keepdims", 1) else over
+    return tuple((a - sum(d < a for d in dropped), n) for a, n in s[0].counts if a not in over)
+
+
 def reduction(otherwise: Callable[[str], float | int]) -> Callable[[Source, Rule], Value]:
     """Over an axis that is counted, what lies behind the count is set to a number that changes nothing."""
 
@@ -172,10 +178,7 @@ def reduction(otherwise: Callable[[str], float | int]) -> Callable[[Source, Rule
         inside = tuple((a, n) for a, n in x.counts if a in over)
         plain = replace(stripped(s), inputs=(meant(b, with_counts(x, inside), otherwise(x.dtype)), *map(_bare_or_none, s.inputs[1:])))
         y = first(rule(plain))
-        kept = [(a, n) for a, n in x.counts if a not in over]
-        if not s.attr("keepdims", 1):
-            kept = [(a - sum(o < a for o in over), n) for a, n in kept]
-        return with_counts(y, tuple(kept))
+        return with_counts(y, _left(s, over))
 
     return run
 
@@ -203,11 +206,9 @@ def reduce_mean(s: Source, rule: Rule) -> Value:
     for _, name in inside:
         count = b("Mul", count, b.value(name))
     y = b("Div", total, b.cast(count, x.dtype))
-    kept = [(a, n) for a, n in x.counts if a not in over]
     if not s.attr("keepdims", 1):
         y = b.reshape(y, [n for i, n in enumerate(y.shape) if i not in over])
-        kept = [(a - sum(o < a for o in over), n) for a, n in kept]
-    return with_counts(y, tuple(kept))
+    return with_counts(y, _left(s, over))
 
 
 def softmax(s: Source, rule: Rule) -> Value:

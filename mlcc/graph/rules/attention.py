@@ -11,7 +11,8 @@ import numpy as np
 
 from mlcc.core.graph import DTYPES
 from mlcc.graph.builder import Value
-from mlcc.graph.rules.fused import plus, run
+from mlcc.graph.rules.fused import plus
+from mlcc.graph.rules.standard import run
 from mlcc.graph.source import Source
 
 FILTERED = -10000.0  # what a masked score is moved by, where the file does not say

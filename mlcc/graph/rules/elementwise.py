@@ -204,6 +204,11 @@ def clamp(s: Source, x: Value, limit: Value | None, upper: bool) -> Value:
     return s.b("Where", s.b("Less", limit, x) if upper else s.b("Less", x, limit), limit, x)
 
 
+def clipped(s: Source, x: Value, low: float, high: float) -> Value:
+    """Between two numbers."""
+    return s.b("Min", s.b("Max", x, s.b.like(low, x)), s.b.like(high, x))
+
+
 def cast(s: Source) -> Value:
     given = s.attr("to")
     number = onnx.TensorProto.DataType.Value(given) if isinstance(given, str) else int(given)  # before opset 6: a name

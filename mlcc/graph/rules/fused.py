@@ -6,20 +6,13 @@ https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from mlcc.graph.builder import Value
-from mlcc.graph.rules import RULES, elementwise, reduce
+from mlcc.graph.rules import elementwise, reduce
+from mlcc.graph.rules.standard import run
 from mlcc.graph.source import Source
-
-
-def run(s: Source, op: str, *inputs: Value | None, **attributes: Any) -> Value:
-    """A standard operator's rule."""
-    result = RULES[op](Source(op, inputs, attributes, max(s.opset, 13), 1, s.b))
-    return result[0] if isinstance(result, tuple) else result
-
 
 # products
 
@@ -87,9 +80,8 @@ def matmul_nbits(s: Source) -> Value:
         raise s.unsupported("g_idx: columns that share a scale out of order", "quantise without reordering")
     if s.optional(3) is not None and zeros is None:
         raise s.unsupported("zero points that depend on the inputs")
-    zero: np.ndarray = np.array(1 << (bits - 1), np.float32)
     if zeros is None:
-        pass
+        zero = np.array(1 << (bits - 1), np.float32)
     elif zeros.dtype == np.uint8:
         zero = unpacked(s, zeros.reshape(n, -1), bits)[:, :blocks].astype(np.float32).reshape(n, blocks, 1)
     else:
@@ -154,15 +146,8 @@ def bias_softmax(s: Source) -> Value:
     return b.reshape(run(s, "Softmax", flat, axis=1), y.shape)
 
 
-def root_mean_square(s: Source, x: Value, scale: Value, axis: int, epsilon: float) -> tuple[Value, Value]:
-    b, axes = s.b, tuple(range(axis, x.rank))
-    mean = b("Div", b("ReduceSum", b("Mul", x, x), axes=axes), b.like(int(np.prod([x.shape[i] for i in axes])), x))
-    inverse = b("Div", b.like(1, x), b("Sqrt", b("Add", mean, b.like(epsilon, x))))
-    return b("Mul", b("Mul", x, inverse), scale), inverse
-
-
 def simplified_layer_normalization(s: Source) -> tuple[Value, ...]:
-    return root_mean_square(s, s[0], s[1], s.axis(-1), s.attr("epsilon", 1e-5))[: max(1, s.output_count)]
+    return reduce.root_mean_square(s, s[0], s[1], s.axis(-1), s.attr("epsilon", 1e-5))[: max(1, s.output_count)]
 
 
 def layer_norm(s: Source, x: Value, gamma: Value, beta: Value | None, epsilon: float) -> tuple[Value, Value, Value]:
@@ -181,7 +166,7 @@ def skip_layer_normalization(s: Source) -> tuple[Value, ...]:
 
 def skip_simplified_layer_normalization(s: Source) -> tuple[Value, ...]:
     total = plus(s, s[0], s[1], s.optional(3))
-    y, inverse = root_mean_square(s, total, s[2], total.rank - 1, s.attr("epsilon", 1e-12))
+    y, inverse = reduce.root_mean_square(s, total, s[2], total.rank - 1, s.attr("epsilon", 1e-12))
     return (y, inverse, inverse, total)[: max(1, s.output_count)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import reduce as fold
 from typing import Any
 
@@ -11,17 +12,12 @@ import numpy as np
 from mlcc.core.graph import DTYPES
 from mlcc.graph.builder import Value
 from mlcc.graph.narrow import searched
-from mlcc.graph.rules import RULES
+from mlcc.graph.rules.elementwise import clipped
+from mlcc.graph.rules.standard import run
 from mlcc.graph.source import Source
 
 SMALLEST_NORM = 1e-30
 FEW_KEYS = 8  # up to which a table is searched key by key
-
-
-def run(s: Source, op: str, *inputs: Value | None, **attributes: Any) -> Value:
-    """A standard operator's rule."""
-    result = RULES[op](Source(op, inputs, attributes, 18, 1, s.b))
-    return result[0] if isinstance(result, tuple) else result
 
 
 def floats(s: Source, x: Value) -> Value:
@@ -205,10 +201,6 @@ def svm_classifier(s: Source) -> tuple[Value, Value]:
     return chosen, transformed(s, scores)
 
 
-def clipped(s: Source, x: Value, low: float, high: float) -> Value:
-    return s.b("Min", s.b("Max", x, s.b.like(low, x)), s.b.like(high, x))
-
-
 # features
 
 
@@ -319,15 +311,10 @@ def looked_up(s: Source, x: Value, keys: Value, values: Value, otherwise: Value)
     assert known is not None
     if bool(x.element) != bool(keys.element):
         raise s.bad("keys of another kind than the input")
-    plain = _bare(x)
+    plain = replace(x, element="")
     wide = "float64" if "float64" in (plain.dtype, str(known.dtype)) else plain.dtype
     at, hit = found_at(s, b.cast(plain, wide), known.astype(DTYPES[wide]))
     return b("Where", hit, b("Gather", values, at, axis=0), otherwise)
-
-
-def _bare(x: Value) -> Value:
-    """Text as its codes."""
-    return Value(x.name, x.type)
 
 
 def label_encoder(s: Source) -> Value:
@@ -368,7 +355,7 @@ def one_hot_encoder(s: Source) -> Value:
     cats = labels(s, "cats_int64s", "cats_strings")
     if cats is None:
         raise s.bad("no categories")
-    x, cats = b.reshape(_bare(x), (*x.shape, 1)), _bare(cats)
+    x, cats = b.reshape(replace(x, element=""), (*x.shape, 1)), replace(cats, element="")
     if x.dtype.startswith("float"):
         x = b.cast(x, "int64")
     return b.cast(b("Equal", b.cast(x, cats.dtype), cats), "float32")

@@ -10,20 +10,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mlcc.graph.builder import Value
-from mlcc.graph.rules import RULES, quant
+from mlcc.graph.rules import quant
 from mlcc.graph.rules.attention import TABLE as ATTENTION
 from mlcc.graph.rules.attention import attention_of
 from mlcc.graph.rules.fused import TABLE as FUSED
 from mlcc.graph.rules.recurrent import LSTM_ACTIVATIONS, Cell, long_short_term_memory
+from mlcc.graph.rules.standard import run
 from mlcc.graph.source import Source
 
 Parts = tuple[Value | None, Value | None, Value | None]  # a quantised tensor, its scale, its zero point
-
-
-def run(s: Source, op: str, *inputs: Value | None, **attributes: Any) -> Value:
-    """A standard operator's rule."""
-    result = RULES[op](Source(op, inputs, attributes, max(s.opset, 13), 1, s.b))
-    return result[0] if isinstance(result, tuple) else result
 
 
 def between(s: Source, op: str, operands: Sequence[Parts], scale: Value | None, zero: Value | None, **attributes: Any) -> Value:

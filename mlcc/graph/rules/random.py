@@ -13,8 +13,8 @@ import numpy as np
 
 from mlcc.core.graph import TensorType, fresh
 from mlcc.graph.builder import Value
-from mlcc.graph.rules import RULES
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
+from mlcc.graph.rules.standard import run
 from mlcc.graph.source import Source
 
 RULE = "random-by-philox"
@@ -31,12 +31,9 @@ def words(s: Source, elements: int) -> Value:
     if "seed" in s.attributes:
         low = b.constant(np.array([int(np.float32(s.attr("seed")).view(np.uint32))], np.uint64))
     else:
-        name = next((n for n in b.inputs if n in b.seeds), "")
-        if not name:
-            name = fresh("seed", {*b.public, *b.inputs})
-            b.seeds.add(name)
-            b.input(name, TensorType("int64", ()))
-        low = b.reshape(b("BitwiseAnd", b.cast(b.value(name), "uint64"), b.constant(np.uint64(0xFFFFFFFF))), (1,))
+        if b.seed is None:
+            b.seed = b.input(fresh("seed", {*b.public, *b.inputs}), TensorType("int64", ()))
+        low = b.reshape(b("BitwiseAnd", b.cast(b.seed, "uint64"), b.constant(np.uint64(0xFFFFFFFF))), (1,))
     mask, half = b.constant(np.uint64(0xFFFFFFFF)), b.constant(np.uint64(32))
     x = [b.constant(v.astype(np.uint64)) for v in (np.arange(rows), np.full(rows, stream), np.zeros(rows), np.zeros(rows))]
     keys = [low, b.constant(np.array([KEY], np.uint64))]
@@ -92,8 +89,7 @@ def multinomial(s: Source) -> Value:
     """int [batch, samples]: classes drawn from unnormalised logarithms of probabilities, by how many running sums a number passes."""
     b, x, samples = s.b, s.b.cast(s[0], "float32"), int(s.attr("sample_size", 1))
     n, classes = x.shape
-    p = RULES["Softmax"](Source("Softmax", (x,), {"axis": 1}, 13, 1, b))
-    assert isinstance(p, Value)
+    p = run(s, "Softmax", x, axis=1)
     sums = b.reshape(b("CumSum", p, axis=1, exclusive=0, reverse=0), (n, 1, classes))
     drawn = b.reshape(unit(s, n * samples), (n, samples, 1))
     passed = b("ReduceSum", b.cast(b("LessOrEqual", sums, drawn), "int32"), axes=(2,))

@@ -168,11 +168,16 @@ def group_normalization(s: Source) -> Value:
     return b("Add", b("Mul", b.reshape(y, x.shape), per_channel(s, scale, x.rank)), per_channel(s, bias, x.rank))
 
 
+def root_mean_square(s: Source, x: Value, scale: Value, axis: int, epsilon: float) -> tuple[Value, Value]:
+    """(x · 1/√(mean of squares + ε) · scale, 1/√(…)), over the axes from `axis` on."""
+    b, axes = s.b, tuple(range(axis, x.rank))
+    mean = b("Div", b("ReduceSum", b("Mul", x, x), axes=axes), b.like(prod(x.shape[axis:]), x))
+    inverse = b("Div", b.like(1, x), b("Sqrt", b("Add", mean, b.like(epsilon, x))))
+    return b("Mul", b("Mul", x, inverse), scale), inverse
+
+
 def rms_normalization(s: Source) -> Value:
-    b, x = s.b, s[0]
-    axes = tuple(range(s.axis(-1), x.rank))
-    mean = b("Div", b("ReduceSum", b("Mul", x, x), axes=axes), b.like(prod(x.shape[i] for i in axes), x))
-    return b("Mul", b("Mul", x, b("Div", b.like(1, x), b("Sqrt", b("Add", mean, b.like(s.attr("epsilon", 1e-5), x))))), s[1])
+    return root_mean_square(s, s[0], s[1], s.axis(-1), s.attr("epsilon", 1e-5))[0]
 
 
 def batch_normalization(s: Source) -> Value:

@@ -11,6 +11,7 @@ import numpy as np
 from mlcc.core.graph import DTYPES
 from mlcc.graph.builder import Value
 from mlcc.graph.rules.conv import window
+from mlcc.graph.rules.elementwise import clipped
 from mlcc.graph.source import Source, normal_axis
 
 CUBIC = -0.75
@@ -46,10 +47,6 @@ def within(s: Source, i: Value, extent: int) -> tuple[Value, Value]:
     b = s.b
     inside = b("And", b("LessOrEqual", b.like(0, i), i), b("LessOrEqual", i, b.like(extent - 1, i)))
     return b.cast(clipped(s, i, 0, extent - 1), "int32"), inside
-
-
-def clipped(s: Source, x: Value, low: float, high: float) -> Value:
-    return s.b("Min", s.b("Max", x, s.b.like(low, x)), s.b.like(high, x))
 
 
 # GridSample
