@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlcc.core.describe import Description
+from mlcc.core.dim import most
 from mlcc.core.graph import DTYPES, TensorType
 from mlcc.names import comment, string, unique
 
@@ -25,7 +26,7 @@ def macros(kind: str, names: Sequence[str], tensors: Sequence[TensorType], known
 
 
 def _values(t: TensorType, d: Description) -> list[tuple[str, str]]:
-    found = [("ELEMENTS", str(t.size)), ("BYTES", str(t.nbytes)), ("ALIGNMENT", str(DTYPES[t.dtype].itemsize))]
+    found = [("ELEMENTS", str(most(t.size))), ("BYTES", str(t.nbytes)), ("ALIGNMENT", str(DTYPES[t.dtype].itemsize))]
     if len(d.scale) == 1:
         found += [("SCALE", number(d.scale[0])), ("ZERO_POINT", f"({d.zero_point[0]})" if d.zero_point[0] < 0 else str(d.zero_point[0]))]
     elif d.scale:

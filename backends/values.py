@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from mlcc.core.describe import Description
+from mlcc.core.dim import most
+from mlcc.core.dim import public as public_size
 from mlcc.core.graph import DTYPES, TensorType
 from mlcc.graph.draws import Draw
 from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden
@@ -27,8 +29,12 @@ def tensor(t: TensorType, public: str, name: str) -> dict[str, Any]:
         "name": name,
         "type": C_TYPES[t.dtype],
         "dtype": t.dtype,
-        "shape": list(t.shape),
-        "elements": t.size,
+        "shape": [public_size(n) for n in t.shape],
+        "rank": len(t.shape),
+        "extents": [str(n) for n in t.shape],  # in C, over the sizes' numbers
+        "open": not t.static,
+        "count": str(t.size),
+        "elements": most(t.size),
         "bytes": t.nbytes,
         "size": DTYPES[t.dtype].itemsize,
         "kind": KINDS.get(t.dtype, 5),
@@ -56,6 +62,8 @@ def interface_values(program: Program, target: Target, vectors: Sequence[Golden]
         group |= drawing(t, how.get(public, Draw()))
     for group in outputs:
         group |= drawing(program.outputs[0][1], Draw())
+    members = unique([*(t["name"] for t in inputs), *(s.name for s in program.sizes)])[len(inputs) :]
+    tensors = [n for n, _ in (*program.inputs, *program.outputs)]
     return {
         "name": name,
         "NAME": name.upper(),
@@ -64,12 +72,26 @@ def interface_values(program: Program, target: Target, vectors: Sequence[Golden]
         "inputs": inputs,
         "outputs": outputs,
         "arena_bytes": program.arena_bytes,
+        "sizes": [
+            {
+                "name": s.name,
+                "member": m,
+                "variable": s.variable,
+                "step": s.step,
+                "rest": s.rest,
+                "least": s.sizes[0],
+                "most": s.sizes[-1],
+            }
+            for s, m in zip(program.sizes, members)
+        ],
         "vectors": [
             {
                 "seed": g.seed,
                 "edge": int(g.kind == "edge"),
                 "scale": f"0x{int(np.float32(2.0**g.exponent).view(np.uint32)):08x}",
                 "digest": ", ".join(f"0x{b:02x}" for b in bytes.fromhex(g.digest)),
+                "sizes": [g.sizes[s.name] for s in program.sizes],
+                "counts": [{**g.inputs, **g.outputs}[n].size for n in tensors],
             }
             for g in drawn
         ],

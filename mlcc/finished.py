@@ -14,6 +14,7 @@ from mlcc.cache.blob import packed, unpacked
 from mlcc.cache.code import code_digest
 from mlcc.cache.store import Store, key_of
 from mlcc.cache.tools import tools
+from mlcc.core.dim import Range
 from mlcc.error import Error
 from mlcc.request import Built, Request, Settled
 from mlcc.target import Target, cpu_flags
@@ -27,12 +28,17 @@ def tools_of(request: Request, settled: Settled, target: Target) -> dict[str, st
     return tools(request.compiler, *theirs)
 
 
+def _said(shape: tuple[int | Range, ...]) -> list[int | str]:
+    return [n if isinstance(n, int) else str(n) for n in shape]
+
+
 def parameters_of(request: Request) -> dict[str, Any]:
     """What the provenance says was asked for."""
-    shapes = {k: list(v) for k, v in sorted(request.shapes.items())}
+    shapes = {k: _said(v) for k, v in sorted(request.shapes.items())}
     return {
         "model": request.model.name,
         "shapes": shapes,
+        **({"dims": {k: str(v) for k, v in sorted(request.dims.items())}} if request.dims else {}),
         "compiler": request.compiler,
         "precision": request.precision,
         "version": request.version,
@@ -65,7 +71,8 @@ def key_for(request: Request, settled: Settled, model_digest: str, target: Targe
         "model": model_digest,
         "file": request.model.name,
         "name": name,
-        "shapes": {k: list(v) for k, v in sorted(request.shapes.items())},
+        "shapes": {k: _said(v) for k, v in sorted(request.shapes.items())},
+        "dims": {k: str(v) for k, v in sorted(request.dims.items())},
         "target": repr(target),
         "text": target.source,
         "compiler": request.compiler,

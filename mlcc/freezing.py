@@ -14,9 +14,10 @@ from mlcc.artifact.arrays import read_npy
 from mlcc.conformance.judge import Verdict, judge
 from mlcc.core import graph as core
 from mlcc.core.describe import told
+from mlcc.core.dim import Dim
 from mlcc.error import Error, explained
 from mlcc.graph import freeze
-from mlcc.graph.interface import input_types, tensors
+from mlcc.graph.interface import Dims, Shapes, input_types, tensors
 from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import checked, optimise
 from mlcc.request import Frozen, Progress, Request
@@ -32,7 +33,9 @@ def frozen_model(request: Request, name: str, model_digest: str, progress: Progr
     progress("normalising")
     with explained("reading the graph", str(request.model), "model"):  # a hostile file can break any assumption of any library under us
         graph = optimise(
-            normalise(source, name, request.shapes, str(request.model), request.limits), request.precision, request.validate or None
+            normalise(source, name, request.shapes, str(request.model), request.limits, request.dims),
+            request.precision,
+            request.validate or None,
         )
         for one in request.passes:
             graph = plugin.graph_pass(one).run(graph)
@@ -47,7 +50,7 @@ def frozen_model(request: Request, name: str, model_digest: str, progress: Progr
         parallel.prepare()
     proven = _beside(lowered, graph)  # neither needs the other, and both spend their time outside Python
     vectors, coverage = freeze.frozen_vectors(graph, sampled(request.samples, graph))
-    notes = [*shape_notes(source, request.shapes, str(request.model)), *_idle_notes(coverage.report(), request)]
+    notes = [*shape_notes(source, request.shapes, str(request.model), request.dims), *_idle_notes(coverage.report(), request)]
     verdict = _judged(request, graph, vectors, progress)
     progress("proving the translation")
     program, meaning = proven.result()
@@ -78,7 +81,7 @@ def sampled(files: Mapping[str, Sequence[Path]], graph: Any) -> list[dict[str, A
     for name, paths in files.items():
         t = graph.types[name]
         for vector, path in zip(found, paths):
-            vector[name] = read_npy(Path(path), t.dtype, t.shape)
+            vector[name] = read_npy(Path(path), t.dtype, tuple(None if isinstance(n, Dim) else n for n in t.shape))
     return found
 
 
@@ -104,7 +107,7 @@ def _idle_notes(coverage: Mapping[str, Any], request: Request) -> list[str]:
     return [text]
 
 
-def shape_notes(source: Any, shapes: Mapping[str, tuple[int, ...]], where: str) -> list[str]:
+def shape_notes(source: Any, shapes: Shapes, where: str, dims: Dims) -> list[str]:
     """What was assumed of the inputs' shapes."""
     initial = {v.name for v in source.graph.initializers.values()}
-    return input_types(tensors([v for v in source.graph.inputs if v.name not in initial], shapes)[0], shapes, where).assumed
+    return input_types(tensors([v for v in source.graph.inputs if v.name not in initial], shapes)[0], shapes, where, dims=dims).assumed

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import TYPE_CHECKING
 
+from mlcc.core.dim import most
 from mlcc.error import Error
 from mlcc.sizes import whole
 
@@ -51,20 +52,20 @@ PHASE = 10**8  # what each phase of a transposed convolution's strides counts fo
 
 def work(node: Node, types: Mapping[str, TensorType], results: Sequence[TensorType]) -> int:
     """About how many elements a node handles, multiply-adds of products included."""
-    made = sum(t.size for t in results)
+    made = sum(most(t.size) for t in results)
     operands = [types[v] for v in node.inputs]
     match node.op:
         case "MatMul":
-            return made * (operands[0].shape[-1] if operands[0].shape else 1)
+            return made * most(operands[0].shape[-1] if operands[0].shape else 1)
         case "Conv":
-            return made * prod(operands[1].shape[1:])
+            return made * most(prod(operands[1].shape[1:]))
         case "ConvTranspose":
-            return made * prod(operands[1].shape[1:]) + PHASE * prod(node["strides"])
+            return made * most(prod(operands[1].shape[1:])) + PHASE * prod(node["strides"])
         case "TopK":
-            return operands[0].size * int(node["k"]) * SELECTION
+            return most(operands[0].size) * most(node["k"]) * SELECTION
         case _ if node.get("kernel"):
             return max(made, 10_000) * prod(node["kernel"])  # the reference goes through a window's elements one after the other
-    return made + sum(t.size for t in operands)
+    return made + sum(most(t.size) for t in operands)
 
 
 def check(graph: CoreGraph, limits: Limits) -> None:

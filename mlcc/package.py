@@ -16,6 +16,7 @@ from mlcc.artifact.readme import readme
 from mlcc.conformance.check import Result
 from mlcc.conformance.page import conformance_page, workspace_picture
 from mlcc.core.describe import Description
+from mlcc.core.dim import public
 from mlcc.program.budget import ram_bytes
 from mlcc.program.program import Program, lifetimes
 from mlcc.program.statistics import step_costs
@@ -35,8 +36,11 @@ def library_bytes(files: Mapping[str, bytes]) -> int:
 
 def describe(frozen: Frozen, source: str, target: Target, result: Result, binaries: Binaries, parameters: Mapping[str, Any]) -> Manifest:
     """The manifest."""
-    graph, program = frozen.graph, frozen.program
+    graph, program = frozen.graph, frozen.program.largest
     tensors = [[{"name": n, "dtype": t.dtype, "shape": list(t.shape)} for n, t in group] for group in (program.inputs, program.outputs)]
+    for entries, group in zip(tensors, (frozen.program.inputs, frozen.program.outputs)):
+        for entry, (_, t) in zip(entries, group):
+            entry |= {} if t.static else {"open": [public(n) for n in t.shape]}
     drawn: Mapping[str, Any] = next((g.draws for g in frozen.vectors if g.drawn), {})
     for entry in tensors[0]:
         draw = drawn.get(entry["name"])
@@ -44,6 +48,7 @@ def describe(frozen: Frozen, source: str, target: Target, result: Result, binari
             entry["draw"] = asdict(draw)
     for entry in (*tensors[0], *tensors[1]):
         entry |= program.described.get(entry["name"], Description()).entry()
+    sizes = [{"name": s.name, "least": s.sizes[0], "most": s.sizes[-1], "step": s.step} for s in frozen.program.sizes]
     weights = sum(b.nbytes for b in program.buffers.values() if b.place == "constant")
     figures = {"flash_bytes": library_bytes(binaries.files), **binaries.figures, **result.figures}
     found = {
@@ -61,6 +66,7 @@ def describe(frozen: Frozen, source: str, target: Target, result: Result, binari
         **({"bound": dict(result.bound)} if result.bound else {}),
         "precision": parameters["precision"],
         "conformance": result.status,
+        **({"sizes": sizes} if sizes else {}),
         "inputs": tensors[0],
         "outputs": tensors[1],
         "arena_bytes": program.arena_bytes,
@@ -126,7 +132,7 @@ def package(
     files["conformance.json"] = manifest.dumps(report)
     files["coverage.json"] = manifest.dumps(frozen.coverage.rows())
     files["conformance.html"] = conformance_page(about, report, picture)
-    files["steps.json"] = manifest.dumps([asdict(c) for c in step_costs(frozen.program)])
+    files["steps.json"] = manifest.dumps([asdict(c) for c in step_costs(frozen.program.largest)])
     files["rewrites.json"] = manifest.dumps([{"rule": r.rule, "where": r.where} for r in frozen.graph.rewrites])
     files["sbom.cdx.json"] = bill.sbom(source, frozen.model_digest, target.name, about["operators"], libraries, tools)
     for i, g in enumerate(frozen.vectors):

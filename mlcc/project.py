@@ -8,6 +8,7 @@ from typing import Any
 
 from mlcc import toml, trust
 from mlcc.artifact import plain
+from mlcc.core.dim import Range, parse_range
 from mlcc.error import Error
 from mlcc.names import printable, quoted
 from mlcc.request import filled, tables
@@ -21,6 +22,7 @@ KEYS: dict[str, type] = {
     "key": str,
     "precision": str,
     "shapes": dict,
+    "dims": dict,
     "samples": dict,
     "describe": dict,
 }
@@ -35,11 +37,12 @@ class Project:
     out: Path
     name: str
     key: Path | None
-    shapes: dict[str, tuple[int, ...]]
+    shapes: dict[str, tuple[int | Range, ...]]
     precision: str
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     samples: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     describe: dict[str, dict[str, Any]] = field(default_factory=dict)
+    dims: dict[str, int | Range] = field(default_factory=dict)
 
 
 def load(path: Path) -> Project:
@@ -80,6 +83,7 @@ def load(path: Path) -> Project:
         {k: v for k, v in data.items() if k not in KEYS},
         {k: _files(v, root, f"{path}, samples.{k}") for k, v in data.get("samples", {}).items()},
         {k: _described(v, root, f"{path}, describe.{k}") for k, v in data.get("describe", {}).items()},
+        {k: _size(v, f"{path}, dims.{k}") for k, v in data.get("dims", {}).items()},
     )
 
 
@@ -137,10 +141,19 @@ def _files(value: Any, root: Path, where: str) -> tuple[Path, ...]:
     return tuple(root / n for n in names)
 
 
-def _dims(value: Any, where: str) -> tuple[int, ...]:
-    if not isinstance(value, list) or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in value):
-        raise Error("usage", "a shape is a list of whole numbers, such as [1, 3, 224, 224]", where)
-    return tuple(value)
+def _dims(value: Any, where: str) -> tuple[int | Range, ...]:
+    if not isinstance(value, list):
+        raise Error("usage", 'a shape is a list of sizes, such as [1, 3, 224, "32..640:32"]', where)
+    return tuple(_size(n, where) for n in value)
+
+
+def _size(value: Any, where: str) -> int | Range:
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        return parse_range(str(value))
+    except ValueError:
+        raise Error("usage", f'{printable(str(value))} is no size, such as 224 or "1..512"', where) from None
 
 
 def render(model: str, inputs: list[tuple[str, str, list[int | str]]]) -> str:
@@ -169,6 +182,9 @@ def render(model: str, inputs: list[tuple[str, str, list[int | str]]]) -> str:
         note = f"  # {dtype}; the model leaves {', '.join(open_dims)} open: set what you need" if open_dims else f"  # {dtype}"
         lines.append(f"{'' if open_dims else '# '}{quoted(name)} = [{dims(shape)}]{note}")
     lines += [
+        "",
+        '# Sizes of dimensions that the model names; a range ("1..512", or "32..640:32") makes one artifact for all of its sizes.',
+        "# [dims]",
         "",
         "# Real inputs (.npy) that become golden vectors, one file or a list for each input.",
         "# [samples]",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcc import plugin
+from mlcc.core.dim import Range
 from mlcc.error import Error
 from mlcc.limits import Limits
 from mlcc.names import printable
@@ -22,8 +23,8 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What to build. shapes: input → dimensions; compiler: "zig" or a system compiler's command; jobs: processes; precision: "float32", or
-    "bf16" for products with weights in bfloat16; lock: an mlcc.lock to follow, and with `tune` to write; flash, ram: bytes that a
+    """What to build. shapes: input → dimensions; dims: a dimension's name in the file → its size; compiler: "zig" or a system compiler's
+    command; jobs: processes; precision: "float32", or "bf16" for products with weights in bfloat16; lock: an mlcc.lock to follow, and with `tune` to write; flash, ram: bytes that a
     microcontroller has, where its target does not say; emit: names of further packagings; version: of the artifact; settings: what backends
     and packagings are told, by table: {"hardware": {"share": 0.5}}, or the table's own dataclass; passes: names of plugins' passes;
     samples: input → .npy files, real inputs that become golden vectors; describe: input or output → what the artifact says of it beyond the
@@ -35,7 +36,7 @@ class Request:
     targets: tuple[str, ...]
     out: Path
     name: str = ""
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int | Range, ...]] = field(default_factory=dict)
     key: Path | None = None
     cache: bool = True
     compiler: str = "zig"
@@ -56,6 +57,7 @@ class Request:
     strict: bool = False
     judge: bool = True
     validate: bool = False
+    dims: Mapping[str, int | Range] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from mlcc import plugin
+from mlcc.core.dim import bind, trials
 from mlcc.program import budget, patch
 from mlcc.program import program as loop
 from mlcc.program.lower import lower
@@ -17,15 +18,21 @@ from mlcc.translation.check import means, prove
 
 def lowered(graph: Any) -> tuple[Any, Any]:
     """The program of a core graph, proven to compute what the graph means, and that meaning."""
-    meaning = means(graph)
+    meaning = [means(at(graph, numbers)) for numbers in trials(graph.sizes)]
     return _proven(lower(graph, narrow=True), graph, meaning), meaning
 
 
 def _proven(program: Any, graph: Any, meaning: Any) -> Any:
-    """The program, checked and proven to compute what the graph means."""
-    loop.validate(program)
-    prove(program, graph, meaning)
+    """The program, checked and proven to compute what the graph means; where a run decides sizes, at some of them."""
+    for numbers, wanted in zip(trials(graph.sizes), meaning, strict=True):
+        loop.validate(at(program, numbers))
+        prove(at(program, numbers), at(graph, numbers), wanted)
     return program
+
+
+def at(whole: Any, numbers: Mapping[str, int]) -> Any:
+    """A graph or program at some of the sizes that a run may have."""
+    return bind(whole, numbers) if numbers else whole
 
 
 def versions(request: Request, frozen: Frozen, targets: Sequence[Target]) -> dict[str, Frozen]:
@@ -48,7 +55,7 @@ def versions(request: Request, frozen: Frozen, targets: Sequence[Target]) -> dic
         vectors, ram = wanted.vectors, _limits(request, t).ram
         if (vectors, None) not in made:
             made[vectors, None] = version(compact=True, vectors=vectors)
-        if not wanted.bounded or ram is None or budget.ram_bytes(made[vectors, None].program) <= ram:
+        if not wanted.bounded or ram is None or budget.ram_bytes(made[vectors, None].program) <= ram or frozen.graph.sizes:
             found[t.name] = made[vectors, None]
             continue
         if (vectors, ram) not in made:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlcc.arithmetic.scalar import BRAIN, REQUANTIZE, bit_cast, cast, in_range, scalar
+from mlcc.core.dim import larger
 from mlcc.program.kernel import Body, Step
 from mlcc_backends.c.sequences import expression
 from mlcc_backends.c.text import Lines, address, typed, value_type
@@ -53,5 +54,5 @@ def _value(lines: Lines, names: Sequence[str], step: Step, values: list[str], bo
 def index_in_range(lines: Lines, index: str, dtype: str, extent: int) -> str:
     """Negative indices count from the end; the rest is clamped."""
     clamp, name = in_range(dtype), lines.fresh("n")
-    lines.add(f"const int32_t {name} = {expression(clamp, index, typed(max(extent - 1, 0), clamp.arguments[1]))};")
+    lines.add(f"const int32_t {name} = {expression(clamp, index, typed(larger(extent - 1, 0), clamp.arguments[1]))};")
     return name

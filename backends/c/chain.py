@@ -28,11 +28,11 @@ def chain(lines: Lines, names: list[str], spec: Chain) -> None:
         ranges = {b.axis: inside(lines, b, point[b.dim] if b.dim < last else "0", spec.reduced[b.axis]) for b in spec.bounds}
         c = _Chains(lines, names, spec, ranges)
         blocks = dims[-1] // wide if helper else 0
-        if blocks:
+        if blocks != 0:
             with lines.loop(blocks * wide, step=wide) as i:
                 c.neighbours(helper, wide, lambda j: [*point, i if j == "" else f"({i} + {j})", *pad])
-        if dims[-1] > blocks * wide:
-            with lines.loop(dims[-1], start=str(blocks * wide)) if dims[-1] > 1 else lines.loop(1) as i:
+        if dims[-1] != blocks * wide:
+            with lines.loop(dims[-1], start=str(blocks * wide)) if dims[-1] != 1 else lines.loop(1) as i:
                 c.one([*point, i, *pad])
 
 

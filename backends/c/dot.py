@@ -25,11 +25,11 @@ def dot(lines: Lines, names: list[str], spec: Dot) -> None:
     with lines.loop(rows, step=height) as r:
         lines.add(f"const {element_type} *x[{height}];")
         count = str(height)
-        if rows % height:
+        if rows % height != 0:
             count = "rows"
             lines.add(f"const int32_t rows = {rows} - {r} < {height} ? {rows} - {r} : {height};")
         with lines.loop(height) as i:
-            row = r if i == "0" else f"{r} + ({i} < {count} ? {i} : 0)" if rows % height else f"{r} + {i}"
+            row = r if i == "0" else f"{r} + ({i} < {count} ? {i} : 0)" if rows % height != 0 else f"{r} + {i}"
             point = split(lines, named(lines, row), spec.rows)
             if spec.scratch is None:
                 lines.add(f"x[{i}] = &{names[spec.a.arg]}[{address(point, spec.a.strides, spec.a.offset)}];")

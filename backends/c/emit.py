@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mlcc.core.dim import symbols as symbols_of
 from mlcc.core.graph import DTYPES
 from mlcc.graph.freeze import Golden
 from mlcc.names import comment
@@ -71,19 +72,20 @@ def pointer(program: Program, a: Argument, dtype: str, written: bool) -> str:
     if b.place == "constant":
         plain = storage(b.dtype) == dtype and (dtype not in ("float32", "float64") or np.isfinite(program.constants[a.buffer]).all())
         name = constant_name(a.buffer) if plain else f"(const {kind} *)(const void *){constant_name(a.buffer)}"
-        return f"{name} + {a.offset}" if a.offset else name
+        return f"{name} + {a.offset}" if a.offset != 0 else name
     if b.place == "arena":
         at = b.offset + a.offset * DTYPES[b.dtype].itemsize
-        return f"({const}{kind} *)(void *){f'(arena + {at})' if at else 'arena'}"
+        return f"({const}{kind} *)(void *){f'(arena + {at})' if at != 0 else 'arena'}"
     index = [n for n, _ in (program.inputs if b.place == "input" else program.outputs)].index(b.name.split(".", 1)[1])
     base = f"({const}{kind} *){'inputs' if b.place == 'input' else 'outputs'}[{index}]"
-    return f"{base} + {a.offset}" if a.offset else base
+    return f"{base} + {a.offset}" if a.offset != 0 else base
 
 
 def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
     """Pure: the same program gives the same bytes."""
     named = symbols(program)
     kernels = [function(named[key], program.kernels[key]) for key in named]
+    order = {s: i for i, s in enumerate(program.sizes)}
     calls = []
     for c in program.calls:
         spec = program.kernels[c.kernel]
@@ -93,7 +95,12 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
         calls.append(
             {
                 "symbol": named[c.kernel],
-                "arguments": ", ".join(pointer(program, a, d, i in written) for i, (a, d) in enumerate(zip(c.arguments, spec.arguments))),
+                "arguments": ", ".join(
+                    [
+                        *(pointer(program, a, d, i in written) for i, (a, d) in enumerate(zip(c.arguments, spec.arguments))),
+                        *(s.variable for s in sorted(symbols_of(spec), key=lambda s: order[s])),
+                    ]
+                ),
                 "comment": comment(f"{c.origin}{shape}"),
             }
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+from mlcc.core.dim import symbols as symbols_of
 from mlcc.error import Error
 from mlcc.program import serial
 from mlcc.program.kernel import Chain, Dot, Kernel, Map, Reduce, Scan, Scatter
@@ -42,7 +43,8 @@ def defined(symbol: str, spec: Kernel, lines: Lines) -> str:
     written = writes(spec)
     pairs = enumerate(zip(spec.arguments, arguments(spec)))
     pointers = ", ".join(f"{'' if i in written else 'const '}{memory_type(d)} *{n}" for i, (d, n) in pairs)
-    return f"static void {symbol}({pointers or 'void'})\n{{\n{lines.text()}\n}}"
+    sizes = "".join(f"{', ' if spec.arguments else ''}const int32_t {s.variable}" for s in sorted(symbols_of(spec)))
+    return f"static void {symbol}({pointers or ('' if sizes else 'void')}{sizes})\n{{\n{lines.text()}\n}}"
 
 
 def symbols(program: Program) -> dict[str, str]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from mlcc.core.dim import Dim
 from mlcc.program.kernel import Access, storage
 
 TYPES = {
@@ -51,7 +52,9 @@ def literal(value: float | int | bool, dtype: str) -> str:
 
 
 def typed(value: float | int | bool, dtype: str) -> str:
-    """A literal of exactly a type, for expressions."""
+    """A literal of exactly a type, for expressions; a size that a run decides is an expression itself."""
+    if isinstance(value, Dim):
+        return f"({value_type(dtype)}){value}"
     text = literal(value, dtype)
     return f"({value_type(dtype)}){text}" if dtype in ("int8", "uint8", "int16", "uint16", "float16", "bfloat16") else text
 
@@ -65,9 +68,9 @@ def address(indices: Sequence[str], strides: Sequence[int], offset: int = 0) -> 
         if i.lstrip("-").isdigit():
             offset += int(i) * s
         else:
-            terms.append(i if s == 1 else f"{i} * {s}" if s > 0 else f"{i} * ({s})")
-    if offset or not terms:
-        terms.append(str(offset) if offset >= 0 else f"({offset})")
+            terms.append(i if s == 1 else f"{i} * {s}" if isinstance(s, Dim) or s > 0 else f"{i} * ({s})")
+    if offset != 0 or not terms:
+        terms.append(str(offset) if isinstance(offset, Dim) or offset >= 0 else f"({offset})")
     return " + ".join(terms)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mlcc.core.dim import Dim, most, symbols
 from mlcc.core.graph import DTYPES, to_bytes
 from mlcc.graph.freeze import Golden
 from mlcc.names import comment, identifier
@@ -49,17 +50,20 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
     variants, jobs = [], []
     for v in target.variants:
         suffix = identifier(v.name)
-        symbols = {k: f"{name}_{k}_{suffix}" for k in program.kernels}
-        jobs += [KernelJob(symbols[k], spec, replace(v, machine=v.machine_of(k))) for k, spec in program.kernels.items()]
+        names = {k: f"{name}_{k}_{suffix}" for k in program.kernels}
+        jobs += [KernelJob(names[k], spec, replace(v, machine=v.machine_of(k))) for k, spec in program.kernels.items()]
         runs = {s.first: s for s in sweeps(program, v.machine)}
         prove_turns(program, [(s.first, s.calls) for s in runs.values()])
         turns = [runs.get(i, Sweep(i, 1, 1)) for i in range(len(program.calls))]
         calls = [
             {
-                "symbol": symbols[c.kernel],
+                "symbol": names[c.kernel],
                 "arguments": [pointer(program, a) for a in c.arguments],
-                "tasks": tasks(program.kernels[c.kernel], v.machine_of(c.kernel)),
-                "parallel": int(sum(work(program.kernels[o.kernel]) for o in program.calls[i : i + turn.calls]) >= SERIAL_WORK),
+                "tasks": (count := tasks(program.kernels[c.kernel], v.machine_of(c.kernel))),
+                "counted": isinstance(count, Dim),
+                "sized": [s.variable for s in sorted(symbols(program.kernels[c.kernel]))],
+                "open": bool(symbols((program.kernels[c.kernel], c.arguments))),
+                "parallel": int(most(sum(work(program.kernels[o.kernel]) for o in program.calls[i : i + turn.calls])) >= SERIAL_WORK),
                 "together": turn.calls,
                 "rows": turn.rows,
                 "origin": comment(c.origin),
@@ -72,7 +76,9 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
                 "tiles": v.machine.amx,
                 "suffix": suffix,
                 "calls": calls,
-                "kernels": [(symbols[k], len(spec.arguments)) for k, spec in program.kernels.items()],
+                "kernels": [
+                    (names[k], len(spec.arguments), [s.variable for s in sorted(symbols(spec))]) for k, spec in program.kernels.items()
+                ],
             }
         )
     values = {**shared, "variants": variants, "threads": target.threads}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -47,6 +48,11 @@ def _run_fresh(line: Sequence[str], folder: Path, environment: Mapping[str, str]
     raise Error("conformance", "the test program stays busy", line[-1])
 
 
+def said(sizes: Mapping[str, int]) -> list[str]:
+    """Sizes as the test program takes them, in the order of their names; none where it takes none."""
+    return [",".join(str(sizes[name]) for name in sorted(sizes))] if sizes else []
+
+
 def steady(found: str, name: str, environment: str) -> str:
     """A digest. Raises Error(conformance) where the outputs depend on what memory held before."""
     if found == "unsteady":
@@ -79,14 +85,14 @@ class ProcessRunner:
             found = self._execute(Path(d), ["test", str(vector), str(variant), str(self.passes)]).split()[0]
         return None if found == "unavailable" else steady(found, self.binaries.name, self.environment)
 
-    def run(self, inputs: Sequence[bytes], steps: int = -1) -> tuple[list[bytes], bytes]:
+    def run(self, inputs: Sequence[bytes], steps: int = -1, sizes: Mapping[str, int] = MappingProxyType({})) -> tuple[list[bytes], bytes]:
         with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
             folder = Path(d)
             ins = [folder / f"in{i}" for i in range(len(inputs))]
             outs = [folder / f"out{i}" for i in range(len(self.program.outputs))]
             for path, body in zip(ins, inputs):
                 path.write_bytes(body)
-            self._execute(folder, ["run", str(steps), *map(str, ins), *map(str, outs), str(folder / "arena")])
+            self._execute(folder, ["run", str(steps), *said(sizes), *map(str, ins), *map(str, outs), str(folder / "arena")])
             return [p.read_bytes() for p in outs], (folder / "arena").read_bytes()
 
 

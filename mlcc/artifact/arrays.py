@@ -28,8 +28,8 @@ def readable(outputs: Mapping[str, np.ndarray], declared: Sequence[Any]) -> dict
     return {n: meant(a, TEXT, about[n]["labels"]).astype(str) if about[n].get("element") == TEXT else a for n, a in kept.items()}
 
 
-def read_npy(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    """A file's array in the wanted type. Raises Error(usage) where the file is none or has another shape, or numbers that the type
+def read_npy(path: Path, dtype: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    """A file's array in the wanted type (shape: None where any extent will do). Raises Error(usage) where the file is none or has another shape, or numbers that the type
     lacks."""
     try:
         array = np.load(path, allow_pickle=False)
@@ -37,9 +37,10 @@ def read_npy(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
         raise Error("usage", f"cannot read: {e.strerror or e}", str(path)) from None
     except (Exception, MemoryError) as e:  # headers are Python expressions: anything may be wrong with them
         raise Error("usage", f"not a .npy file: {e}", str(path)) from None
-    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind not in "fiub":
+    fits = isinstance(array, np.ndarray) and len(array.shape) == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape))
+    if not fits or array.dtype.kind not in "fiub":
         given = f"{array.dtype}{list(array.shape)}" if isinstance(array, np.ndarray) else "no array"
-        raise Error("usage", f"{given} given, {dtype}{list(shape)} wanted", str(path))
+        raise Error("usage", f"{given} given, {dtype}{['?' if n is None else n for n in shape]} wanted", str(path))
     with np.errstate(all="ignore"):
         found = array.astype(DTYPES[dtype])
         if array.dtype.kind in "iub" and DTYPES[dtype].kind in "iu" and not np.array_equal(found.astype(array.dtype), array):

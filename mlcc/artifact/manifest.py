@@ -109,8 +109,29 @@ def _tensors(value: Any) -> bool:
         and len(t["shape"]) <= 64
         and prod(t["shape"]) < ELEMENTS
         and _counts(t)
+        and _open(t)
         and ("element" not in t or t["element"] in (*NARROW, TEXT) and t["dtype"] == held(t["element"]))
         for t in value
+    )
+
+
+def _open(tensor: dict[str, Any]) -> bool:
+    """Extents that a run decides, as expressions (`mlcc.core.dim.evaluate`)."""
+    given = tensor.get("open", tensor["shape"])
+    return (
+        isinstance(given, list)
+        and len(given) == len(tensor["shape"])
+        and all(_count(n) or isinstance(n, str) and len(n) < 4096 for n in given)
+    )
+
+
+def _sizes(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(s, dict)
+        and isinstance(s.get("name"), str)
+        and PLAIN.fullmatch(s["name"]) is not None
+        and all(_count(s.get(k)) and s[k] > 0 for k in ("least", "most", "step"))
+        for s in value
     )
 
 
@@ -151,6 +172,7 @@ OPTIONAL: dict[str, Callable[[Any], bool]] = {
         ),
         _count,
     ),
+    "sizes": _sizes,
     "architectures": FIELDS["instruction_sets"],
     "operators": lambda v: isinstance(v, dict),
 }
@@ -158,7 +180,10 @@ OPTIONAL: dict[str, Callable[[Any], bool]] = {
 
 def signature(data: Manifest) -> str:
     """Types and shapes of inputs and outputs, and the workspace's bytes, as the library says them (NAME_signature)."""
-    groups = ["".join(f" {t['dtype']}[{','.join(map(str, t['shape']))}]" for t in group) for group in (data["inputs"], data["outputs"])]
+    groups = [
+        "".join(f" {t['dtype']}[{','.join(map(str, t.get('open', t['shape'])))}]" for t in group)
+        for group in (data["inputs"], data["outputs"])
+    ]
     return f"{groups[0]} >{groups[1]} > {data['workspace_bytes']}"
 
 

@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mlcc.cli.output import human, json_option, print_json, progress, table
+from mlcc.core.dim import Range, parse_range
 from mlcc.error import Error
 
 
-def parse_shapes(values: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """NAME=1x3x320x320 …"""
+def parse_shapes(values: tuple[str, ...]) -> dict[str, tuple[int | Range, ...]]:
+    """NAME=1x3x320x320 …, or with ranges: NAME=1x3x(32..640:32)x1..512"""
     found = {}
     for text in values:
         name, separator, dims = text.rpartition("=")
         try:
-            shape = tuple(int(d) for d in dims.split("x")) if dims else ()
-            if not separator or not name or any(d < 0 for d in shape):
+            shape = tuple(parse_range(d) for d in dims.split("x")) if dims else ()
+            if not separator or not name:
                 raise ValueError
         except ValueError:
-            raise Error("usage", f"--shape {text} is not of the form NAME=1x3x320x320") from None
+            raise Error("usage", f"--shape {text} is not of the form NAME=1x3x320x320, or with ranges such as 1..512") from None
         found[name] = shape
+    return found
+
+
+def parse_dims(values: tuple[str, ...]) -> dict[str, int | Range]:
+    """NAME=1..512 …"""
+    found = {}
+    for text in values:
+        name, separator, size = text.rpartition("=")
+        try:
+            if not name:
+                raise ValueError
+            found[name] = parse_range(size)
+        except ValueError:
+            raise Error("usage", f"--dim {text} is not of the form NAME=1..512") from None
     return found
 
 
@@ -51,7 +67,11 @@ def parse_settings(values: tuple[str, ...], slot: str | None, key: Path | None) 
 @click.option(
     "--target", "-t", "targets", multiple=True, metavar="T", help="A target's name (`mlcc targets`), or a TOML file; may be given again."
 )
-@click.option("--shape", "shapes", multiple=True, metavar="NAME=DIMS", help="Shape of an input, such as x=1x3x320x320; may be given again.")
+@click.option(
+    "--shape", "shapes", multiple=True, metavar="NAME=DIMS",
+    help="Shape of an input, such as x=1x3x320x320; ranges as 1..512 or (32..640:32) make one artifact for all of their sizes.",
+)  # fmt: skip
+@click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Size of a dimension that the model names, such as seq=1..512.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for artifacts [default: dist].")
 @click.option("--name", default="", help="Name of the library and its functions [default: from the file's name].")
 @click.option(
@@ -111,6 +131,7 @@ def command(
     model: Path | None,
     targets: tuple[str, ...],
     shapes: tuple[str, ...],
+    dims: tuple[str, ...],
     out: Path | None,
     name: str,
     key: Path | None,
@@ -149,11 +170,12 @@ def command(
     given, told = parse_shapes(shapes), parse_settings(settings, model_slot, image_key)
     from_project: dict[str, tuple[Path, ...]] = {}
     describe: dict[str, dict[str, Any]] = {}
+    named: Mapping[str, int | Range] = {}
     files = [project.FILE] if model is None else []
     if model is None:
         p = project.load(Path(project.FILE))
         model, targets, out, name = p.model, targets or p.targets, out or p.out, name or p.name
-        from_project, describe = p.samples, p.describe
+        from_project, describe, named = p.samples, p.describe, p.dims
         told = {title: {**p.settings.get(title, {}), **told.get(title, {})} for title in {**p.settings, **told}}
         key, given, precision = key or p.key, {**p.shapes, **given}, precision or p.precision
     if not targets:
@@ -182,6 +204,7 @@ def command(
         passes=passes,
         samples=_samples(samples) or from_project,
         describe=describe,
+        dims={**named, **parse_dims(dims)},
         limits=parse_limits(limits),
         strict=strict,
         judge=not no_judge,

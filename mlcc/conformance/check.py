@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlcc.conformance.compare import ulps
+from mlcc.core.dim import bind, most, numbers_of
 from mlcc.core.graph import DTYPES, ByteOrder, CoreGraph, Node, canonical_bytes, from_bytes, to_bytes
 from mlcc.error import Error
 from mlcc.graph.freeze import Golden, outputs_digest
@@ -51,7 +52,7 @@ def check(runner: Any, target: Target, program: Program, graph: CoreGraph, vecto
     operator."""
     if runner is None:
         return Result("not-run", "not run here: no such CPU, and no emulator for it is installed", ())
-    total = sum(work(program.kernels[c.kernel]) for c in program.calls)
+    total = most(sum(work(program.kernels[c.kernel]) for c in program.calls))
     ran: list[tuple[str, int]] = []
     for v, variant in enumerate(target.variants):
         quick = total <= SLOW_WORK or (runner.environment == "native" and variant.machine.fma)
@@ -81,7 +82,7 @@ def _outputs_of(runner: Any, program: Program, vectors: Sequence[Golden], i: int
     if variant > 0:  # the artifact's own choice of instruction set runs these
         return None
     order: ByteOrder = ">" if runner.big_endian else "<"
-    raw, _ = runner.run([to_bytes(vector.inputs[n], order) for n, _ in program.inputs])
+    raw, _ = runner.run([to_bytes(vector.inputs[n], order) for n, _ in program.inputs], sizes=vector.sizes)
     arrays = [from_bytes(body, t.dtype, order) for body, (_, t) in zip(raw, program.outputs)]
     return outputs_digest({str(n): a for n, a in enumerate(arrays)})
 
@@ -127,6 +128,9 @@ def check_outputs(runner: Any, target: Target, graph: CoreGraph, vectors: Sequen
 
 def first_difference(runner: Any, program: Program, graph: CoreGraph, vector: Golden) -> str:
     """Name the first operator whose value differs, running ever more of the program and reading its arena."""
+    if vector.sizes:
+        numbers = numbers_of(vector.sizes, graph.sizes)
+        program, graph = bind(program, numbers), bind(graph, numbers)
     expected: dict[str, np.ndarray] = {}
 
     def watch(node: Node, results: tuple[np.ndarray, ...]) -> None:
@@ -140,7 +144,7 @@ def first_difference(runner: Any, program: Program, graph: CoreGraph, vector: Go
         layout = program.layouts.get(value)
         if layout is None or value not in expected or layout.type.size == 0:
             continue
-        outputs, arena = runner.run(raw, i + 1)
+        outputs, arena = runner.run(raw, i + 1, vector.sizes)
         buffer = program.buffers[layout.buffer]
         if buffer.place == "arena":
             memory = arena[buffer.offset : buffer.offset + buffer.nbytes]

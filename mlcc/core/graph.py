@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from mlcc.core.describe import Description
+from mlcc.core.dim import Dim, Symbol, most, symbols
 from mlcc.core.operators import OPERATORS
 from mlcc.error import Error
 
@@ -31,7 +32,7 @@ MAX_ELEMENTS = 2**31 - 1  # kernels index one tensor with 32 bits
 
 @dataclass(frozen=True)
 class TensorType:
-    """A static tensor type; `dtype` is a key of DTYPES."""
+    """A tensor type; `dtype` is a key of DTYPES; sizes that a run decides are `Dim`s (`mlcc.core.dim`)."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -42,7 +43,13 @@ class TensorType:
 
     @property
     def nbytes(self) -> int:
-        return self.size * DTYPES[self.dtype].itemsize
+        """Bytes for the largest sizes."""
+        return most(self.size) * DTYPES[self.dtype].itemsize
+
+    @property
+    def static(self) -> bool:
+        """Whether every size is known."""
+        return not any(isinstance(n, Dim) for n in self.shape)
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,11 @@ class CoreGraph:
         types = {k: v for k, v in {**self.types, **changes.pop("types", {})}.items() if k in used}
         constants = {k: v for k, v in {**self.constants, **changes.pop("constants", {})}.items() if k in used}
         return replace(self, nodes=kept, types=types, constants=constants, **changes)
+
+    @property
+    def sizes(self) -> tuple[Symbol, ...]:
+        """The sizes that a run decides, in the order of their names."""
+        return tuple(sorted(symbols([self.types[v].shape for v in self.inputs])))
 
     @property
     def parameters(self) -> int:
@@ -157,10 +169,11 @@ def digest(graph: CoreGraph) -> str:
             constants[names[v]] = v
 
     def type_of(v: str) -> list[Any]:
-        return [graph.types[v].dtype, list(graph.types[v].shape)]
+        return [graph.types[v].dtype, [str(n) if isinstance(n, Dim) else n for n in graph.types[v].shape]]
 
     form = {
         "version": 1,
+        **({"sizes": [[s.name, s.low, s.high, s.step, s.rest] for s in open_sizes]} if (open_sizes := graph.sizes) else {}),
         "inputs": [[v, *type_of(v)] for v in graph.inputs],
         "outputs": [[v, names[v]] for v in graph.outputs],
         "nodes": [
@@ -195,7 +208,7 @@ def validate(graph: CoreGraph) -> None:
         for v in node.outputs:
             if v in defined:
                 raise broken(f"{v} is defined twice", node)
-            if graph.types[v].size > MAX_ELEMENTS:
+            if most(graph.types[v].size) > MAX_ELEMENTS:
                 raise broken(f"{v} has {graph.types[v].size} elements, more than 2^31 − 1", node)
             defined.add(v)
     for v in graph.outputs:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from mlcc.arithmetic.elementary import SEQUENCES
 from mlcc.arithmetic.scalar import scalar
+from mlcc.core.dim import least
 from mlcc.core.graph import DTYPES, CoreGraph, Node, TensorType, validate
 from mlcc.core.operators import family
 from mlcc.error import Error
@@ -22,9 +21,21 @@ def wrong(node: Node, what: str) -> Error:
     return Error("model", what, f"{node.op} ({node.origin})" if node.origin else node.op)
 
 
+def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """NumPy's broadcasting; a size that a run decides is taken not to be 1. Raises ValueError."""
+    rank = max((len(s) for s in shapes), default=0)
+    found: list[int] = []
+    for column in zip(*((1,) * (rank - len(s)) + tuple(s) for s in shapes)):
+        wide = {n for n in column if n != 1}
+        if len(wide) > 1:
+            raise ValueError
+        found.append(next(iter(wide), 1))
+    return tuple(found)
+
+
 def broadcast(node: Node, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     try:
-        return tuple(int(n) for n in np.broadcast_shapes(*shapes))
+        return broadcast_shapes(*shapes)
     except ValueError:
         raise wrong(node, f"shapes {' and '.join(str(list(s)) for s in shapes)} do not broadcast") from None
 
@@ -59,7 +70,7 @@ def _elementwise(node: Node, t: Types) -> list[TensorType]:
 
 def _reshape(node: Node, t: Types) -> list[TensorType]:
     new = TensorType(t[0].dtype, node["shape"])
-    if new.size != t[0].size or any(n < 0 for n in new.shape):
+    if new.size != t[0].size or any(least(n) < 0 for n in new.shape):
         raise wrong(node, f"{list(t[0].shape)} cannot become {list(new.shape)}")
     return [new]
 
@@ -139,7 +150,7 @@ def _window_counts(node: Node, spatial: tuple[int, ...], kernel: tuple[int, ...]
         (n + b + a - d * (k - 1) - 1) // s + 1
         for n, b, a, d, k, s in zip(spatial, node["before"], node["after"], node["dilations"], kernel, node["strides"])
     )
-    if any(c < 1 for c in counts):
+    if any(least(c) < 1 for c in counts):
         raise wrong(node, f"a window {list(kernel)} does not fit {list(spatial)}")
     return counts
 
@@ -170,7 +181,8 @@ def _pool(node: Node, t: Types) -> list[TensorType]:
 
 def _slice(node: Node, t: Types) -> list[TensorType]:
     for n, start, step, count in zip(t[0].shape, node["starts"], node["steps"], node["shape"]):
-        if count and not (0 <= start < n and 0 <= start + step * (count - 1) < n):
+        static = all(isinstance(v, int) for v in (n, start, count))
+        if static and count and not (0 <= start < n and 0 <= start + step * (count - 1) < n):
             raise wrong(node, f"start {start}, step {step}, {count} elements leave the axis of {n}")
     return [TensorType(t[0].dtype, node["shape"])]
 

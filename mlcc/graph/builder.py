@@ -1,6 +1,7 @@
 """Builds a core graph node by node: infers types, folds constants, shares equal nodes.
 
-Because shapes are static, the whole shape calculus of ONNX (Shape → Gather → Concat → Reshape) folds away here.
+The whole shape calculus of ONNX (Shape → Gather → Concat → Reshape) folds away here: over numbers, or over sizes that a run decides
+(`symbolic.py`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from mlcc.arithmetic.scalar import HALF
+from mlcc.core.dim import Dim, most, whole
 from mlcc.core.graph import DTYPES, MAX_ELEMENTS, CoreGraph, Node, Rewrite, TensorType
 from mlcc.core.narrow import TEXT, coded, element_of
 from mlcc.core.operators import family
 from mlcc.core.types import infer
 from mlcc.error import Error, Undecided
+from mlcc.graph import symbolic
 from mlcc.graph.integers import Quantised, moved
 from mlcc.limits import Limits, work
 from mlcc.reference.execute import evaluate
@@ -66,6 +69,7 @@ class Builder:
         self.nodes: list[Node] = []
         self.types: dict[str, TensorType] = {}
         self.constants: dict[str, np.ndarray] = {}
+        self.symbolic: dict[str, np.ndarray] = {}  # integers that are known but for sizes that a run decides
         self.rewrites: list[Rewrite] = []
         self.inputs: list[str] = []
         self.origin = ""
@@ -84,6 +88,8 @@ class Builder:
 
     def constant(self, array: Any, dtype: str | None = None) -> Value:
         """A constant value; equal contents are one constant. Of a narrow type: its codes."""
+        if isinstance(array, Dim) or (isinstance(array, np.ndarray) and symbolic.open_(array)):
+            return self.sizes(array, dtype or "int64")
         a = np.asarray(array) if dtype is None else np.asarray(array, DTYPES[dtype])
         if a.dtype.kind in "OUS":
             return self.reshape(self.text(a.ravel().tolist()), a.shape)
@@ -96,6 +102,19 @@ class Builder:
             value = Value(self._name("c"), TensorType(dtype_name(a.dtype), a.shape))
             self._define(value)
             self.constants[value.name] = a
+            self._by_content[key] = value
+        return self._by_content[key]
+
+    def sizes(self, numbers: Any, dtype: str = "int64") -> Value:
+        """Integers, some of which are sizes that a run decides: a constant where none is."""
+        a = symbolic.array_of(numbers)
+        if not symbolic.open_(a):
+            return self.constant(np.array(a.tolist(), DTYPES[dtype]).reshape(a.shape))
+        key = ("sizes", dtype, a.shape, tuple(a.ravel().tolist()))
+        if key not in self._by_content:
+            value = Value(self._name("s"), TensorType(dtype, a.shape))
+            self._define(value)
+            self.symbolic[value.name] = a
             self._by_content[key] = value
         return self._by_content[key]
 
@@ -124,8 +143,10 @@ class Builder:
         return self.constants.get(value.name) if value is not None else None
 
     def known(self, value: Value | None, what: str) -> np.ndarray:
-        """The contents of a value that must not depend on the inputs."""
+        """The contents of a value that must not depend on the inputs; objects where some are sizes that a run decides."""
         a = self.array(value)
+        if a is None and value is not None:
+            a = self.symbolic.get(value.name)
         if a is None:
             what = f"{what} depends on the model's inputs; only values known at build time are supported"
             raise Undecided(what, self.origin, self.depends(value))
@@ -157,6 +178,11 @@ class Builder:
     def many(self, op: str, inputs: Iterable[Value], **attributes: Any) -> tuple[Value, ...]:
         """Emit a core node and return its outputs (folded where all inputs are known and the result is small)."""
         operands = tuple(inputs)
+        if any(v.name in self.symbolic for v in operands):
+            found = self._of_sizes(op, operands, attributes)
+            if found is not None:
+                return (found,)
+            operands = tuple(self.at_run_time(v) for v in operands)
         if any(v.counts for v in operands):
             raise Error("unsupported", f"{op} of a value whose size is known only at run time", self.origin)
         if any(v.element for v in operands):
@@ -179,6 +205,21 @@ class Builder:
                 self.quantised[results[0].name] = standing
         return results
 
+    def _of_sizes(self, op: str, operands: tuple[Value, ...], attributes: dict[str, Any]) -> Value | None:
+        """A node's result where all of its operands are known, some as sizes that a run decides."""
+        arrays = [self.symbolic.get(v.name, self.constants.get(v.name)) for v in operands]
+        known = [symbolic.array_of(a) if a.dtype.kind in "iu" else a for a in arrays if a is not None and a.dtype.kind in "iuOb"]
+        if len(known) < len(operands):
+            return None
+        result = symbolic.evaluate(op, known, attributes)
+        if result is None:
+            return None
+        return self.constant(result) if result.dtype == bool else self.sizes(result, attributes.get("to", operands[-1].dtype))
+
+    def at_run_time(self, value: Value) -> Value:
+        """A value that the program computes, where it is made of sizes."""
+        return symbolic.at_run_time(self, self.symbolic[value.name], value.dtype) if value.name in self.symbolic else value
+
     def _as_codes(self, op: str, operands: tuple[Value, ...], attributes: dict[str, Any]) -> tuple[Value, ...]:
         """What only moves or selects narrow values, on their codes. Raises Error(unsupported) for any other operator."""
         moving = family(op) == "move" or op in ("Identity", "Where")
@@ -192,12 +233,12 @@ class Builder:
     def _count(self, node: Node, types: Sequence[TensorType]) -> None:
         """Raise where a node's results, or all nodes so far, are more than may be."""
         for t in types:
-            if t.size > MAX_ELEMENTS:
-                elements = f"{node.op} makes a tensor of {t.size} elements"
+            if most(t.size) > MAX_ELEMENTS:
+                elements = f"{node.op} makes a tensor of {most(t.size)} elements"
                 raise Error("unsupported", elements, self.origin, "tensors have at most 2^31 − 1 elements")
             self.room(t.nbytes, 1, node.op)
         if node.get("kernel"):
-            self.room(sum(t.size for t in types) * prod(node["kernel"]), 4, f"{node.op}'s windows")
+            self.room(sum(most(t.size) for t in types) * most(prod(node["kernel"])), 4, f"{node.op}'s windows")
         self.work += work(node, self.types, types)
         if self.work > self.limits.work:
             raise self.limits.over("work", f"about {self.work:,} operations up to here", self.origin)
@@ -208,7 +249,7 @@ class Builder:
     def _folded(self, node: Node, operands: Sequence[Value], types: Sequence[TensorType]) -> tuple[Value, ...] | None:
         """A node's results as constants, where they are known and not too large."""
         arrays = [a for a in map(self.array, operands) if a is not None]
-        if not operands or len(arrays) < len(operands) or sum(t.size for t in types) > FOLD_LIMIT:
+        if not operands or len(arrays) < len(operands) or not all(t.static for t in types) or sum(t.size for t in types) > FOLD_LIMIT:
             return None
         return tuple(self.constant(np.asarray(r, order="C")) for r in evaluate(node, arrays))
 
@@ -227,17 +268,19 @@ class Builder:
         return tuple(self("Cast", r, to=half) if r.dtype == "float32" else r for r in self.many(op, wide, **attributes))
 
     def like(self, value: float | int | bool, other: Value) -> Value:
-        """A scalar constant of another value's dtype."""
+        """A scalar constant of another value's dtype; a size that a run decides is cast to it."""
+        if isinstance(value, Dim):
+            return self.cast(self.reshape(symbolic.number(self, value), ()), other.dtype)
         return self.constant(np.asarray(value).astype(DTYPES[other.dtype]))
 
     def reshape(self, x: Value, shape: Iterable[int]) -> Value:
-        return self("Reshape", x, shape=tuple(int(s) for s in shape))
+        return self("Reshape", x, shape=tuple(whole(s) for s in shape))
 
     def transpose(self, x: Value, perm: Iterable[int]) -> Value:
         return self("Transpose", x, perm=tuple(int(p) for p in perm))
 
     def expand(self, x: Value, shape: Iterable[int]) -> Value:
-        return self("Expand", x, shape=tuple(int(s) for s in shape))
+        return self("Expand", x, shape=tuple(whole(s) for s in shape))
 
     def slice(self, x: Value, axis: int, start: int, count: int, step: int = 1) -> Value:
         starts, steps, shape = [0] * x.rank, [1] * x.rank, list(x.shape)
@@ -260,6 +303,7 @@ class Builder:
             given.append(public)
             if public in self.inputs and public == value.name:
                 continue
+            value = self.at_run_time(value)
             self.types[public] = value.type
             self.nodes.append(Node("Identity", (value.name,), (public,), (), public))
         graph = CoreGraph(name, tuple(self.inputs), tuple(given), tuple(self.nodes), self.types, self.constants, tuple(self.rewrites))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mlcc.core.dim import bind, numbers_from, sizes_at, trials
 from mlcc.core.graph import DTYPES, CoreGraph, TensorType, canonical_bytes
 from mlcc.error import Error
 from mlcc.graph.coverage import Coverage
@@ -52,6 +53,7 @@ class Golden:
     digest: str
     draws: Mapping[str, Draw] = field(default_factory=dict)
     exponent: int = 0
+    sizes: Mapping[str, int] = field(default_factory=dict)  # of a graph that leaves some open
 
     @property
     def drawn(self) -> bool:
@@ -120,20 +122,25 @@ def frozen_vectors(graph: CoreGraph, samples: Sequence[Mapping[str, np.ndarray]]
 
     Raises Error(model) where an output that depends on the inputs is nowhere finite: nothing could be said of it.
     """
-    coverage, how = Coverage(graph), draws(graph)
+    tried = trials(graph.sizes)
+    coverage, how = Coverage(graph), draws(bind(graph, tried[min(1, len(tried) - 1)]) if graph.sizes else graph)  # of the smallest sizes
     found = []
 
-    def vector(seed: int, kind: str, exponent: int, given: Mapping[str, np.ndarray]) -> tuple[Golden, Coverage]:
+    def vector(seed: int, kind: str, exponent: int, given: Mapping[str, np.ndarray], numbers: Mapping[str, int]) -> tuple[Golden, Coverage]:
+        at = bind(graph, numbers) if numbers else graph
         inputs = {
-            v: given[v] if v in given else golden_input(graph.types[v], i, seed, kind, how[v], exponent) for i, v in enumerate(graph.inputs)
+            v: given[v] if v in given else golden_input(at.types[v], i, seed, kind, how[v], exponent) for i, v in enumerate(graph.inputs)
         }
         seen = coverage.copy()
-        outputs = execute(graph, inputs, seen.watch)
-        return Golden(seed, kind, inputs, outputs, outputs_digest(outputs), how, exponent), seen
+        outputs = execute(at, inputs, seen.watch)
+        sizes = sizes_at(numbers, graph.sizes)
+        return Golden(seed, kind, inputs, outputs, outputs_digest(outputs), how, exponent, sizes), seen
 
-    def wanted() -> Iterator[tuple[int, str, int, Mapping[str, np.ndarray]]]:
-        yield from ((seed, kind, 0, {}) for seed, kind in SEEDS)
-        yield from ((SAMPLE, "sample", 0, given) for given in samples)
+    def wanted() -> Iterator[tuple[int, str, int, Mapping[str, np.ndarray], Mapping[str, int]]]:
+        yield from ((seed, kind, 0, {}, tried[0]) for seed, kind in SEEDS)
+        yield from ((SEEDS[0][0], SEEDS[0][1], 0, {}, numbers) for numbers in tried[1:])
+        for given in samples:
+            yield SAMPLE, "sample", 0, given, numbers_given(graph, given, tried[0])
 
     for request in wanted():
         golden, coverage = vector(*request)
@@ -142,7 +149,7 @@ def frozen_vectors(graph: CoreGraph, samples: Sequence[Mapping[str, np.ndarray]]
         before = len(coverage.idle())
         if not before:
             break
-        golden, seen = vector(4 + n, "uniform", exponent, {})
+        golden, seen = vector(4 + n, "uniform", exponent, {}, tried[0])
         if len(seen.idle()) < before:
             coverage = seen
             found.append(golden)
@@ -152,6 +159,12 @@ def frozen_vectors(graph: CoreGraph, samples: Sequence[Mapping[str, np.ndarray]]
             "--sample NAME=FILE.npy gives real inputs",
         )  # fmt: skip
     return found, coverage
+
+
+def numbers_given(graph: CoreGraph, given: Mapping[str, np.ndarray], otherwise: Mapping[str, int]) -> dict[str, int]:
+    """The numbers of the graph's sizes that arrays have. Raises Error(usage) where they do not fit."""
+    named = numbers_from([(graph.types[v].shape, a.shape, v) for v, a in given.items()])
+    return {**otherwise, **named}
 
 
 def program_output_digest(vectors: list[Golden]) -> str:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from mlcc.core.dim import Range, Size, most, size_of
 from mlcc.core.graph import DTYPES, TensorType
 from mlcc.core.narrow import NARROW, ONNX_NARROW, TEXT, held, numpy_type
 from mlcc.error import Error
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
+from mlcc.names import identifier
 
 STRING = 8  # TensorProto's number of text
 KNOWN = {*ONNX_DTYPES, *ONNX_NARROW, STRING}
-Shapes = Mapping[str, tuple[int, ...]]
+Shapes = Mapping[str, tuple[int | Range, ...]]
+Dims = Mapping[str, int | Range]  # a dimension's name in the file → what it may be
 
 
 @dataclass(frozen=True)
@@ -49,28 +53,71 @@ def tensors(inputs: list[ir.Value], shapes: Shapes) -> tuple[list[ir.Value], dic
     return found, others
 
 
-def input_types(inputs: list[ir.Value], shapes: Shapes, where: str, supported: Callable[[], None] = lambda: None) -> Interface:
-    """Static types of the graph's inputs. A dimension's name is one number wherever it stands; an unknown leading dimension is a batch of
-    1; any other needs --shape (before that is asked for, `supported` may raise: no shape helps where an operator is unknown)."""
+def _asked(shapes: Shapes, dims: Dims, declared: Mapping[str, Any], where: str) -> Shapes:
+    """Shapes with those that `dims` makes whole."""
+    named = {d for own in declared.values() for d in own or () if isinstance(d, str)}
+    for name in dims:
+        if name not in named:
+            raise Error("usage", f"no dimension is called {name}", where, f"the model names {', '.join(sorted(named)) or 'none'}")
+    found = dict(shapes)
+    for name, own in declared.items():
+        if own and name not in shapes and any(d in dims for d in own if isinstance(d, str)):
+            whole = [dims.get(d, d) if isinstance(d, str) else d for d in own]
+            whole = [1 if i == 0 and not isinstance(d, int | Range) else d for i, d in enumerate(whole)]
+            if all(isinstance(d, int | Range) for d in whole):
+                found[name] = tuple(whole)
+    return found
+
+
+def _opened(asked: Shapes, declared: Mapping[str, Any]) -> dict[str, tuple[Size, ...]]:
+    """Shapes' ranges as sizes that a run decides, under the file's names for them; one that another input asks for otherwise gets a name
+    of its own."""
+    taken: dict[str, tuple[str, Range]] = {}
+
+    def opened(d: int | Range, said: Any, name: str, axis: int) -> Size:
+        if not isinstance(d, Range):
+            return d
+        own = f"{name}_{axis}"
+        text = said if isinstance(said, str) else own
+        if taken.setdefault(identifier(text), (text, d)) != (text, d):
+            text = next(n for i in range(len(taken) + 1) if identifier(n := f"{own}{'_' * i}") not in taken)
+            taken[identifier(text)] = (text, d)
+        return size_of(d.named(identifier(text)))
+
+    return {
+        name: tuple(opened(d, said, name, i) for i, (d, said) in enumerate(zip(wanted, declared[name] or (None,) * len(wanted))))
+        for name, wanted in asked.items()
+    }
+
+
+def input_types(
+    inputs: list[ir.Value], shapes: Shapes, where: str, supported: Callable[[], None] = lambda: None, dims: Dims = MappingProxyType({})
+) -> Interface:
+    """Types of the graph's inputs. A dimension's name is one size wherever it stands; an unknown leading dimension is a batch of 1; any
+    other needs --shape (before that is asked for, `supported` may raise: no shape helps where an operator is unknown)."""
     names = [str(v.name) for v in inputs]
     for given in shapes:
         if given not in names:
             raise Error("usage", f"no input is called {given}", where, f"the inputs are {', '.join(names)}")
     declared = {name: None if v.shape is None else [_dim(d) for d in v.shape] for name, v in zip(names, inputs)}
-    known: dict[str, tuple[int, str]] = {}  # a dimension's name → its size, the input that says so
+    asked = _asked(shapes, dims, declared, where)
+    for name, wanted in asked.items():
+        if declared[name] is not None and len(declared[name] or ()) != len(wanted):
+            text = "x".join(map(str, wanted))
+            raise Error("usage", f"--shape gives {text}, the model declares {describe(declared[name])}", f"input {name}")
+    shapes = _opened(asked, declared)
+    known: dict[str, tuple[Size, str]] = {}  # a dimension's name → its size, the input that says so
     assumed = []
     for name, wanted in shapes.items():
         own = declared[name]
         if own is None:
             continue
-        if len(own) != len(wanted):
-            raise Error("usage", f"--shape gives {'x'.join(map(str, wanted))}, the model declares {describe(own)}", f"input {name}")
         for d, n in zip(own, wanted):
             if isinstance(d, str) and known.setdefault(d, (n, name))[0] != n:
                 known[d] = -1, name  # as the caller says; other inputs then need sizes of their own
                 assumed.append(f"input {name}: dimensions that the file calls {d} have different sizes")
             if isinstance(d, int) and d != n:
-                assumed.append(f"input {name}: built as {'x'.join(map(str, wanted))}, where the file declares {describe(own)}")
+                assumed.append(f"input {name}: built as {'x'.join(map(str, asked[name]))}, where the file declares {describe(own)}")
     for name, own in declared.items():
         if own and name not in shapes and isinstance(own[0], str) and own[0] not in known:
             known[own[0]] = 1, name
@@ -88,18 +135,20 @@ def input_types(inputs: list[ir.Value], shapes: Shapes, where: str, supported: C
             continue
         else:
             final = [d if isinstance(d, int) else known[d][0] if d in known else 1 if i == 0 else -1 for i, d in enumerate(own)]
-            if any(d < 0 for d in final):
-                missing.append(f"--shape {name}={'x'.join('?' if d < 0 else str(d) for d in final)}")
+            if any(d == -1 for d in final):
+                missing.append(f"--shape {name}={'x'.join('1..512' if d == -1 else str(d) for d in final)}")
                 continue
             if own and not isinstance(own[0], int) and (own[0] is None or known.get(own[0], (0, ""))[1] not in shapes):
                 shape = "x".join(map(str, final))
                 assumed.append(f"input {name}: batch dimension {own[0] or '?'} built as 1 (--shape {name}={shape} to choose)")
-        if any(d < 0 for d in final) or np.prod([float(d) for d in final]) >= 2**31:
+        if any(d < 0 for d in final) or np.prod([float(most(d)) for d in final]) >= 2**31:
             raise Error("model" if name not in shapes else "usage", f"shape {final} is no shape that can be built", f"input {name}")
         finals.append(final)
     if missing:
         supported()
-        raise Error("usage", "the model has dynamic input shapes", where, f"fix them, each ? a number: {' '.join(missing)}")
+        raise Error(
+            "usage", "the model has dynamic input shapes", where, f"say what they may be, one number or a range: {' '.join(missing)}"
+        )
     numbers = [int(v.dtype) for v in inputs if v.dtype is not None]
     elements = [TEXT if n == STRING else ONNX_NARROW.get(n, "") for n in numbers]
     found = [TensorType(held(e) if e else ONNX_DTYPES[n], tuple(f)) for n, e, f in zip(numbers, elements, finals)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import onnx
@@ -23,7 +24,7 @@ from mlcc.graph import sequences
 from mlcc.graph.builder import LIMITS, Builder, Value
 from mlcc.graph.control import CONTROL, POISON, Scope, Unsupported
 from mlcc.graph.counted import bare, counted, with_sizes
-from mlcc.graph.interface import Shapes, input_types, tensor_array, tensors
+from mlcc.graph.interface import Dims, Shapes, input_types, tensor_array, tensors
 from mlcc.graph.narrow import decoded
 from mlcc.graph.rules import RULES, Rule, fused, ml, move, onnxruntime, qonnx, quant, random, trees
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
@@ -67,7 +68,9 @@ AS_THEY_LIE = frozenset(
 STATISTICS = {"LayerNormalization": (1, 2)}  # outputs that are binary32 whatever the operands are
 
 
-def normalise(model: ir.Model, name: str, shapes: Shapes, where: str, limits: Limits = LIMITS) -> CoreGraph:
+def normalise(
+    model: ir.Model, name: str, shapes: Shapes, where: str, limits: Limits = LIMITS, dims: Dims = MappingProxyType({})
+) -> CoreGraph:
     """The core graph of `model` with input shapes completed by `shapes`. Raises Error(unsupported) where it asks for more than `limits`."""
     imported = {"", "ai.onnx"} & set(model.opset_imports)
     opset = standard_opset(model.opset_imports, 1 if imported or not model.opset_imports else onnx.defs.onnx_opset_version())
@@ -84,7 +87,7 @@ def normalise(model: ir.Model, name: str, shapes: Shapes, where: str, limits: Li
     initial = {v.name for v in graph.initializers.values()}
     inputs = [v for v in graph.inputs if v.name not in initial]
     inputs, others = tensors(inputs, shapes)
-    interface = input_types(inputs, shapes, where, lambda: walk.survey(graph, where))
+    interface = input_types(inputs, shapes, where, lambda: walk.survey(graph, where), dims)
     for value, type, element in zip(inputs, interface.types, interface.elements):
         scope[str(value.name)] = walk.b.input(str(value.name), type, element)
     for other, items in others.items():

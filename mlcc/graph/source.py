@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mlcc.core.dim import whole
 from mlcc.error import Error
 from mlcc.graph.builder import Builder, Value
 
@@ -49,7 +50,7 @@ class Source:
             value = self.attributes[name]
             return [int(v) for v in (value if isinstance(value, (list, tuple)) else [value])]
         operand = self.optional(index) if index is not None else None
-        return None if operand is None else [int(v) for v in np.ravel(self.b.known(operand, name))]
+        return None if operand is None else [whole(v) for v in np.ravel(self.b.known(operand, name))]
 
     def scalar(self, name: str, index: int | None = None, default: Any = None) -> Any:
         """A number given as attribute or as input `index`."""
@@ -61,7 +62,7 @@ class Source:
         array = np.ravel(self.b.known(operand, name))
         if array.size != 1:
             raise Error("model", f"{name} must be one number, not {array.size}", self.where)
-        return array[0].item()
+        return array[0].item() if isinstance(array[0], np.generic) else array[0]
 
     def unsupported(self, what: str, hint: str = "") -> Error:
         return Error("unsupported", what, self.where, hint)

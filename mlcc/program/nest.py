@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+from mlcc.core.dim import Dim, most
 from mlcc.program.kernel import Access, Body, Dot, Kernel, Map, Nest, Reduce
 from mlcc.program.program import Argument, Buffer, KernelCall
 
 ROWS = (24, 20, 16, 12, 10, 8, 6, 4)  # that a kernel takes at a time, best first
 CACHED = 32 << 10  # bytes of a kernel's own memory that suit a first-level cache
+FEW = 4  # rows of the smaller pieces that a count known only at run time is cut into
 LARGEST = 60 << 10  # what a small thread's stack, and a GPU's block, have
 
 
@@ -153,12 +155,21 @@ def _fuse(run: Specs, private: frozenset[str], buffers: Mapping[str, Buffer]) ->
     if len(first.rows) != 1:
         return None
     count, batch = first.rows[0], first.batch
-    per_row = sum(buffers[b].nbytes // (prod(batch) * count) for b in private)
-    sizes = [r for r in ROWS if r <= count and r * per_row <= CACHED] or [r for r in ROWS if r <= count and r * per_row <= LARGEST]
+    per_row = sum(buffers[b].nbytes // most(prod(batch) * count) for b in private)
+    fitting = [r for r in ROWS if r <= most(count)]
+    sizes = [r for r in fitting if r * per_row <= CACHED] or [r for r in fitting if r * per_row <= LARGEST]
     if not sizes:
         return None
     rows = next((r for r in sizes if count % r == 0), sizes[0])
-    pieces = [(count // rows, rows, 0)] + ([(1, count % rows, count - count % rows)] if count % rows else [])
+    rest = count % rows
+    pieces = [(count // rows, rows, 0)]
+    if isinstance(rest, Dim):  # what is left, in ever smaller pieces
+        for height in (FEW, 1):
+            if height < rows:
+                pieces.append((rest // height, height, count - rest))
+                rest = rest % height
+    elif rest:
+        pieces.append((1, rest, count - rest))
     found = []
     for tiles, height, start in pieces:
         nest = _Nest(batch, count, tiles, height, start, private, buffers)
@@ -166,7 +177,7 @@ def _fuse(run: Specs, private: frozenset[str], buffers: Mapping[str, Buffer]) ->
             return None
         end = run[-1][0]
         writes = tuple(i for i, a in enumerate(nest.items) if a.buffer in _written(end))
-        spec = Nest(tuple(nest.types), tuple(nest.locals.values()), (*batch, tiles), tuple(nest.stages))
+        spec = Nest(tuple(nest.types), tuple((t, most(n)) for t, n in nest.locals.values()), (*batch, tiles), tuple(nest.stages))
         found.append((spec, KernelCall("", tuple(nest.items), writes, end.value, end.origin)))
     return found
 
@@ -260,7 +271,7 @@ class _Nest:
             known = self.steps.setdefault(buffer, head)
             size = self.buffers[buffer].elements // prod(rows)
             whole = tuple(size * prod(rows[i + 1 :]) for i in range(len(rows)))
-            if known != head or access.offset or any(n > 1 and s != w for n, s, w in zip(rows, head, whole)):
+            if known != head or access.offset or any(n != 1 and s != w for n, s, w in zip(rows, head, whole)):
                 raise _Unlike
             return replace(access, strides=(*(0 for _ in self.batch), 0, size, *rest))
         return replace(access, strides=(*head[:-1], step * self.height, step, *rest), offset=access.offset + self.start * step)
@@ -276,7 +287,7 @@ def _spread(dims: Sequence[int], wanted: Sequence[int]) -> Callable[[Sequence[in
     rest = list(wanted)
     for n in dims:
         group: list[int] = []
-        while rest and (prod(group) < n or rest[0] == 1):
+        while rest and (prod(group) != n or rest[0] == 1):
             group.append(rest.pop(0))
         if prod(group) != n:
             raise _Unlike

@@ -23,10 +23,11 @@ def packed_columns(columns: int) -> int:
 @dataclass(frozen=True)
 class Packing:
     """[k, n] in groups of `columns` columns, `depth` k of a column side by side: [n / columns][k / depth][columns][depth], zero-filled; the
-    last group of PANELS is only as wide as need be. columns 0: as it is, [k][n]. Named as XNNPACK names them."""
+    last group of PANELS is only as wide as need be, but where they are `even`. columns 0: as it is, [k][n]. Named as XNNPACK names them."""
 
     columns: int
     depth: int = 1
+    even: bool = False
 
     @property
     def name(self) -> str:
@@ -34,7 +35,7 @@ class Packing:
 
     def rows(self, k: int) -> int:
         """k with what fills it up."""
-        return -(-k // self.depth) * self.depth
+        return (k + self.depth - 1) // self.depth * self.depth
 
     def widths(self, n: int) -> tuple[int, ...]:
         """The columns of each group."""
@@ -43,7 +44,11 @@ class Packing:
         return panels(n) if self == PANELS else (self.columns,) * -(-n // self.columns)
 
     def elements(self, k: int, n: int) -> int:
-        return self.rows(k) * sum(self.widths(n))
+        return self.rows(k) * self.across(n)
+
+    def across(self, n: int) -> int:
+        """n with what fills it up."""
+        return (n + self.columns - 1) // self.columns * self.columns if self.columns and self != PANELS else sum(self.widths(n))
 
     def pack(self, matrices: np.ndarray) -> np.ndarray:
         """[batch, k, n], flat."""
@@ -59,6 +64,7 @@ class Packing:
 
 
 PANELS = Packing(16)  # wide vectors
+EVEN = Packing(16, even=True)  # the same, of as many columns as a run says
 FOURS = Packing(4)  # binary32 on small cores
 WORDS = Packing(2, 4)  # bytes, a register's four at once
 VECTORS = Packing(2, 16)  # bytes, a vector's sixteen at once

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mlcc.core.describe import Description
+from mlcc.core.dim import Symbol, bind, least, most, symbols
 from mlcc.core.graph import TensorType
 from mlcc.error import Error
 from mlcc.program.kernel import Dot, Kernel, Nest
@@ -73,6 +74,17 @@ class Program:
     layouts: Mapping[str, Layout]
     described: Mapping[str, Description] = field(default_factory=dict)
 
+    @property
+    def sizes(self) -> tuple[Symbol, ...]:
+        """The sizes that a run decides, in the order of their names."""
+        return tuple(sorted(symbols([t.shape for _, t in self.inputs])))
+
+    @property
+    def largest(self) -> Program:
+        """The program at its largest sizes."""
+        largest: Program = bind(self, {s.name: s.high for s in self.sizes}) if self.sizes else self
+        return largest
+
 
 def lifetimes(calls: tuple[KernelCall, ...]) -> dict[str, tuple[int, int]]:
     """Buffer → (first, last) call that touches it."""
@@ -102,13 +114,13 @@ def validate(program: Program) -> None:
             buffer = program.buffers.get(a.buffer)
             if buffer is None:
                 raise broken(f"no buffer {a.buffer}")
-            if not 0 <= a.offset <= buffer.elements:
+            if least(a.offset) < 0 or most(a.offset) > most(buffer.elements):
                 raise broken(f"{call.origin} points outside {a.buffer}")
             if i in call.writes:
                 if buffer.place in ("input", "constant"):
                     raise broken(f"{call.origin} writes to {buffer.place} {a.buffer}")
                 written.add(a.buffer)
-            elif a.buffer not in written and buffer.elements:
+            elif a.buffer not in written and buffer.elements != 0:
                 raise broken(f"{call.origin} reads {a.buffer} before anything wrote it")
     alive = lifetimes(program.calls)
     arena = sorted((b for b in program.buffers.values() if b.place == "arena" and b.name in alive and b.nbytes), key=lambda b: b.offset)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from mlcc.arithmetic.scalar import beats, cast, combining, in_range, precedes, scalar
 from mlcc.arithmetic.sequence import Sequence as Instructions
+from mlcc.core.dim import larger
 from mlcc.program.kernel import Access, Reduce, Scan, Scatter
 
 LANES = {"float32": 16, "float64": 8}  # of sums and products; all else is combined in one
@@ -111,7 +112,7 @@ def _top_k(w: Writer, spec: Scan, point: Sequence[Value]) -> None:
 def scatter(w: Writer, spec: Scatter, point: Sequence[Value]) -> None:
     """One update, put in its place."""
     clamp = in_range(spec.index_dtype)
-    tops = [w.const(max(extent - 1, 0), clamp.arguments[1]) for _, extent in spec.terms]
+    tops = [w.const(larger(extent - 1, 0), clamp.arguments[1]) for _, extent in spec.terms]
     indices = [w.run(clamp, w.load(a, spec.index_dtype, point), top) for a, top in zip(spec.indices, tops)]
     target = replace(spec.output, strides=(*spec.output.strides, *(stride for stride, _ in spec.terms)))
     at = [*point, *indices]

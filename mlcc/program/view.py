@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+from mlcc.core.dim import least, most
+
 
 @dataclass(frozen=True)
 class View:
@@ -47,6 +49,8 @@ class View:
         """The same elements in row-major order under another shape, or None where strides cannot say that."""
         if prod(shape) == 0:
             return replace(self, shape=tuple(shape), strides=row_major(shape))
+        if self.row_major:
+            return replace(self, shape=tuple(shape), strides=row_major(shape))
         old = [(n, s) for n, s in zip(self.shape, self.strides) if n != 1]
         strides: list[int] = []
         at = 0
@@ -62,7 +66,7 @@ class View:
             extent, j, k = old[at][0], at + 1, i + 1
             wanted = new[i]
             while extent != wanted:
-                if extent < wanted:
+                if most(extent) < most(wanted):
                     if j == len(old):
                         return None
                     extent *= old[j][0]
@@ -104,7 +108,7 @@ def order_of(view: View) -> tuple[int, ...]:
     for axis, (n, s) in enumerate(zip(view.shape, view.strides)):
         if n == 1:
             s = keyed[-1][0] if keyed else 1 << 62
-        keyed.append((abs(s), axis))
+        keyed.append((max(abs(most(s)), abs(least(s))), axis))
     return tuple(axis for _, axis in sorted(keyed, key=lambda p: (-p[0], p[1])))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from mlcc.artifact import manifest
+from mlcc.core.dim import evaluate
 from mlcc.core.narrow import TEXT, coded, meant, numpy_type, shown
 from mlcc.error import Error
 
@@ -33,6 +34,7 @@ class Tensor:
     element: str = ""
     labels: tuple[str, ...] = ()
     counts: tuple[tuple[int, str], ...] = ()
+    open: tuple[int | str, ...] = ()  # its extents, where a run decides some; `shape` is then the largest
 
     @property
     def numpy(self) -> np.dtype[Any]:
@@ -45,7 +47,9 @@ class Tensor:
 
 def _tensor(t: manifest.Tensor) -> Tensor:
     counts = tuple((axis, size) for axis, size in t.get("counts", ()))
-    return Tensor(t["name"], t["dtype"], tuple(t["shape"]), t.get("element", ""), tuple(t.get("labels", ())), counts)
+    return Tensor(
+        t["name"], t["dtype"], tuple(t["shape"]), t.get("element", ""), tuple(t.get("labels", ())), counts, tuple(t.get("open", ()))
+    )
 
 
 class Model:
@@ -56,8 +60,9 @@ class Model:
         data = manifest.read(folder)
         self.name, self.target = data["name"], data["target"]
         self.inputs, self._written = (tuple(map(_tensor, data[group])) for group in ("inputs", "outputs"))
-        sizes = {size for t in self._written for _, size in t.counts}
-        self.outputs = tuple(t for t in self._written if t.name not in sizes)
+        counted = {size for t in self._written for _, size in t.counts}
+        self.outputs = tuple(t for t in self._written if t.name not in counted)
+        self.sizes = {s["name"]: range(s["least"], s["most"] + 1, s["step"]) for s in data.get("sizes", [])}  # those that a run decides
         library = folder / "lib" / f"lib{self.name}.so"
         if not library.exists():
             raise Error(
@@ -132,9 +137,27 @@ class Model:
         value = given[t.name]
         if not isinstance(value, np.ndarray):
             value = np.from_dlpack(value) if hasattr(value, "__dlpack__") else np.asarray(value, t.numpy)
-        if value.dtype != t.numpy or value.shape != t.shape:
-            raise Error("usage", f"{value.dtype}{list(value.shape)} given, {t.dtype}{list(t.shape)} wanted", f"input {t.name}")
-        return np.ascontiguousarray(value).reshape(t.shape)
+        wanted = t.open or t.shape
+        fits = len(value.shape) == len(wanted) and all(n in (m, -1) or isinstance(n, str) for n, m in zip(wanted, value.shape))
+        if value.dtype != t.numpy or not fits:
+            raise Error(
+                "usage", f"{value.dtype}{list(value.shape)} given, {t.dtype}[{', '.join(map(str, wanted))}] wanted", f"input {t.name}"
+            )
+        return np.ascontiguousarray(value).reshape(value.shape)
+
+    def _sizes(self, arrays: Sequence[np.ndarray]) -> dict[str, int]:
+        """The sizes that arrays have. Raises Error(usage) where one is not allowed, or two differ."""
+        found: dict[str, int] = {}
+        for t, a in zip(self.inputs, arrays):
+            for name, n in zip(t.open, a.shape):
+                if isinstance(name, str) and found.setdefault(name, n) != n:
+                    raise Error("usage", f"{name} is {n} here, and {found[name]} in another input", f"input {t.name}")
+        for name, n in found.items():
+            if n not in self.sizes[name]:
+                allowed = self.sizes[name]
+                steps = f" in steps of {allowed.step}" if allowed.step > 1 else ""
+                raise Error("usage", f"{name} is {n}", self.name, f"this build takes {allowed[0]} to {allowed[-1]}{steps}")
+        return found
 
     def __call__(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, np.ndarray]:
         """Output name → array (fresh, so it may be kept; NumPy arrays speak DLPack). Narrow types are ml_dtypes'."""
@@ -191,13 +214,15 @@ class Model:
         """The output arrays, and what runs steps first to last − 1 (−1: to the end) into them."""
         self._know(given)
         arrays = [self._input(t, given) for t in self.inputs]
-        results = [np.empty(t.shape, t.numpy) for t in self._written]
-        ins = (ctypes.c_void_p * (len(arrays) + 1))(*(a.ctypes.data for a in arrays))
+        sizes = self._sizes(arrays) if self.sizes else {}
+        results = [np.empty([evaluate(n, sizes) for n in t.open] if t.open else t.shape, t.numpy) for t in self._written]
+        numbers = (ctypes.c_int32 * max(1, len(self.sizes)))(*(sizes[name] for name in self.sizes))
+        ins = (ctypes.c_void_p * (len(arrays) + 1))(*(a.ctypes.data for a in arrays), ctypes.addressof(numbers))
         outs = (ctypes.c_void_p * (len(results) + 1))(*(a.ctypes.data for a in results))
         workspace = ctypes.c_void_p(self._workspace().ctypes.data)
         threads = (self._pool_for, ctypes.c_void_p(self._pool)) if self._pool else (None, None)
 
-        def call(first: int, last: int, owners: object = (arrays, results)) -> None:  # alive as long as their pointers
+        def call(first: int, last: int, owners: object = (arrays, results, numbers)) -> None:  # alive as long as their pointers
             with self._lock if self._pool else nullcontext():
                 status = self._run(ins, outs, workspace, *threads, first, last, self._variant)
             if status:

@@ -42,7 +42,7 @@ def packed_layout(p: Packing, depth: int, columns: int) -> PackedLayout:
         groups, blocks, each = -(-columns // p.columns), -(-depth // p.depth), p.columns * p.depth
         across = ((groups, p.columns), (blocks * each, p.depth))
         return PackedLayout(across, ((blocks, p.depth), (each, 1)), groups * blocks * each)
-    widths = padded_widths(columns)
+    widths = [PANEL] * -(-columns // PANEL) if p.even else padded_widths(columns)
     full, more = divmod(columns, PANEL)
     rest = (widths[-1], full * depth * PANEL, more) if more else None
     return PackedLayout(((full, PANEL), (depth * PANEL, 1)), ((depth,), (PANEL,)), depth * sum(widths), rest)

@@ -18,7 +18,7 @@ from mlcc.reference.execute import evaluate
 
 
 def run(graph: CoreGraph) -> CoreGraph:
-    if all(t.size for t in graph.types.values()):
+    if not any(t.size == 0 for t in graph.types.values()):
         return graph
     types, constants = dict(graph.types), dict(graph.constants)
     kept: list[Node] = []
@@ -61,7 +61,7 @@ def run(graph: CoreGraph) -> CoreGraph:
             one = tuple(1 if n else 0 for n in sources[0].shape)
             spread(node, np.asarray(evaluate(node, [np.zeros(one, DTYPES[sources[0].dtype])])[0]).reshape(-1)[0])
         elif node.op == "Concat" and any(s.size == 0 for s in sources):
-            kept.append(replace(node, inputs=tuple(v for v, s in zip(node.inputs, sources) if s.size)))
+            kept.append(replace(node, inputs=tuple(v for v, s in zip(node.inputs, sources) if s.size != 0)))
         else:
             kept.append(node)
     return graph.with_nodes(kept, types=types, constants=constants)

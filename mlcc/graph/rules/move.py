@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 from onnx import numpy_helper
 
+from mlcc.core.dim import Dim, Size, larger, least, most, smaller, whole
 from mlcc.core.graph import DTYPES
 from mlcc.core.narrow import INTEGERS, ONNX_NARROW, held
+from mlcc.core.types import broadcast_shapes
+from mlcc.graph import symbolic
 from mlcc.graph.builder import Value
 from mlcc.graph.narrow import encoded
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
@@ -20,7 +23,7 @@ from mlcc.graph.source import Source, normal_axis
 
 def shape(s: Source) -> Value:
     dims = s[0].shape[slice(int(s.attr("start", 0)), s.attr("end"))]
-    return s.b.constant(np.array(dims, np.int64))
+    return s.b.sizes(dims)
 
 
 def reshape(s: Source) -> Value:
@@ -31,11 +34,11 @@ def reshape(s: Source) -> Value:
     if any(n == 0 and i >= x.rank for i, n in enumerate(wanted)) and not keep_zero:
         raise s.bad(f"shape {wanted} copies an axis that {list(x.shape)} lacks")
     dims = [x.shape[i] if n == 0 and not keep_zero else n for i, n in enumerate(wanted)]
-    if dims.count(-1) > 1 or any(n < -1 for n in dims):
+    if dims.count(-1) > 1 or any(least(n) < -1 for n in dims):
         raise s.bad(f"shape {wanted} is no shape")
     if -1 in dims:
         rest = prod(n for n in dims if n != -1)
-        if rest == 0 or x.type.size % rest:
+        if rest == 0 or x.type.size % rest != 0:
             raise s.bad(f"{list(x.shape)} cannot become {wanted}")
         dims[dims.index(-1)] = x.type.size // rest
     return s.b.reshape(x, dims)
@@ -71,7 +74,7 @@ def transpose(s: Source) -> Value:
 def expand(s: Source) -> Value:
     wanted = s.ints("shape", 1) or []
     try:
-        dims = np.broadcast_shapes(s[0].shape, tuple(wanted))
+        dims = broadcast_shapes(s[0].shape, wanted)
     except ValueError:
         raise s.bad(f"{list(s[0].shape)} does not expand to {wanted}") from None
     return s.b.expand(s[0], dims)
@@ -96,9 +99,28 @@ def slice_(s: Source) -> Value:
         axis = normal_axis(axis, x.rank, s.where)
         if step == 0:
             raise s.bad("a step of 0")
-        found = range(*slice(start, end if not (step < 0 and end < -x.shape[axis]) else None, step).indices(x.shape[axis]))
-        first[axis], step_of[axis], count[axis] = (found.start if len(found) else 0), step, len(found)
+        step_of[axis] = step
+        first[axis], count[axis] = _selected(s, start, end, step, x.shape[axis])
     return s.b("Slice", x, starts=tuple(first), steps=tuple(step_of), shape=tuple(count))
+
+
+def _selected(s: Source, start: Size, end: Size, step: int, n: Size) -> tuple[Size, Size]:
+    """(first, count) of a slice of `n` elements."""
+    if all(isinstance(v, int) for v in (start, end, n)):
+        found = range(*slice(start, end if not (step < 0 and end < -n) else None, step).indices(n))
+        return (found.start if len(found) else 0), len(found)
+    if step < 0:
+        if (start, step) == (-1, -1) and isinstance(end, int) and end < -most(n):  # turned round
+            return n - 1, n
+        raise s.unsupported("a slice with a negative step of a size that a run decides")
+
+    def inside(at: Size) -> Size:
+        if isinstance(at, int) and at >= (1 << 31) - 1:
+            return n
+        return larger(0, smaller(at + n if at < 0 else at, n))
+
+    first, last = inside(start), inside(end)
+    return first, larger(0, -((first - last) // step) if isinstance(last - first, int) else (last - first + step - 1) // step)
 
 
 def split(s: Source) -> tuple[Value, ...]:
@@ -106,9 +128,9 @@ def split(s: Source) -> tuple[Value, ...]:
     extent, count = s[0].shape[axis], s.declared
     sizes = s.ints("split", 1)
     if sizes is None:
-        chunk = -(-extent // int(s.attr("num_outputs", count)))
-        sizes = [max(0, min(chunk, extent - i * chunk)) for i in range(count)]
-    if sum(sizes) != extent or len(sizes) != count or any(n < 0 for n in sizes):
+        chunk = (extent + int(s.attr("num_outputs", count)) - 1) // int(s.attr("num_outputs", count))
+        sizes = [larger(0, smaller(chunk, extent - i * chunk)) for i in range(count)]
+    if sum(sizes) != extent or len(sizes) != count or any(least(n) < 0 for n in sizes):
         raise s.bad(f"{extent} does not split into {sizes}")
     return tuple(s.b.slice(s[0], axis, sum(sizes[:i]) if n else 0, n) for i, n in enumerate(sizes))
 
@@ -169,11 +191,18 @@ def gather(s: Source) -> Value:
 
 def constant_of_shape(s: Source) -> Value:
     value = np.asarray(s.attr("value", np.zeros(1, np.float32))).reshape(())
-    return s.b.expand(s.b.constant(value), [int(n) for n in s.b.known(s[0], "the shape")])
+    return s.b.expand(s.b.constant(value), [whole(n) for n in s.b.known(s[0], "the shape")])
 
 
 def range_(s: Source) -> Value:
     start, limit, delta = (s.b.known(s[i], n).reshape(()) for i, n in enumerate(("start", "limit", "delta")))
+    if any(map(symbolic.open_, (start, limit, delta))):
+        a, z, step = (whole(n.item() if n.dtype != object else n[()]) for n in (start, limit, delta))
+        if isinstance(step, Dim) or step < 1:
+            raise s.unsupported("a step that is negative, or a size that a run decides")
+        count = larger(0, (z - a + step - 1) // step)
+        by = s.b("Mul", symbolic.counting(s.b, count), s.b.constant(np.int64(step)))
+        return s.b.cast(s.b("Add", by, s.b.sizes(a)), s[0].dtype)
     count = max(0, int(np.ceil((float(limit) - float(start)) / float(delta)))) if delta else 0
     s.b.room(count)
     return s.b.constant((start + np.arange(count).astype(start.dtype) * delta).astype(start.dtype))
@@ -188,7 +217,12 @@ def eye_like(s: Source) -> Value:
 def trilu(s: Source) -> Value:
     b, x = s.b, s[0]
     k = int(s.scalar("k", 1, 0))
-    b.room(prod(x.shape[-2:]), 4)
+    b.room(most(prod(x.shape[-2:])), 4)
+    if not s[0].type.static:
+        row = b.reshape(symbolic.counting(b, x.shape[-2]), (x.shape[-2], 1))
+        below = b("LessOrEqual", b("Sub", symbolic.counting(b, x.shape[-1]), row), b.constant(np.int64(k)))  # column − row ≤ k
+        above = b("LessOrEqual", b.constant(np.int64(k)), b("Sub", symbolic.counting(b, x.shape[-1]), row))
+        return b("Where", above if s.attr("upper", 1) else below, x, b.like(0, x))
     mask = np.tri(x.shape[-2], x.shape[-1], k=k if not s.attr("upper", 1) else k - 1, dtype=bool)
     keep = b.constant(~mask if s.attr("upper", 1) else mask)
     return b("Where", keep, x, b.like(0, x))
@@ -203,7 +237,7 @@ def one_hot(s: Source) -> Value:
     wrapped = b("Where", b("Less", i, b.like(0, i)), b("Add", i, b.like(depth, i)), i)
     shape_ = list(indices.shape)
     shape_.insert(axis, 1)
-    b.room(indices.type.size * depth)
+    b.room(most(indices.type.size) * depth)
     classes = b.constant(np.arange(depth, dtype=np.int64).reshape([-1 if a == axis else 1 for a in range(indices.rank + 1)]))
     hit = b("Equal", b.reshape(wrapped, shape_), classes)
     off, on = (b.reshape(b.slice(values, 0, j, 1), ()) for j in (0, 1))
@@ -317,7 +351,7 @@ def center_crop_pad(s: Source) -> Value:
 
 TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "Shape": shape,
-    "Size": lambda s: s.b.constant(np.array(s[0].type.size, np.int64)),
+    "Size": lambda s: s.b.sizes(s[0].type.size),
     "Reshape": reshape,
     "Flatten": flatten,
     "Squeeze": squeeze,

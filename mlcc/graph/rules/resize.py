@@ -10,8 +10,24 @@ from math import ceil, floor
 
 import numpy as np
 
+from mlcc.core.dim import Dim, Size, least, most, whole
+from mlcc.error import Error
+from mlcc.graph import symbolic
 from mlcc.graph.builder import Value
 from mlcc.graph.source import Source, normal_axis
+
+Scale = Fraction | tuple[Size, Size]  # output by input
+
+
+def _ratio(n_out: Size, n_in: Size) -> Scale:
+    """A scale; a fraction where that is the same at every size."""
+    if isinstance(n_out, int) and isinstance(n_in, int):
+        return Fraction(n_out, max(1, n_in))
+    for a, b in ((n_out, n_in), (n_in, n_out)):
+        times = a // b if least(b) > 0 else None
+        if isinstance(times, int) and times * b == a:
+            return Fraction(times) if a is n_out else Fraction(1, times)
+    return n_out, n_in
 
 
 def coordinates(s: Source, mode: str, n_in: int, n_out: int, scale: Fraction, roi: tuple[Fraction, Fraction]) -> list[Fraction]:
@@ -81,6 +97,8 @@ def interpolate(
     s: Source, x: Value, axis: int, mode: str, n_out: int, scale: Fraction, transform: str, roi: tuple[Fraction, Fraction]
 ) -> Value:
     b, n_in = s.b, x.shape[axis]
+    if isinstance(n_in, Dim) or isinstance(n_out, Dim):
+        return _open(s, x, axis, mode, n_out, scale, transform)
     exact = coordinates(s, transform, n_in, n_out, scale, roi)
     at = np.array([float(v) for v in exact])
     shape = [-1 if i == axis else 1 for i in range(x.rank)]
@@ -101,13 +119,75 @@ def interpolate(
     return y
 
 
+def _open(s: Source, x: Value, axis: int, mode: str, n_out: Size, scale: Scale, transform: str) -> Value:
+    """The same for sizes that a run decides: coordinates as quotients of whole numbers, then as above, number for number."""
+    b, n_in, shape = s.b, x.shape[axis], [-1 if i == axis else 1 for i in range(x.rank)]
+    shape[axis] = n_out
+    up, down = scale if isinstance(scale, tuple) else (scale.numerator, scale.denominator)
+    every = symbolic.counting(b, n_out)
+
+    def times(v: Value, n: Size) -> Value:
+        return b("Mul", v, b.sizes(n))
+
+    def plus(v: Value, n: Size) -> Value:
+        return b("Add", v, b.sizes(n))
+
+    if transform == "half_pixel" or transform == "pytorch_half_pixel" and least(n_out) > 1:
+        above, below = plus(times(plus(times(every, 2), 1), down), -up), 2 * up
+    elif transform == "asymmetric":
+        above, below = times(every, down), up
+    elif transform == "align_corners" and isinstance(scale, tuple) and least(n_out) > 1:
+        above, below = times(every, n_in - 1), n_out - 1
+    else:
+        raise s.unsupported(f"coordinate_transformation_mode {transform} of sizes that a run decides")
+    last = b.sizes(n_in - 1)
+
+    def inside(index: Value) -> Value:
+        return b("Min", b("Max", index, b.constant(np.int64(0))), last)
+
+    if mode == "nearest":
+        kind = "floor" if s.op != "Resize" or s.opset < 11 else s.attr("nearest_mode", "round_prefer_floor")
+        floors = {
+            "floor": lambda: (above, below),
+            "ceil": lambda: (plus(above, below - 1), below),
+            "round_prefer_ceil": lambda: (plus(times(above, 2), below), 2 * below),
+            "round_prefer_floor": lambda: (plus(times(above, 2), below - 1), 2 * below),
+        }
+        if kind not in floors:
+            raise s.bad(f"nearest_mode {kind}")
+        a, d = floors[kind]()
+        return b("Gather", x, inside(b("Div", a, b.sizes(d))), axis=axis)  # what truncates towards 0 is clamped to 0 anyway
+    if s.attr("exclude_outside", 0) or s.attr("antialias", 0):
+        raise s.unsupported("antialias or exclude_outside of sizes that a run decides")
+    at = b("Div", b.cast(above, "float64"), b.cast(b.sizes(below), "float64"))
+    base = b("Floor", at)
+    whole = b.cast(base, "int64")
+
+    def f64(v: float) -> Value:
+        return b.constant(np.float64(v))
+
+    terms: list[Value] = []
+    a = float(s.attr("cubic_coeff_a", -0.75))
+    for tap in (0, 1) if mode == "linear" else (-1, 0, 1, 2):
+        d = b("Abs", b("Sub", at, b("Add", base, f64(tap))))
+        if mode == "linear":
+            w = b("Max", f64(0), b("Sub", f64(1), d))
+        else:
+            near = b("Add", b("Mul", b("Mul", b("Sub", b("Mul", f64(a + 2), d), f64(a + 3)), d), d), f64(1))
+            far = b("Sub", b("Mul", b("Add", b("Mul", b("Sub", b("Mul", f64(a), d), f64(5 * a)), d), f64(8 * a)), d), f64(4 * a))
+            w = b("Where", b("LessOrEqual", d, f64(1)), near, b("Where", b("Less", d, f64(2)), far, f64(0)))
+        index = inside(b("Add", whole, b.constant(np.int64(tap))))
+        terms.append(b("Mul", b("Gather", x, index, axis=axis), b.reshape(b.cast(w, "float32"), shape)))
+    return reduce(lambda total, term: b("Add", total, term), terms)
+
+
 @dataclass(frozen=True)
 class Target:
     """An axis's new size, by which scale, out of which part of the input."""
 
     axis: int
-    size: int
-    scale: Fraction
+    size: Size
+    scale: Scale
     roi: tuple[Fraction, Fraction]
 
 
@@ -138,7 +218,7 @@ def _targets(s: Source, x: Value, old: bool, transform: str) -> list[Target]:
     sizes = None if old else s.optional(3)
     if sizes is None:
         raise s.bad("neither scales nor sizes")
-    return _by_sizes(s, x, axes, [int(n) for n in s.b.known(sizes, "sizes")], rois)
+    return _by_sizes(s, x, axes, [whole(n) for n in s.b.known(sizes, "sizes")], rois)
 
 
 def _given(s: Source, value: Value | None, what: str) -> np.ndarray | None:
@@ -154,15 +234,24 @@ def _rois(s: Source, value: Value | None, axes: int) -> list[tuple[Fraction, Fra
 
 
 def _by_scale(extent: int, axis: int, scale: float, roi: tuple[Fraction, Fraction], transform: str) -> Target:
+    if isinstance(extent, Dim):
+        exact = Fraction(scale)
+        if exact.numerator & (exact.numerator - 1) and exact.denominator != 1 or most(extent) * exact.numerator >= 1 << 24:
+            raise Error("unsupported", f"a scale of {scale} for an axis of {extent}", "Resize", "give sizes")  # rounded in binary32
+        return Target(axis, extent * exact.numerator // exact.denominator, exact, roi)
     span = roi[1] - roi[0] if transform == "tf_crop_and_resize" else 1
     size = np.float32(extent) * np.float32(scale)  # in binary32, as ONNX's shape inference has it
     return Target(axis, floor(span * Fraction(scale) * extent) if span != 1 else floor(size), Fraction(scale), roi)
 
 
 def _by_sizes(s: Source, x: Value, axes: list[int], wanted: list[int], rois: list[tuple[Fraction, Fraction]]) -> list[Target]:
-    if len(wanted) != len(axes) or any(n < 1 for n in wanted):
+    if len(wanted) != len(axes) or any(least(n) < 1 for n in wanted):
         raise s.bad(f"sizes {wanted}")
     policy = s.attr("keep_aspect_ratio_policy", "stretch")
+    if any(isinstance(n, Dim) for n in (*wanted, *(x.shape[a] for a in axes))):
+        if policy != "stretch":
+            raise s.unsupported(f"keep_aspect_ratio_policy {policy} of sizes that a run decides")
+        return [Target(a, n, _ratio(n, x.shape[a]), roi) for a, n, roi in zip(axes, wanted, rois)]
     ratios = [Fraction(n, max(1, x.shape[a])) for n, a in zip(wanted, axes)]
     if policy != "stretch":
         ratio = min(ratios) if policy == "not_larger" else max(ratios)

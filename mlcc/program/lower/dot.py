@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from mlcc.core.dim import Dim, most
 from mlcc.core.graph import Node
 from mlcc.program.fusion import Group
 from mlcc.program.iteration import as_given, iterate
@@ -14,7 +15,7 @@ from mlcc.program.kernel import Access, BlockDot, Bound, Dot
 from mlcc.program.lower.arguments import finish_body
 from mlcc.program.lower.state import Lowering
 from mlcc.program.lower.weights import packing
-from mlcc.program.packing import FOURS, PANELS, PLAIN, Packing
+from mlcc.program.packing import EVEN, FOURS, PANELS, PLAIN, Packing
 from mlcc.program.view import View
 
 NARROW = 8  # columns below which a product is worth turning around
@@ -41,7 +42,7 @@ class Product:
 def dot(s: Lowering, group: Group, origin: str, p: Product) -> None:
     """One Dot call."""
     assert group.anchor is not None
-    value, layout = group.sink.outputs[0], _layout(s, p.packed)
+    value, layout = group.sink.outputs[0], _layout(s, p.packed, p.out.shape[p.column])
     o = s.operands(group, p.a, View(p.packed, s.buffers[p.packed].dtype, (), ()), p.init, p.out)
     operands = [p.a.strides, p.out.strides, *([p.init.strides] if p.init is not None else []), *o.loads]
     extents, taps = [n for n, _ in p.k], [st for _, st in p.k]
@@ -76,10 +77,10 @@ def dot(s: Lowering, group: Group, origin: str, p: Product) -> None:
     s.call(spec, o.arguments, value, origin, [o.out, *([scratch] if scratch is not None else [])])
 
 
-def _layout(s: Lowering, packed: str) -> Packing:
+def _layout(s: Lowering, packed: str, columns: int) -> Packing:
     """How a buffer of weights lies."""
     if s.buffers[packed].place == "arena":
-        return PLAIN if s.compact else PANELS
+        return PLAIN if s.compact else EVEN if isinstance(columns, Dim) else PANELS
     return packing(s, "float32" if packed in s.scales else s.buffers[packed].dtype)
 
 
@@ -88,7 +89,7 @@ def _patch(p: Product, layout: Packing, k: tuple[int, ...], strides: tuple[int, 
     tiled = layout.depth > 1 or layout == FOURS and p.a.dtype == "float32"
     if not tiled or p.batch or not (p.gathered or p.bounds or strides != (1,) or prod(k) % layout.depth):
         return 0
-    return layout.rows(prod(k)) * min(4 if scaled else 2, prod(rows))
+    return layout.rows(prod(k)) * min(4 if scaled else 2, most(prod(rows)))
 
 
 def accumulator(node: Node, dtype: str) -> str:

@@ -6,6 +6,7 @@ from math import prod
 
 import numpy as np
 
+from mlcc.core.dim import most
 from mlcc.program.fusion import Group
 from mlcc.program.iteration import iterate
 from mlcc.program.kernel import Access, Chain
@@ -38,7 +39,11 @@ def matmul(s: Lowering, group: Group, origin: str) -> None:
     if s.compact and (known(s, right) is None or len(s.graph.types[right].shape) != 2):
         chain_product(s, group, origin, out)
         return
-    turned = not s.compact and (n < NARROW and m > n and known(s, right) is None or n == 1 and m > 1) and node.get("zero") is None
+    turned = (
+        not s.compact
+        and (most(n) < NARROW and most(m) > most(n) and known(s, right) is None or n == 1 and most(m) > 1)
+        and node.get("zero") is None
+    )
     if turned:  # outᵀ = bᵀ·aᵀ: the same chains, vectors along the long side
         left, right = right, left
     axis_m, axis_n = (len(shape) - 1, len(shape) - 2) if turned else (len(shape) - 2, len(shape) - 1)
@@ -56,7 +61,7 @@ def matmul(s: Lowering, group: Group, origin: str) -> None:
     rows = [i for i in range(lead) if b_lead[i] == 1]
     if constant is not None:
         c = np.swapaxes(constant, -1, -2) if turned else constant
-        few = s.narrow and prod(shape[i] for i in (*rows, axis_m)) <= FEW
+        few = s.narrow and most(prod(shape[i] for i in (*rows, axis_m))) <= FEW
         key = ("matmul", right, turned, few)
         if key not in s._packed:
             dtype = s.graph.types[right].dtype

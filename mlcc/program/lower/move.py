@@ -8,6 +8,7 @@ from math import prod
 
 import numpy as np
 
+from mlcc.core.dim import whole
 from mlcc.core.graph import DTYPES, Node
 from mlcc.core.operators import family
 from mlcc.program.fusion import Group
@@ -230,7 +231,7 @@ def scan(s: Lowering, node: Node, origin: str) -> None:
     def access(v: View) -> Access:
         return Access(a.view(v), (*(v.strides[i] for i in rest), v.strides[axis]))
 
-    options = tuple((k, int(v)) for k, v in node.attributes if k != "axis")
+    options = tuple((k, whole(v)) for k, v in node.attributes if k != "axis")
     source = access(data)
     targets = [access(v) for v in outs]
     dims = tuple(data.shape[i] for i in rest) or (1,)

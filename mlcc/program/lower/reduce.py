@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 from math import prod
 
+from mlcc.core.dim import Dim
 from mlcc.core.operators import family
 from mlcc.program.fusion import Group
 from mlcc.program.iteration import iterate
@@ -92,6 +93,8 @@ def _segments(outputs: int, inputs: int, kernel: int, stride: int, dilation: int
     """(first output, outputs, first input of the first window, taps): neighbours whose windows have the same taps inside the input."""
     found: list[tuple[int, int, int, int]] = []
     taps_of_last: tuple[int, int] | None = None
+    if isinstance(outputs, Dim):
+        return [(0, 0, 0, 0)] * (MAX_PARTS + 1)
     for o in range(outputs):
         at = o * stride - before
         inside = [k for k in range(kernel) if 0 <= at + k * dilation < inputs]

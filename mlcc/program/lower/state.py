@@ -9,6 +9,7 @@ from math import prod
 
 import numpy as np
 
+from mlcc.core.dim import most
 from mlcc.core.graph import DTYPES, CoreGraph, Node
 from mlcc.program import memory
 from mlcc.program.fusion import Group, fuse
@@ -77,7 +78,7 @@ class Lowering:
         name = f"mem.{name}" if place == "arena" else name
         while name in self.buffers:
             name += "'"
-        self.buffers[name] = Buffer(name, dtype, elements, place, 0, elements * DTYPES[dtype].itemsize)
+        self.buffers[name] = Buffer(name, dtype, elements, place, 0, most(elements) * DTYPES[dtype].itemsize)
         return name
 
     def new_view(self, name: str, dtype: str, shape: Sequence[int], order: Sequence[int]) -> View:
@@ -218,7 +219,7 @@ class Lowering:
                 continue
             if group.anchor is not None and v in group.anchor.inputs:
                 continue
-            if view.size != self.buffers[view.buffer].elements or any(n > 1 and s == 0 for n, s in zip(view.shape, view.strides)):
+            if view.size != self.buffers[view.buffer].elements or any(n != 1 and s == 0 for n, s in zip(view.shape, view.strides)):
                 continue
             shared = [w for w, other in self.views.items() if other.buffer == view.buffer]
             if any(self.uses.get(w, 0) > (1 if w in group.reads else 0) for w in shared) or any(w in self.graph.outputs for w in shared):

@@ -8,9 +8,10 @@ import numpy as np
 
 from mlcc.arithmetic.bf16 import BLOCK, SMALLEST
 from mlcc.arithmetic.narrow import half, scales
+from mlcc.core.dim import Dim
 from mlcc.core.graph import DTYPES
 from mlcc.program.lower.state import Lowering
-from mlcc.program.packing import FOURS, PAIRS, PANEL, PANELS, VECTORS, WORDS, Packing, packed_columns, panels
+from mlcc.program.packing import EVEN, FOURS, PAIRS, PANEL, PANELS, VECTORS, WORDS, Packing, packed_columns, panels
 from mlcc.program.view import View, row_major
 
 SQUEEZE = 256  # elements from which weights that are bytes times a scale, or float16, are kept as such
@@ -100,15 +101,18 @@ def pack_dynamic(s: Lowering, b: View, value: str, origin: str) -> str:
     *lead, k, n = b.shape
     if s.compact:
         return s.materialise(b, range(len(b.shape)), value, origin).buffer
-    count, width = prod(lead), packed_columns(n)
+    count, width = prod(lead), EVEN.across(n) if isinstance(n, Dim) else packed_columns(n)
     name = s.buffer(f"{value}.panels", b.dtype, count * k * width)
     lead_strides = b.strides[:-2]
     per = k * width
     lead_out = tuple(per * st for st in row_major(lead))
     full, rest = divmod(n, PANEL)
-    pieces = [(full, PANEL, PANEL, 0)] if full else []
-    if rest:
-        pieces.append((1, rest, panels(n)[-1], full))
+    if isinstance(n, Dim):
+        pieces = [(full, PANEL, PANEL, 0), *([(1, rest, PANEL, full)] if rest != 0 else [])]
+    else:
+        pieces = [(full, PANEL, PANEL, 0)] if full else []
+        if rest:
+            pieces.append((1, rest, panels(n)[-1], full))
     for number, valid, panel_width, first in pieces:
         source = View(
             b.buffer,

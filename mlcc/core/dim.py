@@ -1,0 +1,548 @@
+"""Sizes that a run decides: polynomials over named symbols with known ranges, with quotients and extremes where these do not divide or order.
+
+A `Dim` behaves as the number that it stands for: sums, products, quotients and remainders are exact, comparisons are answered where they
+hold for every size in range, and raise where they do not. Equality is identity of the polynomials: what it says "no" to may still be equal
+at some size, so code that takes the general way for "no" is right at every size. Static sizes are plain `int`s, and an expression that no
+symbol is left in becomes one.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mlcc.error import Error
+
+Size = Any  # int or Dim: mypy would want every `int` of the house to be a union
+
+
+@dataclass(frozen=True, order=True)
+class Symbol:
+    """A free number from `low` to `high`. The size that people mean by `name` is step · number + rest."""
+
+    name: str
+    low: int
+    high: int
+    step: int = 1
+    rest: int = 0
+
+    @property
+    def variable(self) -> str:
+        """What generated code calls the number."""
+        return f"n_{self.name}"
+
+    @property
+    def sizes(self) -> range:
+        """The sizes that it allows, smallest first."""
+        return range(self.low * self.step + self.rest, self.high * self.step + self.rest + 1, self.step)
+
+
+@dataclass(frozen=True, order=True)
+class Made:
+    """A number made of others that no polynomial says: kind `quotient` (of a number that is not negative by a positive one, rounded down),
+    `least` or `greatest` of two."""
+
+    kind: str
+    left: str  # of the operands' texts, which order them
+    right: str
+    operands: tuple[Size, Size]
+
+    @property
+    def low(self) -> int:
+        a, b = self.operands
+        if self.kind == "quotient":
+            return least(a) // most(b)
+        return min(least(a), least(b)) if self.kind == "least" else max(least(a), least(b))
+
+    @property
+    def high(self) -> int:
+        a, b = self.operands
+        if self.kind == "quotient":
+            return most(a) // least(b)
+        return min(most(a), most(b)) if self.kind == "least" else max(most(a), most(b))
+
+
+Atom = Symbol | Made
+Terms = dict[tuple[Atom, ...], int]
+
+
+def _key(atom: Atom) -> tuple[str, ...]:
+    return ("", atom.name) if isinstance(atom, Symbol) else (atom.kind, atom.left, atom.right)
+
+
+class Dim:
+    """Σ coefficient · product of atoms. Immutable."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+
+    @cached_property
+    def _form(self) -> tuple[tuple[tuple[Atom, ...], int], ...]:
+        return tuple(sorted(self.terms.items(), key=lambda t: ([_key(a) for a in t[0]], t[1])))
+
+    # arithmetic
+
+    def __add__(self, other: Size) -> Size:
+        if not isinstance(other, (int, np.integer, Dim)):
+            return NotImplemented
+        total = dict(self.terms)
+        for m, c in _terms(other).items():
+            total[m] = total.get(m, 0) + c
+        return _made(total)
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Size:
+        return _made({m: -c for m, c in self.terms.items()})
+
+    def __sub__(self, other: Size) -> Size:
+        if not isinstance(other, (int, np.integer, Dim)):
+            return NotImplemented
+        return self + (-other)
+
+    def __rsub__(self, other: Size) -> Size:
+        return -self + other
+
+    def __mul__(self, other: Size) -> Size:
+        if not isinstance(other, (int, np.integer, Dim)):
+            return NotImplemented
+        return _made(_product(self.terms, _terms(other)))
+
+    __rmul__ = __mul__
+
+    def __pos__(self) -> Dim:
+        return self
+
+    def __abs__(self) -> Size:
+        return self if self >= 0 else -self
+
+    def __floordiv__(self, other: Size) -> Size:
+        return _quotient(self, other)
+
+    def __rfloordiv__(self, other: Size) -> Size:
+        return _quotient(int(other), self)
+
+    def __mod__(self, other: Size) -> Size:
+        return self - _quotient(self, other) * other
+
+    def __rmod__(self, other: Size) -> Size:
+        return other - _quotient(int(other), self) * self
+
+    def __divmod__(self, other: Size) -> tuple[Size, Size]:
+        q = _quotient(self, other)
+        return q, self - q * other
+
+    def __rdivmod__(self, other: Size) -> tuple[Size, Size]:
+        q = _quotient(int(other), self)
+        return q, other - q * self
+
+    # comparisons
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Dim) and self.terms == other.terms
+
+    def __hash__(self) -> int:
+        return hash(self._form)
+
+    def __lt__(self, other: Size) -> bool:
+        return _decided(self - other, lambda low, high: True if high < 0 else False if low >= 0 else None, f"{said(self)} < {said(other)}")
+
+    def __le__(self, other: Size) -> bool:
+        return _decided(self - other, lambda low, high: True if high <= 0 else False if low > 0 else None, f"{said(self)} <= {said(other)}")
+
+    def __gt__(self, other: Size) -> bool:
+        return not self <= other
+
+    def __ge__(self, other: Size) -> bool:
+        return not self < other
+
+    def __bool__(self) -> bool:
+        if self.low > 0 or self.high < 0:
+            return True
+        raise unknown(f"whether {said(self)} is 0")
+
+    # what must be a number now
+
+    def __index__(self) -> int:
+        raise unknown(said(self))
+
+    __int__ = __index__
+
+    def __float__(self) -> float:
+        raise unknown(said(self))
+
+    # ranges
+
+    @cached_property
+    def _range(self) -> tuple[int, int]:
+        """Bounds of the polynomial: each atom as its least value and what it exceeds that by, the terms then bounded one by one."""
+        shifted: Terms = {}
+        spans: dict[Atom, int] = {}
+        for m, c in self.terms.items():
+            part: Terms = {(): c}
+            for a in m:
+                spans[a] = a.high - a.low
+                part = _product(part, {(a,): 1, (): a.low} if a.low else {(a,): 1})
+            for k, v in part.items():
+                shifted[k] = shifted.get(k, 0) + v
+        low = high = 0
+        for m, c in shifted.items():
+            top = c
+            for a in m:
+                top *= spans[a]
+            low, high = low + (min(0, top) if m else c), high + (max(0, top) if m else c)
+        return low, high
+
+    @property
+    def low(self) -> int:
+        """No size is smaller."""
+        return self._range[0]
+
+    @property
+    def high(self) -> int:
+        """No size is larger."""
+        return self._range[1]
+
+    @property
+    def symbols(self) -> frozenset[Symbol]:
+        found: set[Symbol] = set()
+        for m in self.terms:
+            for a in m:
+                found |= {a} if isinstance(a, Symbol) else symbols(a.operands)
+        return frozenset(found)
+
+    def at(self, numbers: Mapping[str, int]) -> int:
+        """The size for given numbers of its symbols."""
+        total = 0
+        for m, c in self.terms.items():
+            for a in m:
+                c *= _value(a, numbers)
+            total += c
+        return total
+
+    # text: an expression in C, Python and TIR's order alike, over the symbols' numbers
+
+    def __str__(self) -> str:
+        return self.text({s.name: s.variable for s in self.symbols})
+
+    __repr__ = __str__
+
+    def text(self, names: Mapping[str, str]) -> str:
+        """An expression in C, over what `names` calls the symbols' numbers."""
+        parts = []
+        for m, c in self._form:
+            factors = [_atom_text(a, names) for a in m]
+            parts.append(" * ".join([*([str(c)] if c != 1 or not m else []), *factors]))
+        joined = " + ".join(parts)
+        return f"({joined})" if len(parts) > 1 or " " in joined else joined
+
+
+def _terms(n: Size) -> Terms:
+    return n.terms if isinstance(n, Dim) else {(): int(n)} if n else {}
+
+
+def _made(terms: Terms) -> Size:
+    kept = {m: c for m, c in terms.items() if c}
+    return kept.get((), 0) if not kept or set(kept) == {()} else Dim(kept)
+
+
+def _product(a: Terms, b: Terms) -> Terms:
+    total: Terms = {}
+    for m, c in a.items():
+        for n, d in b.items():
+            both = tuple(sorted((*m, *n), key=_key))
+            total[both] = total.get(both, 0) + c * d
+    return total
+
+
+def symbol(s: Symbol) -> Size:
+    """The number that a symbol stands for; an int where there is but one."""
+    return s.low if s.low == s.high else Dim({(s,): 1})
+
+
+def size_of(s: Symbol) -> Size:
+    """The size that a symbol's name means."""
+    return symbol(s) * s.step + s.rest
+
+
+def _atom(kind: str, a: Size, b: Size) -> Size:
+    return Dim({(Made(kind, str(a), str(b), (a, b)),): 1})
+
+
+def _quotient(a: Size, b: Size) -> Size:
+    """a / b, rounded down."""
+    if isinstance(b, int) and b == 1:
+        return a
+    if isinstance(b, int) and b > 0 and isinstance(a, Dim):
+        whole = _made({m: c // b for m, c in a.terms.items() if c % b == 0})
+        rest = _made({m: c for m, c in a.terms.items() if c % b})
+        if not isinstance(rest, Dim):
+            return whole + rest // b
+        low, high = rest.low // b, rest.high // b
+        if low == high:
+            return whole + low
+        if rest.low < 0:  # C rounds quotients of negative numbers up
+            return whole - (-low) + _atom("quotient", rest + (-low) * b, b)
+        return whole + _atom("quotient", rest, b)
+    exact = _exact(_terms(a), b.terms) if isinstance(b, Dim) else None
+    if exact is not None:
+        return exact
+    if least(b) < 1 or least(a) < 0:
+        raise unknown(f"{said(a)} / {said(b)}")
+    return least(a) // most(b) if least(a) // most(b) == most(a) // least(b) else _atom("quotient", a, b)
+
+
+def _exact(a: Terms, b: Terms) -> Size | None:
+    """a / b where that leaves nothing: long division of polynomials."""
+    rest, total = dict(a), {}
+    order = lambda m: (len(m), [_key(x) for x in m])  # noqa: E731
+    lead = max(b, key=order)
+    while rest:
+        m = max(rest, key=order)
+        left = list(m)
+        for x in lead:
+            if x not in left:
+                return None
+            left.remove(x)
+        if rest[m] % b[lead]:
+            return None
+        q, by = tuple(left), rest[m] // b[lead]
+        total[q] = by
+        for n, c in _product({q: by}, b).items():
+            rest[n] = rest.get(n, 0) - c
+            if not rest[n]:
+                del rest[n]
+    return _made(total)
+
+
+def _decided(difference: Size, answer: Any, what: str) -> bool:
+    low, high = (difference, difference) if isinstance(difference, int) else (difference.low, difference.high)
+    found = answer(low, high)
+    if found is None:
+        raise unknown(f"whether {what}")
+    return bool(found)
+
+
+def said(n: Size) -> str:
+    """A size in words."""
+    return str(public(n))
+
+
+def unknown(what: str) -> Error:
+    return Error("unsupported", f"{what} depends on sizes that only a run knows", hint="fix the size, or give a range that decides it")
+
+
+def _value(a: Atom, numbers: Mapping[str, int]) -> int:
+    if isinstance(a, Symbol):
+        return numbers[a.name]
+    x, y = (at(n, numbers) for n in a.operands)
+    return x // y if a.kind == "quotient" else min(x, y) if a.kind == "least" else max(x, y)
+
+
+def _atom_text(a: Atom, names: Mapping[str, str]) -> str:
+    if isinstance(a, Symbol):
+        return names[a.name]
+    x, y = (n.text(names) if isinstance(n, Dim) else str(n) for n in a.operands)
+    if a.kind == "quotient":
+        return f"({x} / {y})"
+    return f"({x} {'<' if a.kind == 'least' else '>'} {y} ? {x} : {y})"
+
+
+# what works on ints and Dims alike
+
+
+def most(n: Size) -> int:
+    """The largest that a size may be: what memory is planned for, and what choices of speed go by."""
+    return n.high if isinstance(n, Dim) else int(n)
+
+
+def least(n: Size) -> int:
+    return n.low if isinstance(n, Dim) else int(n)
+
+
+def whole(n: Any) -> Size:
+    """A size as it is, any other number as an int."""
+    return n if isinstance(n, Dim) else int(n)
+
+
+def smaller(a: Size, b: Size) -> Size:
+    """The smaller of two sizes, also where a run decides which."""
+    d = a - b
+    return (a if most(d) <= 0 else b if least(d) >= 0 else _atom("least", a, b)) if isinstance(d, Dim) else min(a, b)
+
+
+def larger(a: Size, b: Size) -> Size:
+    d = a - b
+    return (a if least(d) >= 0 else b if most(d) <= 0 else _atom("greatest", a, b)) if isinstance(d, Dim) else max(a, b)
+
+
+def at(n: Size, numbers: Mapping[str, int]) -> int:
+    return n.at(numbers) if isinstance(n, Dim) else int(n)
+
+
+def symbols(sizes: Iterable[Size]) -> frozenset[Symbol]:
+    """All symbols in sizes, however deep these lie in tuples and dataclasses."""
+    found: set[Symbol] = set()
+    todo: list[Any] = [sizes]
+    while todo:
+        x = todo.pop()
+        if isinstance(x, Dim):
+            found |= x.symbols
+        elif isinstance(x, Mapping):
+            todo += x.values()
+        elif isinstance(x, (tuple, list, set, frozenset)):
+            todo += x
+        elif is_dataclass(x) and not isinstance(x, (type, Symbol)):
+            todo += [getattr(x, f.name) for f in fields(x)]
+    return frozenset(found)
+
+
+def bind(x: Any, numbers: Mapping[str, int]) -> Any:
+    """A frozen structure (a type, a graph, a program) with every size put in for given numbers of the symbols."""
+    if isinstance(x, Dim):
+        return x.at(numbers)
+    if isinstance(x, tuple):
+        return tuple(bind(v, numbers) for v in x)
+    if isinstance(x, list):
+        return [bind(v, numbers) for v in x]
+    if isinstance(x, Mapping):
+        return {k: bind(v, numbers) for k, v in x.items()}
+    if is_dataclass(x) and not isinstance(x, type):
+        changed = {f.name: bind(v, numbers) for f in fields(x) if not isinstance(v := getattr(x, f.name), (int, str, np.ndarray, Symbol))}
+        return replace(x, **{k: v for k, v in changed.items() if v is not getattr(x, k)})
+    return x
+
+
+def numbers_of(sizes: Mapping[str, int], known: Iterable[Symbol]) -> dict[str, int]:
+    """Symbols' numbers from the sizes that their names mean. Raises Error(usage) where one is out of range."""
+    found = {}
+    for s in known:
+        size = sizes[s.name]
+        if size not in s.sizes:
+            steps = f" in steps of {s.step}" if s.step > 1 else ""
+            raise Error("usage", f"{s.name} is {size}", hint=f"this build takes {s.sizes[0]} to {s.sizes[-1]}{steps}")
+        found[s.name] = (size - s.rest) // s.step
+    return found
+
+
+def trials(known: Iterable[Symbol]) -> list[dict[str, int]]:
+    """Numbers of the symbols at which what a run decides is proven and tested: the largest first, the smallest, and some in between."""
+    symbols = sorted(known)
+    if not symbols:
+        return [{}]
+    found = [{s.name: s.high for s in symbols}, {s.name: s.low for s in symbols}]
+    for part, places in enumerate(((3, 7), (10, 13), (1, 29)), start=1):
+        found.append({s.name: s.low + (s.high - s.low) * places[0] // places[1] + (part * (i + 1)) % 2 for i, s in enumerate(symbols)})
+    inside = [{s.name: min(max(n[s.name], s.low), s.high) for s in symbols} for n in found]
+    return [n for i, n in enumerate(inside) if n not in inside[:i]]
+
+
+def sizes_at(numbers: Mapping[str, int], known: Iterable[Symbol]) -> dict[str, int]:
+    """The sizes that people mean, of given numbers."""
+    return {s.name: numbers[s.name] * s.step + s.rest for s in known}
+
+
+def numbers_from(shapes: Iterable[tuple[tuple[Size, ...], tuple[int, ...], str]]) -> dict[str, int]:
+    """Symbols' numbers from (shape, extents that are given, name) of inputs. Raises Error(usage) where these do not fit."""
+    found: dict[str, tuple[int, str]] = {}
+    pairs = list(shapes)
+    for shape, given, name in pairs:
+        if len(shape) != len(given):
+            raise Error("usage", f"{len(given)} axes given, {len(shape)} wanted", f"input {name}")
+        for n, size in zip(shape, given):
+            for s in n.symbols if isinstance(n, Dim) else ():
+                if found.setdefault(s.name, (size, name))[0] != size:
+                    raise Error("usage", f"{s.name} is {size} here, and {found[s.name][0]} in {found[s.name][1]}", f"input {name}")
+            if not isinstance(n, Dim) and n != size:
+                raise Error("usage", f"{list(given)} given, {[public(d) for d in shape]} wanted", f"input {name}")
+    return numbers_of({k: v for k, (v, _) in found.items()}, symbols([shape for shape, _, _ in pairs]))
+
+
+_OPERATORS = {ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b, ast.FloorDiv: lambda a, b: a // b}
+
+
+def public(n: Size) -> int | str:
+    """A size as manifests say it: a number, or an expression over the sizes' names."""
+    if not isinstance(n, Dim):
+        return int(n)
+    for s in n.symbols:
+        if n == size_of(s):
+            return s.name
+    return _public(n)
+
+
+def _public(n: Size) -> str:
+    if not isinstance(n, Dim):
+        return str(n)
+    parts = []
+    for m, c in n._form:
+        factors = [str(c)] if c != 1 or not m else []
+        for a in m:
+            if isinstance(a, Symbol):
+                inner = f"({a.name} - {a.rest})" if a.rest else a.name
+                factors.append(f"({inner} // {a.step})" if a.step > 1 else inner)
+            else:
+                x, y = map(_public, a.operands)
+                factors.append(f"({x} // {y})" if a.kind == "quotient" else f"{'min' if a.kind == 'least' else 'max'}({x}, {y})")
+        parts.append(" * ".join(factors))
+    return f"({' + '.join(parts)})"
+
+
+def evaluate(said: int | str, sizes: Mapping[str, int]) -> int:
+    """What a manifest's size is for given sizes. Raises ValueError for what `public` never writes."""
+    if isinstance(said, int):
+        return said
+    if said in sizes:
+        return sizes[said]
+
+    def value(node: ast.expr) -> int:
+        match node:
+            case ast.Constant(value=int() as n):
+                return n
+            case ast.Name(id=name) if name in sizes:
+                return sizes[name]
+            case ast.UnaryOp(op=ast.USub(), operand=x):
+                return -value(x)
+            case ast.BinOp(left=a, op=op, right=b) if type(op) in _OPERATORS:
+                return _OPERATORS[type(op)](value(a), value(b))
+            case ast.Call(func=ast.Name(id=("min" | "max") as f), args=[a, b]):
+                return (min if f == "min" else max)(value(a), value(b))
+        raise ValueError(f"no size: {said}")
+
+    return value(ast.parse(said, mode="eval").body)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Sizes that a dimension may have, as asked: `low` to `high` in steps of `step`."""
+
+    low: int
+    high: int
+    step: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.low}..{self.high}{f':{self.step}' if self.step > 1 else ''}"
+
+    def named(self, name: str) -> Symbol:
+        rest = self.low % self.step
+        return Symbol(name, self.low // self.step, (self.high - rest) // self.step, self.step, rest)
+
+
+def parse_range(text: str) -> int | Range:
+    """A size as people write it: 3, 1..512, 32..640:32, also in parentheses. Raises ValueError."""
+    found = re.fullmatch(r"\(?(\d{1,10})(?:\.\.(\d{1,10})(?::(\d{1,10}))?)?\)?", text)
+    if found is None:
+        raise ValueError(text)
+    low, high, step = found.groups()
+    if high is None:
+        return int(low)
+    r = Range(int(low), int(high), int(step or 1))
+    if r.low < 1 or r.high < r.low or r.step < 1:
+        raise ValueError(text)
+    return r if r.high - r.low >= r.step else r.low
