@@ -181,7 +181,27 @@ class Dim:
 
     @cached_property
     def _range(self) -> tuple[int, int]:
-        """Bounds of the polynomial: each atom as its least value and what it exceeds that by, the terms then bounded one by one."""
+        """Bounds of the polynomial; b · (a / b) is also a less what is left, 0 to b − 1, which may bound it better."""
+        low, high = self._bounds
+        over = under = 0
+        terms = dict(self.terms)
+        for m, c in self.terms.items():
+            if len(m) == 1 and isinstance(m[0], Made) and m[0].kind == "quotient" and isinstance(m[0].operands[1], int):
+                above, by = m[0].operands
+                if c % by == 0:
+                    del terms[m]
+                    for n, d in _product(_terms(above), {(): c // by}).items():
+                        terms[n] = terms.get(n, 0) + d
+                    spare = c // by * (by - 1)
+                    over, under = over + max(0, -spare), under + max(0, spare)
+        if over or under:
+            other = _made(terms)
+            low, high = max(low, least(other) - under), min(high, most(other) + over)
+        return low, high
+
+    @cached_property
+    def _bounds(self) -> tuple[int, int]:
+        """Each atom as its least value and what it exceeds that by, the terms then bounded one by one."""
         shifted: Terms = {}
         spans: dict[Atom, int] = {}
         for m, c in self.terms.items():

@@ -23,4 +23,4 @@ def block_chunks(spec: BlockDot) -> int:
 
 
 def tasks(spec: BlockDot, machine: Machine) -> int:
-    return -(-prod(spec.rows) // block_rows(machine)) * block_chunks(spec)
+    return (prod(spec.rows) + block_rows(machine) - 1) // block_rows(machine) * block_chunks(spec)

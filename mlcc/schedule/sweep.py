@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlcc.core.dim import symbols
 from mlcc.core.graph import DTYPES
 from mlcc.machine import Machine
 from mlcc.program.kernel import Map, Reduce
@@ -62,7 +63,7 @@ def sweeps(program: Program, machine: Machine) -> list[Sweep]:
 def _rows(program: Program, call: KernelCall, machine: Machine) -> int:
     """The rows that a call's tasks are, or 0."""
     spec = program.kernels[call.kernel]
-    if not isinstance(spec, Map | Reduce) or not spec.dims or spec.dims[0] < 2:
+    if not isinstance(spec, Map | Reduce) or not spec.dims or symbols((spec, call.arguments)) or spec.dims[0] < 2:
         return 0
     return spec.dims[0] if tasks(spec, machine) == spec.dims[0] else 0
 

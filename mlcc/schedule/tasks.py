@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+from mlcc.core.dim import most
 from mlcc.machine import Choice, Machine
 from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter
 from mlcc.schedule import block, dot
@@ -21,7 +22,7 @@ def choices(spec: Kernel, machine: Machine) -> list[Choice]:
 def outer_dims(dims: tuple[int, ...], keep: int) -> int:
     """How many leading dimensions make the task index, leaving the last `keep` inside."""
     count = 0
-    while count < len(dims) - keep and prod(dims[:count]) < 32:
+    while count < len(dims) - keep and most(prod(dims[:count])) < 32:
         count += 1
     return count
 
@@ -31,7 +32,7 @@ def tasks(spec: Kernel, machine: Machine) -> int:
     match spec:
         case Map():
             if len(spec.dims) == 1:
-                return -(-spec.dims[0] // MAP_CHUNK)
+                return (spec.dims[0] + MAP_CHUNK - 1) // MAP_CHUNK
             return prod(spec.dims[: outer_dims(spec.dims, 1)])
         case Reduce():
             return prod(spec.dims[: outer_dims(spec.dims, 1 if reduce_across(spec) else 0)])

@@ -12,6 +12,7 @@ from tvm import tirx as t
 
 from mlcc.arithmetic.scalar import FLOATS, ROUND, ROUND_BITS
 from mlcc.arithmetic.sequence import Instruction, Sequence
+from mlcc.core.dim import Dim
 from mlcc.machine import Machine
 from mlcc.tir.builder import BITS, Expr, Function, int32, vector
 
@@ -31,6 +32,8 @@ class Arithmetic:
         return scalar if self.lanes == 1 else t.Broadcast(scalar, int32(self.lanes))
 
     def const(self, value: float | int, dtype: str) -> Expr:
+        if isinstance(value, Dim):
+            return self.wide(int32(value) if dtype == "int32" else t.Cast(dtype, int32(value)))
         if dtype.startswith("float"):
             value = float(value)
             if not np.isfinite(value) or (value == 0 and np.signbit(value)):

@@ -13,6 +13,9 @@ from typing import Any
 import tvm
 from tvm import tirx as t
 
+from mlcc.core.dim import Atom, Dim, Symbol, symbols
+from mlcc.program.kernel import Kernel
+
 Expr = Any
 BITS = {
     "float64": 64,
@@ -33,15 +36,43 @@ def vector(dtype: str, lanes: int) -> str:
     return dtype if lanes == 1 else f"{dtype}x{lanes}"
 
 
+_VARIABLES: dict[Symbol, Any] = {}
+
+
+def variable_of(s: Symbol) -> Any:
+    """The parameter that holds a size's number."""
+    if s not in _VARIABLES:
+        _VARIABLES[s] = t.Var(s.variable, "int32")
+    return _VARIABLES[s]
+
+
 def int32(value: int) -> Expr:
-    return t.IntImm("int32", value)
+    """A number, or a size that a run decides as an expression of its parameters."""
+    if not isinstance(value, Dim):
+        return t.IntImm("int32", value)
+    total: Expr = None
+    for atoms, c in value.terms.items():
+        term: Expr = None
+        for a in atoms:
+            term = _atom(a) if term is None else t.Mul(term, _atom(a))
+        term = t.IntImm("int32", c) if term is None else term if c == 1 else t.Mul(term, t.IntImm("int32", c))
+        total = term if total is None else t.Add(total, term)
+    return total
+
+
+def _atom(a: Atom) -> Expr:
+    if isinstance(a, Symbol):
+        return variable_of(a)
+    x, y = map(int32, a.operands)
+    return {"quotient": t.Div, "least": t.Min, "greatest": t.Max}[a.kind](x, y)
 
 
 class Function:
-    """A TIR function `name(begin, end, pointers…)` under construction."""
+    """A TIR function `name(begin, end, sizes…, pointers…)` under construction."""
 
-    def __init__(self, pointers: Sequence[str]) -> None:
-        """`pointers`: the element type of each pointer parameter."""
+    def __init__(self, spec: Kernel) -> None:
+        pointers = spec.arguments
+        self.sizes = [variable_of(s) for s in sorted(symbols(spec))]
         self.begin, self.end = t.Var("begin", "int32"), t.Var("end", "int32")
         self.pointers = [t.Var(f"p{i}", tvm.ir.PointerType(tvm.ir.PrimType(d))) for i, d in enumerate(pointers)]
         self.buffers = [t.decl_buffer((2147483647,), d, name=f"b{i}", data_alignment=BITS[d] // 8) for i, d in enumerate(pointers)]
@@ -69,6 +100,8 @@ class Function:
 
     def index(self, value: Expr) -> Expr:
         """Bind an index to a variable."""
+        if isinstance(value, Dim):
+            value = int32(value)
         if isinstance(value, (int, t.IntImm, t.Var)):
             return value
         variable = t.Var(self.fresh("v"), "int32")
@@ -97,7 +130,7 @@ class Function:
         self._scopes.append([])
         yield variable
         body = sequence(self._scopes.pop())
-        self.emit(t.For(variable, start, extent, t.ForKind.SERIAL, body))
+        self.emit(t.For(variable, start, int32(extent) if isinstance(extent, Dim) else extent, t.ForKind.SERIAL, body))
 
     @contextmanager
     def when(self, condition: Expr) -> Iterator[None]:
@@ -115,7 +148,7 @@ class Function:
         self.buffers, self.begin, self.end = outside
 
     def finish(self) -> Any:
-        return t.PrimFunc([self.begin, self.end, *self.pointers], sequence(self._scopes[0]))
+        return t.PrimFunc([self.begin, self.end, *self.sizes, *self.pointers], sequence(self._scopes[0]))
 
 
 def sequence(statements: list[Any]) -> Any:
@@ -125,7 +158,7 @@ def sequence(statements: list[Any]) -> Any:
 
 
 def _index(index: Expr, lanes: int, stride: int) -> Expr:
-    base = int32(index) if isinstance(index, int) else index
+    base = int32(index) if isinstance(index, int | Dim) else index
     return base if lanes == 1 else t.Ramp(base, int32(stride), int32(lanes))
 
 
@@ -142,4 +175,4 @@ def affine(indices: Sequence[Expr], strides: Sequence[int], offset: int = 0) -> 
         total = term if total is None else t.Add(total, term)
     if total is None:
         return int32(offset)
-    return t.Add(total, int32(offset)) if offset else total
+    return t.Add(total, int32(offset)) if offset != 0 else total

@@ -36,7 +36,7 @@ class _Emitter:
 
     def __init__(self, spec: BlockDot, machine: Machine) -> None:
         self.spec, self.machine = spec, machine
-        self.f = Function(spec.arguments)
+        self.f = Function(spec)
         self.rows = block_rows(machine)
         self.half = spec.arguments[spec.a.arg] == "uint16"
         self.count, self.k = prod(spec.rows), prod(spec.k)

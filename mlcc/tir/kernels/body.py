@@ -9,18 +9,26 @@ from tvm import tirx as t
 
 from mlcc.arithmetic.elementary import SEQUENCES
 from mlcc.arithmetic.scalar import BRAIN, REQUANTIZE, bit_cast, cast, in_range, scalar, stored
+from mlcc.core.dim import Dim, larger
 from mlcc.machine import Machine
 from mlcc.program.kernel import Access, Body, Step, storage
 from mlcc.tir.arithmetic import Arithmetic
 from mlcc.tir.builder import Expr, Function, affine, int32
 
 
-def strips(f: Function, machine: Machine, extent: int, widths: Iterable[int]) -> Iterator[tuple[Arithmetic, Expr]]:
+def strips(f: Function, machine: Machine, extent: int | Expr, widths: Iterable[int]) -> Iterator[tuple[Arithmetic, Expr]]:
     """Loops over an extent in ever narrower vectors: what each loop's body is written with, (its arithmetic, its first lane's index)."""
-    done = 0
+    done: Any = 0
     for width in dict.fromkeys(widths):
+        if not isinstance(extent, int | Dim):  # known only where the kernel is
+            count = f.index(t.Div(t.Sub(extent, int32(done) if isinstance(done, int) else done), int32(width)))
+            with f.loop(int32(0), count) as i:
+                at = t.Mul(i, int32(width))
+                yield Arithmetic(f, width, machine), f.index(at if isinstance(done, int) else t.Add(at, done))
+            done = f.index(t.Mul(count, int32(width)) if isinstance(done, int) else t.Add(done, t.Mul(count, int32(width))))
+            continue
         count = (extent - done) // width
-        if not count:
+        if count == 0:
             continue
         with f.loop(0, count) as i:
             yield Arithmetic(f, width, machine), f.index(t.Add(t.Mul(i, int32(width)), int32(done)))
@@ -36,7 +44,7 @@ def sweep(
     rows: int,
     point: Callable[[Expr], list[Expr]],
     column: Expr,
-    valid: int,
+    valid: int | Expr,
     widths: Sequence[int],
 ) -> None:
     """The body over rows of sums that wait in a scratch array (its buffer, pitch and element type), `valid` of each row from `column`
@@ -125,7 +133,7 @@ def compute(a: Arithmetic, step: Step, x: list[Expr], dtypes: Sequence[str]) -> 
 def index_in_range(a: Arithmetic, index: Expr, dtype: str, extent: int) -> Expr:
     """Negative indices count from the end; the rest is clamped."""
     s = in_range(dtype)
-    return a.run(s, index, a.const(max(extent - 1, 0), s.arguments[1]))
+    return a.run(s, index, a.const(larger(extent - 1, 0), s.arguments[1]))
 
 
 def _gather(f: Function, a: Arithmetic, step: Step, indices: list[Expr], sources: list[Step], point: Sequence[Expr]) -> Expr:

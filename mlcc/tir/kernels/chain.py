@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import tirx as t
 
+from mlcc.core.dim import Dim, Size, most
 from mlcc.machine import Machine
 from mlcc.program.kernel import Access, Chain
 from mlcc.schedule.tasks import outer_dims
@@ -22,7 +23,7 @@ UNROLL = 25  # taps written out
 
 def emit(spec: Chain, machine: Machine) -> Any:
     """Vectors over the last dimension, neighbours of the one before it at once: independent chains that share their operands' loads."""
-    f = Function(spec.arguments)
+    f = Function(spec)
     outer = outer_dims(spec.dims, 2)
     inside = spec.dims[outer:]
     with f.loop(f.begin, t.Sub(f.end, f.begin)) as task, ExitStack() as stack:
@@ -35,8 +36,18 @@ def emit(spec: Chain, machine: Machine) -> Any:
 
 def tile_rows(rows: int, registers: int) -> int:
     """Neighbours at once: accumulators and the operands they share fill the registers; tiles of equal size, or nearly."""
-    most = max(1, min(rows, (registers - 2) // 2))
-    return -(-rows // -(-rows // most))
+    fitting = max(1, min(most(rows), (registers - 2) // 2))
+    return fitting if isinstance(rows, Dim) else -(-rows // -(-rows // fitting))
+
+
+def pieces(first: Size, count: Size, tile: int) -> list[tuple[int, Size, Size]]:
+    """(rows, first row, how often) of ever smaller tiles for `count` rows, fewer than a tile, from row `first` on."""
+    found = []
+    for height in (16, 8, 4, 2, 1):
+        if height < tile:
+            found.append((height, first, count // height))
+            first, count = first + count // height * height, count % height
+    return found
 
 
 def _plane(f: Function, spec: Chain, machine: Machine, point: list[Expr], dims: tuple[int, ...]) -> None:
@@ -44,12 +55,16 @@ def _plane(f: Function, spec: Chain, machine: Machine, point: list[Expr], dims: 
     extent = dims[-1]
     rows = dims[0] if len(dims) == 2 else 1
     tile = tile_rows(rows, machine.registers if machine.vector_bits > 32 else 16)
-    most = max(1, min(16, machine.vector_bits // 32))
-    for a, column in bodies.strips(f, machine, extent, (most, *(w for w in (8, 4, 1) if w < most))):
+    widest = max(1, min(16, machine.vector_bits // 32))
+    for a, column in bodies.strips(f, machine, extent, (widest, *(w for w in (8, 4, 1) if w < widest))):
         full, rest = divmod(rows, tile)
         with f.loop(0, full) as r:
             _tile(f, a, spec, point, f.index(t.Mul(r, int32(tile))) if len(dims) == 2 else None, tile, column)
-        if rest:
+        if isinstance(rest, Dim):
+            for height, first, count in pieces(full * tile, rest, tile):
+                with f.loop(0, count) as r:
+                    _tile(f, a, spec, point, f.index(t.Add(int32(first), t.Mul(r, int32(height)))), height, column)
+        elif rest:
             _tile(f, a, spec, point, int32(full * tile), rest, column)
 
 
@@ -81,12 +96,12 @@ def _tile(f: Function, a: Arithmetic, spec: Chain, point: list[Expr], row: Expr,
     total = prod(spec.reduced)
     start = [f.index(affine(places[0], access.strides[:n], access.offset)) for access in (spec.a, spec.b)]
     taps = [access.strides[n:] for access in (spec.a, spec.b)]
-    if total <= UNROLL:
+    if isinstance(total, int) and total <= UNROLL:
         steps(start, total, [tuple(sum(i * s for i, s in zip(at, st)) for at in np.ndindex(*spec.reduced)) for st in taps])
     else:
         with ExitStack() as stack:
             indices = [stack.enter_context(f.loop(0, m)) for m in outer]
-            written = inner if inner <= UNROLL else 1
+            written = inner if isinstance(inner, int) and inner <= UNROLL else 1
             if written == 1:
                 indices.append(stack.enter_context(f.loop(0, inner)))
             bases = [f.index(t.Add(b, affine(indices, st[: len(indices)]))) for b, st in zip(start, taps)]

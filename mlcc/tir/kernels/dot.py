@@ -14,10 +14,11 @@ from typing import Any
 from tvm import tirx as t
 
 from mlcc.arithmetic.scalar import FINITE_HALF
+from mlcc.core.dim import Dim
 from mlcc.machine import Machine
 from mlcc.program.kernel import Dot
 from mlcc.program.packing import PANEL, panels
-from mlcc.schedule.dot import tile_of
+from mlcc.schedule.dot import Tile, tile_of
 from mlcc.tir.arithmetic import Arithmetic
 from mlcc.tir.builder import Expr, Function, affine, int32
 from mlcc.tir.kernels import body as bodies
@@ -36,11 +37,11 @@ class Block:
     rows: int
     column: Expr
     widths: tuple[int, ...]  # of its panels
-    valid: tuple[int, ...]  # columns of each that exist
+    valid: tuple[Expr, ...]  # columns of each that exist: numbers, or where a run says so expressions
 
 
 def emit(spec: Dot, machine: Machine) -> Any:
-    f = Function(spec.arguments)
+    f = Function(spec)
     write(f, spec, machine)
     return f.finish()
 
@@ -48,6 +49,9 @@ def emit(spec: Dot, machine: Machine) -> Any:
 def write(f: Function, spec: Dot, machine: Machine) -> None:
     """Tasks f.begin to f.end."""
     tile = tile_of(spec, machine)
+    if isinstance(prod(spec.rows), Dim) or isinstance(spec.columns, Dim):
+        _open(f, spec, machine, tile)
+        return
     with f.loop(f.begin, t.Sub(f.end, f.begin)) as task:
         *batch, column_tile, row_tile = split_index(f, task, (*spec.batch, tile.column_tiles, tile.row_tiles))
         row = f.index(t.Mul(row_tile, int32(tile.rows)))
@@ -68,6 +72,51 @@ def write(f: Function, spec: Dot, machine: Machine) -> None:
                 else:
                     with f.when(conditions[0] if len(conditions) == 1 else t.And(*conditions)):
                         _block(f, spec, machine, block)
+
+
+def _open(f: Function, spec: Dot, machine: Machine, tile: Tile) -> None:
+    """The same where a run says how many rows or columns there are: whole tiles, and what is left in ever smaller ones."""
+    count, columns = prod(spec.rows), spec.columns
+    with f.loop(f.begin, t.Sub(f.end, f.begin)) as task:
+        *batch, column_tile, row_tile = split_index(f, task, (*spec.batch, tile.column_tiles, tile.row_tiles))
+        row = f.index(t.Mul(row_tile, int32(tile.rows)))
+        column = f.index(t.Mul(column_tile, int32(PANEL * tile.panels)))
+
+        def rows_of(widths: tuple[int, ...], valid: tuple[Expr, ...], at: Expr) -> None:
+            def block(first: Expr, rows: int) -> None:
+                _block(f, spec, machine, Block(tuple(batch), first, rows, at, widths, valid))
+
+            left = f.index(t.Sub(int32(count), row))
+            with f.when(t.LE(int32(tile.rows), left)):
+                block(row, tile.rows)
+            if tile.rest != 0:
+                with f.when(t.LT(left, int32(tile.rows))):
+                    first: Expr = row
+                    for height in (16, 8, 4, 2, 1):
+                        if height < tile.rows:
+                            often = f.index(t.Div(left, int32(height)))
+                            with f.loop(int32(0), often) as i:
+                                block(f.index(t.Add(first, t.Mul(i, int32(height)))), height)
+                            done = f.index(t.Mul(often, int32(height)))
+                            first, left = f.index(t.Add(first, done)), f.index(t.Sub(left, done))
+
+        if isinstance(columns, int):
+            for part, valid, condition in _column_cuts(columns, tile.panels, tile.column_tiles, column_tile):
+                if condition is None:
+                    rows_of(part, valid, column)
+                else:
+                    with f.when(condition):
+                        rows_of(part, valid, column)
+            return
+        beyond = f.index(t.Sub(int32(columns), column))
+        whole = PANEL * tile.panels
+        with f.when(t.LE(int32(whole), beyond)):
+            rows_of((PANEL,) * tile.panels, (PANEL,) * tile.panels, column)
+        if columns % whole != 0:
+            with f.when(t.LT(beyond, int32(whole))), f.loop(int32(0), t.Div(t.Add(beyond, int32(PANEL - 1)), int32(PANEL))) as p:
+                skipped = f.index(t.Mul(p, int32(PANEL)))
+                width = f.index(t.Min(t.Sub(beyond, skipped), int32(PANEL)))
+                rows_of((PANEL,), (width,), f.index(t.Add(column, skipped)))
 
 
 def _column_cuts(columns: int, per_tile: int, tiles: int, column_tile: Expr) -> list[tuple[tuple[int, ...], tuple[int, ...], Expr | None]]:
@@ -110,7 +159,7 @@ def _block(f: Function, spec: Dot, machine: Machine, block: Block) -> None:
     bases = _row_bases(f, spec, block, points)
     makers = [Arithmetic(f, w, machine) for w in block.widths]
     acc = [[f.local(a.v(spec.dtype), 1) for a in makers] for _ in range(block.rows)]
-    per_batch = depth * sum(panels(spec.columns))
+    per_batch = depth * spec.packing.across(spec.columns)
     b_base = f.index(
         t.Add(affine(list(block.batch), [s * per_batch for s in spec.b.strides], spec.b.offset), t.Mul(block.column, int32(depth)))
     )
@@ -126,7 +175,7 @@ def _start(f: Function, a: Arithmetic, spec: Dot, block: Block, point: list[Expr
         return a.const(0, spec.dtype)
     at = [*point, f.index(t.Add(block.column, int32(16 * p)) if p else block.column)]
     valid = block.valid[p]
-    if valid == a.lanes or spec.init.strides[-1] == 0:
+    if (isinstance(valid, int) and valid == a.lanes) or spec.init.strides[-1] == 0:
         return bodies.load(f, a, spec.init, spec.dtype, at)
     scratch = f.local(spec.dtype, a.lanes)
     one = Arithmetic(f, 1, a.machine)
@@ -148,8 +197,9 @@ def _chains(
 ) -> None:
     k_strides = spec.a.strides[len(spec.batch) + len(spec.rows) :]
     *outer, inner = spec.k
-    unroll = max(u for u in range(1, UNROLL + 1) if inner % u == 0) if inner > 8 else inner
-    if inner > 8 and unroll == 1:
+    many = isinstance(inner, Dim) or inner > 8
+    unroll = max(u for u in range(1, UNROLL + 1) if inner % u == 0) if many else inner
+    if many and unroll == 1:
         unroll = UNROLL
     one = Arithmetic(f, 1, makers[0].machine)
     scales = _scales(f, spec, block, makers)
@@ -180,7 +230,11 @@ def _chains(
             k = f.index(t.Add(k_before, first))
             for u in range(unroll):
                 step(offset, k, u)
-        if rest:
+        if isinstance(rest, Dim):
+            with f.loop(int32(0), int32(rest)) as i:
+                at = f.index(t.Add(int32(blocks * unroll), i))
+                step(f.index(t.Add(before, t.Mul(at, int32(k_strides[-1])))), f.index(t.Add(k_before, at)), 0)
+        elif rest:
             offset = f.index(t.Add(before, int32(blocks * unroll * k_strides[-1])))
             k = f.index(t.Add(k_before, int32(blocks * unroll)))
             for u in range(rest):
@@ -222,7 +276,7 @@ def _finish(
     """+ 0, the body, the store."""
     result = spec.body[-1].dtype if spec.body else spec.dtype
     heavy, vectorisable = bodies.weight(spec.body) > INLINE_BODY, bodies.vectorisable(spec.body)
-    whole = [p for p, a in enumerate(makers) if block.valid[p] == a.lanes == PANEL and vectorisable]
+    whole = [p for p, a in enumerate(makers) if isinstance(block.valid[p], int) and block.valid[p] == a.lanes == PANEL and vectorisable]
     columns = [f.index(t.Add(block.column, int32(PANEL * p)) if p else block.column) for p in range(len(makers))]
     if whole and heavy:  # one loop over all of their vectors, so that the processor overlaps them
         _sweep(
@@ -254,7 +308,7 @@ def _sweep(
     block: Block,
     acc: list[list[tuple[Arithmetic, Any]]],
     column: Expr,
-    valid: int,
+    valid: Expr,
     widths: Sequence[int],
 ) -> None:
     """The body over some panels of the tile, by way of memory."""

@@ -30,7 +30,7 @@ def split_index(f: Function, flat: Expr, dims: Sequence[int]) -> list[Expr]:
 
 
 def emit(spec: Map, machine: Machine) -> Any:
-    f = Function(spec.arguments)
+    f = Function(spec)
     if len(spec.dims) == 1:
         _flat(f, spec, machine)
     else:
@@ -69,7 +69,7 @@ def _flat(f: Function, spec: Map, machine: Machine) -> None:
         count = f.index(t.Select(t.LT(left, int32(MAP_CHUNK)), left, int32(MAP_CHUNK)))
         vectors = f.index(t.Div(count, int32(lanes)))
         pieces = [(lanes, int32(0), vectors)]
-        if lanes > 1 and extent % lanes:
+        if lanes > 1 and extent % lanes != 0:
             whole = f.index(t.Mul(vectors, int32(lanes)))
             pieces.append((1, whole, f.index(t.Sub(count, whole))))
         for width, first, number in pieces:

@@ -24,7 +24,7 @@ from mlcc.tir.kernels.serial import TirWriter
 
 
 def emit(spec: Reduce, machine: Machine) -> Any:
-    f = Function(spec.arguments)
+    f = Function(spec)
     write(f, spec, machine, outer_dims(spec.dims, 1 if reduce_across(spec) else 0))
     return f.finish()
 
@@ -84,12 +84,12 @@ def _side_by_side(f: Function, spec: Reduce, machine: Machine, point: list[Expr]
     blocks, combine = total // width, combining(spec.kind, spec.dtype)
     lanes, acc = f.local(spec.dtype, width), f.local(a.v(spec.dtype), 1)
     f.store(acc, 0, a.const(start_value(spec.kind, spec.dtype), spec.dtype))
-    if blocks:
+    if blocks != 0:
         with f.loop(0, blocks) as i:
             x = _load(f, a, spec, bodies.load(f, a, spec.source, spec.dtype, [*point, f.index(t.Mul(i, int32(width)))]))
             f.store(acc, 0, a.run(combine, f.load(acc, 0), x))
     f.store(lanes, 0, f.load(acc, 0), width)
-    if rest := total - blocks * width:
+    if (rest := total - blocks * width) != 0:
         with f.loop(0, rest) as lane:
             at = f.index(t.Add(lane, int32(blocks * width)))
             x = _load(f, one, spec, bodies.load(f, one, spec.source, spec.dtype, [*point, at]))
@@ -111,16 +111,24 @@ def _across(f: Function, spec: Reduce, machine: Machine, point: list[Expr]) -> N
             f.store(acc, lane, x if first else a.run(combining(spec.kind, spec.dtype), f.load(acc, lane), x))
 
         extremum = spec.kind in ("ReduceMax", "ReduceMin")
-        if not (extremum and 0 < total <= 64):
+        few = isinstance(total, int) and total <= 64
+        if not (extremum and few and total):
             for j in range(width):
                 f.store(acc, j, a.const(start_value(spec.kind, spec.dtype), spec.dtype))
-        if total <= 64:
+        if few:
             for k in range(total):
                 add(int32(k), int32(k % width), extremum and k < width)
         else:
             with f.loop(0, total // width) as block:
                 for j in range(width):
                     add(f.index(t.Add(t.Mul(block, int32(width)), int32(j))), int32(j), False)
-            for k in range(total - total % width, total):
-                add(int32(k), int32(k % width), False)
-        _finish(f, a, spec, [*point, column], _tree(f, a, spec, acc, width, max(1, min(total, width))))
+            if isinstance(total, int):
+                for k in range(total - total % width, total):
+                    add(int32(k), int32(k % width), False)
+            else:  # each lane by its number, so that all stay in registers
+                whole, rest = f.index(total // width * width), f.index(total % width)
+                for j in range(width - 1):
+                    with f.when(t.LT(int32(j), rest)):
+                        add(f.index(t.Add(whole, int32(j))), int32(j), False)
+        used = max(1, min(total, width)) if isinstance(total, int) else width
+        _finish(f, a, spec, [*point, column], _tree(f, a, spec, acc, width, used))

@@ -74,7 +74,7 @@ class TirWriter:
 
 
 def emit(spec: Scan, machine: Machine) -> Any:
-    f = Function(spec.arguments)
+    f = Function(spec)
     with f.loop(f.begin, t.Sub(f.end, f.begin)) as task:
         serial.scan(TirWriter(f, machine), spec, split_index(f, task, spec.dims))
     return f.finish()
@@ -82,7 +82,7 @@ def emit(spec: Scan, machine: Machine) -> Any:
 
 def emit_scatter(spec: Scatter, machine: Machine) -> Any:
     """Applies updates in order, so it is one task."""
-    f = Function(spec.arguments)
+    f = Function(spec)
     with f.loop(f.begin, t.Sub(f.end, f.begin)) as _, ExitStack() as stack:
         serial.scatter(TirWriter(f, machine), spec, [stack.enter_context(f.loop(int32(0), n)) for n in spec.dims])
     return f.finish()
