@@ -17,7 +17,7 @@ from mlcc.program.program import Argument, Buffer, KernelCall
 
 ROWS = (24, 20, 16, 12, 10, 8, 6, 4)  # that a kernel takes at a time, best first
 CACHED = 32 << 10  # bytes of a kernel's own memory that suit a first-level cache
-FEW = 4  # rows of the smaller pieces that a count known only at run time is cut into
+SPARE, FEW = 16, 4  # rows of the pieces, and of the smaller ones at the end, that a count known only at run time is cut into
 LARGEST = 60 << 10  # what a small thread's stack, and a GPU's block, have
 
 
@@ -160,7 +160,10 @@ def _fuse(run: Specs, private: frozenset[str], buffers: Mapping[str, Buffer]) ->
     sizes = [r for r in fitting if r * per_row <= CACHED] or [r for r in fitting if r * per_row <= LARGEST]
     if not sizes:
         return None
-    rows = next((r for r in sizes if count % r == 0), sizes[0])
+    rows = next(
+        (r for r in sizes if count % r == 0),
+        max((r for r in sizes if r <= SPARE), default=sizes[-1]) if isinstance(count, Dim) else sizes[0],
+    )
     rest = count % rows
     pieces = [(count // rows, rows, 0)]
     if isinstance(rest, Dim):  # what is left, in ever smaller pieces

@@ -87,6 +87,7 @@ class Model:
         self._bytes = int(data["workspace_bytes"])
         self._local = threading.local()
         self._lock = threading.Lock()
+        self._shapes: tuple[tuple[int, ...], list[tuple[int, ...]]] | None = None
         self._pool: int | None = None
         if threads < 1:
             raise Error("usage", f"{threads} threads", hint="threads is 1 or more")
@@ -144,6 +145,13 @@ class Model:
                 "usage", f"{value.dtype}{list(value.shape)} given, {t.dtype}[{', '.join(map(str, wanted))}] wanted", f"input {t.name}"
             )
         return np.ascontiguousarray(value).reshape(value.shape)
+
+    def _extents(self, sizes: Mapping[str, int]) -> list[tuple[int, ...]]:
+        """The outputs' shapes at some sizes; the last ones are kept, since evaluating takes longer than a small model does."""
+        key = tuple(sizes.values())
+        if self._shapes is None or self._shapes[0] != key:
+            self._shapes = key, [tuple(evaluate(n, sizes) for n in t.open) or t.shape for t in self._written]
+        return self._shapes[1]
 
     def _sizes(self, arrays: Sequence[np.ndarray]) -> dict[str, int]:
         """The sizes that arrays have. Raises Error(usage) where one is not allowed, or two differ."""
@@ -215,7 +223,7 @@ class Model:
         self._know(given)
         arrays = [self._input(t, given) for t in self.inputs]
         sizes = self._sizes(arrays) if self.sizes else {}
-        results = [np.empty([evaluate(n, sizes) for n in t.open] if t.open else t.shape, t.numpy) for t in self._written]
+        results = [np.empty(shape, t.numpy) for t, shape in zip(self._written, self._extents(sizes))]
         numbers = (ctypes.c_int32 * max(1, len(self.sizes)))(*(sizes[name] for name in self.sizes))
         ins = (ctypes.c_void_p * (len(arrays) + 1))(*(a.ctypes.data for a in arrays), ctypes.addressof(numbers))
         outs = (ctypes.c_void_p * (len(results) + 1))(*(a.ctypes.data for a in results))

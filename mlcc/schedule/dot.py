@@ -60,7 +60,7 @@ def choices(spec: Dot, machine: Machine) -> list[Choice]:
     if machine.vector_bits <= 32:
         return [choice(1, 1)]
     found: list[tuple[float, int, int]] = []
-    for p in range(1, min(6, len(widths)) + 1):
+    for p in range(1, (min(6, len(widths)) if isinstance(spec.columns, int) else 1) + 1):
         for r in range(1, min(24, m) + 1):
             accumulators = r * p * vectors
             if accumulators + (p * vectors if r > 1 else 0) + 1 > machine.registers and (r, p) != (1, 1):

@@ -140,12 +140,12 @@ class Function:
         self.emit(t.IfThenElse(condition, body, None))
 
     @contextmanager
-    def stage(self, buffers: Sequence[Any], begin: Expr, end: Expr) -> Iterator[None]:
-        """Write a part that has pointers and a task range of its own."""
-        outside = self.buffers, self.begin, self.end
-        self.buffers, self.begin, self.end = list(buffers), begin, end
+    def stage(self, buffers: Sequence[Any]) -> Iterator[None]:
+        """Write a part that has pointers of its own."""
+        outside = self.buffers
+        self.buffers = list(buffers)
         yield
-        self.buffers, self.begin, self.end = outside
+        self.buffers = outside
 
     def finish(self) -> Any:
         return t.PrimFunc([self.begin, self.end, *self.sizes, *self.pointers], sequence(self._scopes[0]))

@@ -105,10 +105,12 @@ def _gather(s: Lowering, node: Node, origin: str) -> None:
     extent = s.graph.types[node.inputs[0]].shape[axis]
     found = Gathered(data, strides, (*indices, (spread, base[axis], extent)), order, holds)
     reader = s.reader(value)
-    deferrable = node.inputs[1] in s.graph.constants and strides[order[-1]] != 0 and 0 not in shape
+    if node.inputs[1] not in s.graph.constants:
+        found = replace(found, holds=(*holds, node.inputs[1]))
+    deferrable = strides[order[-1]] != 0 and 0 not in shape
     if reader is not None and deferrable and _takes(s, reader, value, found):
         s.gathered[value] = found
-        for v in holds:
+        for v in found.holds:
             s.uses[v] += 1
         return
     _gather_map(s, node, origin, data, strides, found.indices, order)

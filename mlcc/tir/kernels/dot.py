@@ -7,6 +7,7 @@ matrix rows; their addresses are affine, so a convolution needs no im2col.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -49,74 +50,84 @@ def emit(spec: Dot, machine: Machine) -> Any:
 def write(f: Function, spec: Dot, machine: Machine) -> None:
     """Tasks f.begin to f.end."""
     tile = tile_of(spec, machine)
-    if isinstance(prod(spec.rows), Dim) or isinstance(spec.columns, Dim):
-        _open(f, spec, machine, tile)
-        return
     with f.loop(f.begin, t.Sub(f.end, f.begin)) as task:
         *batch, column_tile, row_tile = split_index(f, task, (*spec.batch, tile.column_tiles, tile.row_tiles))
-        row = f.index(t.Mul(row_tile, int32(tile.rows)))
-        column = f.index(t.Mul(column_tile, int32(16 * tile.panels)))
-        cuts = (
-            [(tile.rows, None)]
-            if not tile.rest
-            else [(tile.rows, t.LT(row_tile, int32(tile.row_tiles - 1))), (tile.rest, t.EQ(row_tile, int32(tile.row_tiles - 1)))]
-        )
-        if tile.rest and tile.row_tiles == 1:
-            cuts = [(tile.rest, None)]
-        for rows, row_condition in cuts:
-            for part, valid, column_condition in _column_cuts(spec.columns, tile.panels, tile.column_tiles, column_tile):
-                block = Block(tuple(batch), row, rows, column, part, valid)
-                conditions = [c for c in (row_condition, column_condition) if c is not None]
-                if not conditions:
-                    _block(f, spec, machine, block)
-                else:
-                    with f.when(conditions[0] if len(conditions) == 1 else t.And(*conditions)):
-                        _block(f, spec, machine, block)
+        _tile(f, spec, machine, tile, batch, column_tile, row_tile)
 
 
-def _open(f: Function, spec: Dot, machine: Machine, tile: Tile) -> None:
+def product(f: Function, spec: Dot, machine: Machine, batch: Sequence[Expr]) -> None:
+    """The whole product of one point of the batch."""
+    tile = tile_of(spec, machine)
+    with f.loop(0, tile.column_tiles) as column_tile, f.loop(0, tile.row_tiles) as row_tile:
+        _tile(f, spec, machine, tile, batch, column_tile, row_tile)
+
+
+def _tile(f: Function, spec: Dot, machine: Machine, tile: Tile, batch: Sequence[Expr], column_tile: Expr, row_tile: Expr) -> None:
+    """One tile, or what is left of it at the edges."""
+    if isinstance(prod(spec.rows), Dim) or isinstance(spec.columns, Dim):
+        _open(f, spec, machine, tile, batch, column_tile, row_tile)
+        return
+    row = f.index(t.Mul(row_tile, int32(tile.rows)))
+    column = f.index(t.Mul(column_tile, int32(PANEL * tile.panels)))
+    for rows, row_condition in _row_cuts(tile, row_tile):
+        for part, valid, column_condition in _column_cuts(spec.columns, tile.panels, tile.column_tiles, column_tile):
+            conditions = [c for c in (row_condition, column_condition) if c is not None]
+            with f.when(conditions[0] if len(conditions) == 1 else t.And(*conditions)) if conditions else nullcontext():
+                _block(f, spec, machine, Block(tuple(batch), row, rows, column, part, valid))
+
+
+def _row_cuts(tile: Tile, row_tile: Expr) -> list[tuple[int, Expr | None]]:
+    """(rows, condition) of the full row tiles and of the last one, where it differs."""
+    if not tile.rest:
+        return [(tile.rows, None)]
+    if tile.row_tiles == 1:
+        return [(tile.rest, None)]
+    return [(tile.rows, t.LT(row_tile, int32(tile.row_tiles - 1))), (tile.rest, t.EQ(row_tile, int32(tile.row_tiles - 1)))]
+
+
+def _open(f: Function, spec: Dot, machine: Machine, tile: Tile, batch: Sequence[Expr], column_tile: Expr, row_tile: Expr) -> None:
     """The same where a run says how many rows or columns there are: whole tiles, and what is left in ever smaller ones."""
     count, columns = prod(spec.rows), spec.columns
-    with f.loop(f.begin, t.Sub(f.end, f.begin)) as task:
-        *batch, column_tile, row_tile = split_index(f, task, (*spec.batch, tile.column_tiles, tile.row_tiles))
-        row = f.index(t.Mul(row_tile, int32(tile.rows)))
-        column = f.index(t.Mul(column_tile, int32(PANEL * tile.panels)))
+    row = f.index(t.Mul(row_tile, int32(tile.rows)))
+    column = f.index(t.Mul(column_tile, int32(PANEL * tile.panels)))
 
-        def rows_of(widths: tuple[int, ...], valid: tuple[Expr, ...], at: Expr) -> None:
-            def block(first: Expr, rows: int) -> None:
-                _block(f, spec, machine, Block(tuple(batch), first, rows, at, widths, valid))
+    def rows_of(widths: tuple[int, ...], valid: tuple[Expr, ...], at: Expr) -> None:
+        def block(first: Expr, rows: int) -> None:
+            _block(f, spec, machine, Block(tuple(batch), first, rows, at, widths, valid))
 
-            left = f.index(t.Sub(int32(count), row))
-            with f.when(t.LE(int32(tile.rows), left)):
-                block(row, tile.rows)
-            if tile.rest != 0:
-                with f.when(t.LT(left, int32(tile.rows))):
-                    first: Expr = row
-                    for height in (16, 8, 4, 2, 1):
-                        if height < tile.rows:
-                            often = f.index(t.Div(left, int32(height)))
-                            with f.loop(int32(0), often) as i:
-                                block(f.index(t.Add(first, t.Mul(i, int32(height)))), height)
-                            done = f.index(t.Mul(often, int32(height)))
-                            first, left = f.index(t.Add(first, done)), f.index(t.Sub(left, done))
-
-        if isinstance(columns, int):
-            for part, valid, condition in _column_cuts(columns, tile.panels, tile.column_tiles, column_tile):
-                if condition is None:
-                    rows_of(part, valid, column)
-                else:
-                    with f.when(condition):
-                        rows_of(part, valid, column)
+        if isinstance(count, int):
+            for rows, condition in _row_cuts(tile, row_tile):
+                with f.when(condition) if condition is not None else nullcontext():
+                    block(row, rows)
             return
-        beyond = f.index(t.Sub(int32(columns), column))
-        whole = PANEL * tile.panels
-        with f.when(t.LE(int32(whole), beyond)):
-            rows_of((PANEL,) * tile.panels, (PANEL,) * tile.panels, column)
-        if columns % whole != 0:
-            with f.when(t.LT(beyond, int32(whole))), f.loop(int32(0), t.Div(t.Add(beyond, int32(PANEL - 1)), int32(PANEL))) as p:
-                skipped = f.index(t.Mul(p, int32(PANEL)))
-                width = f.index(t.Min(t.Sub(beyond, skipped), int32(PANEL)))
-                rows_of((PANEL,), (width,), f.index(t.Add(column, skipped)))
+        left = f.index(t.Sub(int32(count), row))
+        with f.when(t.LE(int32(tile.rows), left)):
+            block(row, tile.rows)
+        if tile.rest != 0:
+            with f.when(t.LT(left, int32(tile.rows))):
+                first: Expr = row
+                for height in (16, 8, 4, 2, 1):
+                    if height < tile.rows:
+                        often = f.index(t.Div(left, int32(height)))
+                        with f.loop(int32(0), often) as i:
+                            block(f.index(t.Add(first, t.Mul(i, int32(height)))), height)
+                        done = f.index(t.Mul(often, int32(height)))
+                        first, left = f.index(t.Add(first, done)), f.index(t.Sub(left, done))
+
+    if isinstance(columns, int):
+        for part, valid, condition in _column_cuts(columns, tile.panels, tile.column_tiles, column_tile):
+            with f.when(condition) if condition is not None else nullcontext():
+                rows_of(part, valid, column)
+        return
+    beyond = f.index(t.Sub(int32(columns), column))
+    whole = PANEL * tile.panels
+    with f.when(t.LE(int32(whole), beyond)):
+        rows_of((PANEL,) * tile.panels, (PANEL,) * tile.panels, column)
+    if columns % whole != 0:
+        with f.when(t.LT(beyond, int32(whole))), f.loop(int32(0), t.Div(t.Add(beyond, int32(PANEL - 1)), int32(PANEL))) as p:
+            skipped = f.index(t.Mul(p, int32(PANEL)))
+            width = f.index(t.Min(t.Sub(beyond, skipped), int32(PANEL)))
+            rows_of((PANEL,), (width,), f.index(t.Add(column, skipped)))
 
 
 def _column_cuts(columns: int, per_tile: int, tiles: int, column_tile: Expr) -> list[tuple[tuple[int, ...], tuple[int, ...], Expr | None]]:

@@ -40,10 +40,14 @@ def emit(spec: Map, machine: Machine) -> Any:
 
 def write(f: Function, spec: Map, machine: Machine, outer: int) -> None:
     """Tasks f.begin to f.end, numbered over the `outer` first dimensions."""
-    with f.loop(f.begin, t.Sub(f.end, f.begin)) as task, ExitStack() as stack:
-        point = split_index(f, task, spec.dims[:outer])
-        for n in spec.dims[outer:-1]:
-            point.append(stack.enter_context(f.loop(0, n)))
+    with f.loop(f.begin, t.Sub(f.end, f.begin)) as task:
+        at(f, spec, machine, split_index(f, task, spec.dims[:outer]))
+
+
+def at(f: Function, spec: Map, machine: Machine, outer: Sequence[Expr]) -> None:
+    """What belongs to one point of the first dimensions."""
+    with ExitStack() as stack:
+        point = [*outer, *(stack.enter_context(f.loop(0, n)) for n in spec.dims[len(outer) : -1])]
         row(f, machine, spec.body, spec.output, spec.body[-1].dtype, point, spec.dims[-1], _lanes(spec, machine))
 
 

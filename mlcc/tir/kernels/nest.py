@@ -8,27 +8,25 @@ from tvm import tirx as t
 
 from mlcc.machine import Machine
 from mlcc.program.kernel import Dot, Map, Nest, Reduce
-from mlcc.schedule import dot as schedule
-from mlcc.tir.builder import Function, int32
+from mlcc.tir.builder import Function
 from mlcc.tir.kernels import dot, map, reduce
+from mlcc.tir.kernels.map import split_index
 
 
 def emit(spec: Nest, machine: Machine) -> Any:
     f = Function(spec)
     local = [f.local(dtype, size) for dtype, size in spec.locals]
-    with f.loop(f.begin, t.Sub(f.end, f.begin)) as point:
+    with f.loop(f.begin, t.Sub(f.end, f.begin)) as task:
+        point = split_index(f, task, spec.outer)
         for stage, sources in spec.stages:
-            share = schedule.tiles(stage, machine) if isinstance(stage, Dot) else 1
-            begin = f.index(t.Mul(point, int32(share)))
-            end = f.index(t.Add(begin, int32(share)))
-            with f.stage([f.buffers[n] if n >= 0 else local[-1 - n] for n in sources], begin, end):
+            with f.stage([f.buffers[n] if n >= 0 else local[-1 - n] for n in sources]):
                 match stage:
                     case Dot():
-                        dot.write(f, stage, machine)
+                        dot.product(f, stage, machine, point)
                     case Map():
-                        map.write(f, stage, machine, len(spec.outer))
+                        map.at(f, stage, machine, point)
                     case Reduce():
-                        reduce.write(f, stage, machine, len(spec.outer))
+                        reduce.at(f, stage, machine, point)
                     case _:
                         raise TypeError(f"no {type(stage).__name__} in a nest")
     return f.finish()

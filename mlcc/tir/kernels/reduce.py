@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from math import prod
 from typing import Any
 
 from tvm import tirx as t
 
 from mlcc.arithmetic.scalar import combining
+from mlcc.core.dim import Dim
 from mlcc.machine import Machine
 from mlcc.program import serial
 from mlcc.program.kernel import Reduce
@@ -31,12 +32,16 @@ def emit(spec: Reduce, machine: Machine) -> Any:
 
 def write(f: Function, spec: Reduce, machine: Machine, outer: int) -> None:
     """Tasks f.begin to f.end, numbered over the `outer` first dimensions."""
+    with f.loop(f.begin, t.Sub(f.end, f.begin)) as task:
+        at(f, spec, machine, split_index(f, task, spec.dims[:outer]))
+
+
+def at(f: Function, spec: Reduce, machine: Machine, outer: Sequence[Expr]) -> None:
+    """What belongs to one point of the first dimensions."""
     across = reduce_across(spec)
-    inner = spec.dims[outer:-1] if across else spec.dims[outer:]
-    with f.loop(f.begin, t.Sub(f.end, f.begin)) as task, ExitStack() as stack:
-        point = split_index(f, task, spec.dims[:outer])
-        for n in inner:
-            point.append(stack.enter_context(f.loop(0, n)))
+    inner = spec.dims[len(outer) : -1] if across else spec.dims[len(outer) :]
+    with ExitStack() as stack:
+        point = [*outer, *(stack.enter_context(f.loop(0, n)) for n in inner)]
         if across:
             _across(f, spec, machine, point)
         else:
@@ -88,12 +93,15 @@ def _side_by_side(f: Function, spec: Reduce, machine: Machine, point: list[Expr]
         with f.loop(0, blocks) as i:
             x = _load(f, a, spec, bodies.load(f, a, spec.source, spec.dtype, [*point, f.index(t.Mul(i, int32(width)))]))
             f.store(acc, 0, a.run(combine, f.load(acc, 0), x))
+    if (rest := total - blocks * width) != 0:  # with what changes nothing behind them, as a vector: the lanes stay in registers
+        with f.when(t.LT(int32(0), int32(rest))) if isinstance(rest, Dim) else nullcontext():
+            tail = f.local(spec.dtype, width)
+            f.store(tail, 0, a.const(start_value(spec.kind, spec.dtype), spec.dtype), width)
+            with f.loop(0, rest) as lane:
+                at = f.index(t.Add(lane, int32(blocks * width)))
+                f.store(tail, lane, _load(f, one, spec, bodies.load(f, one, spec.source, spec.dtype, [*point, at])))
+            f.store(acc, 0, a.run(combine, f.load(acc, 0), f.let(f.load(tail, 0, width), a.v(spec.dtype))))
     f.store(lanes, 0, f.load(acc, 0), width)
-    if (rest := total - blocks * width) != 0:
-        with f.loop(0, rest) as lane:
-            at = f.index(t.Add(lane, int32(blocks * width)))
-            x = _load(f, one, spec, bodies.load(f, one, spec.source, spec.dtype, [*point, at]))
-            w.update(lanes, lane, lambda old: one.run(combine, old, x))
     return w.fold(lanes, width, spec.dtype, combine)
 
 
