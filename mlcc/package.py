@@ -103,7 +103,7 @@ def _places(program: Program, figures: Mapping[str, int], weights: int) -> dict[
 
 def _spans(program: Program) -> list[tuple[str, int, int, int, int]]:
     """The workspace's buffers: name, offset, bytes, first and last call."""
-    alive = lifetimes(program.calls)
+    alive = lifetimes(program.calls, program.loops)
     return [
         (b.name, b.offset, b.nbytes, *alive[b.name])
         for b in program.buffers.values()

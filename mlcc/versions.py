@@ -11,6 +11,7 @@ from mlcc.core.dim import bind, trials
 from mlcc.program import budget, patch
 from mlcc.program import program as loop
 from mlcc.program.lower import lower
+from mlcc.program.program import written_out
 from mlcc.request import Frozen, Request
 from mlcc.target import Budget, Target, roomier
 from mlcc.translation.check import means, prove
@@ -26,7 +27,7 @@ def _proven(program: Any, graph: Any, meaning: Any) -> Any:
     """The program, checked and proven to compute what the graph means; where a run decides sizes, at some of them."""
     for numbers, wanted in zip(trials(graph.sizes), meaning, strict=True):
         loop.validate(at(program, numbers))
-        prove(at(program, numbers), at(graph, numbers), wanted)
+        prove(written_out(at(program, numbers)), at(graph, numbers), wanted)
     return program
 
 

@@ -91,7 +91,7 @@ def model(path: Path, shapes: dict[str, tuple[int, ...]], list_nodes: bool) -> d
         "program_digest": digest(graph),
     }
     if list_nodes:
-        alive = lifetimes(program.calls)
+        alive = lifetimes(program.calls, program.loops)
         arena = sorted((b for b in program.buffers.values() if b.place == "arena"), key=lambda b: (b.offset, alive[b.name]))
         about["memory_plan"] = [
             {"buffer": b.name, "offset": b.offset, "bytes": b.nbytes, "first_call": alive[b.name][0], "last_call": alive[b.name][1]}

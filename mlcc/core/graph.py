@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 from typing import Any, Literal
 
@@ -69,6 +70,22 @@ class Node:
         return dict(self.attributes).get(key, default)
 
 
+@dataclass(frozen=True, eq=False)
+class Body:
+    """What a Repeat node does in each turn. Operands of the node and inputs of the graph, in order: `carried` values, which a turn gets from
+    the one before; `scanned` values, of whose first axis a turn gets its own index (from the end on where `reverse` is 1); and values that
+    are the same in all turns. Results, in order: the carried values after the last turn, and others, each turn's along a new first axis."""
+
+    graph: CoreGraph
+
+    @cached_property
+    def digest(self) -> str:
+        return digest(self.graph)
+
+    def __repr__(self) -> str:
+        return f"Body({self.digest})"
+
+
 @dataclass(frozen=True)
 class Rewrite:
     """A rewrite that may have changed a rounding, as recorded in the artifact."""
@@ -106,7 +123,17 @@ class CoreGraph:
 
     @property
     def parameters(self) -> int:
-        return sum(c.size for c in self.constants.values())
+        return sum(c.size for c in self.constants.values()) + sum(b.graph.parameters for b in self.bodies)
+
+    @property
+    def bodies(self) -> tuple[Body, ...]:
+        """What its nodes repeat."""
+        return tuple(n["body"] for n in self.nodes if n.op == "Repeat")
+
+    @property
+    def every_node(self) -> tuple[Node, ...]:
+        """Its nodes, those of bodies among them."""
+        return tuple(m for n in self.nodes for m in (n, *(n["body"].graph.every_node if n.op == "Repeat" else ())))
 
 
 def fresh(name: str, taken: Container[str]) -> str:
@@ -214,3 +241,5 @@ def validate(graph: CoreGraph) -> None:
     for v in graph.outputs:
         if v not in defined:
             raise broken(f"output {v} is never computed")
+    for body in graph.bodies:
+        validate(body.graph)

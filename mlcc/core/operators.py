@@ -54,6 +54,7 @@ OPERATORS: dict[str, Operator] = {
     ),
     **_family("pool", {"PoolMax": 1, "PoolSum": 1}),
     **_family("matmul", {"MatMul": (2, 3)}),  # third: the chains' start
+    **_family("control", {"Repeat": (1, 1 << 16)}),  # `count` turns of `body`: see mlcc.core.graph.Body
     **_family("conv", {"Conv": (2, 3), "ConvTranspose": (2, 3)}),
 }
 

@@ -207,7 +207,20 @@ def _top_k(node: Node, t: Types) -> list[TensorType]:
     return [TensorType(t[0].dtype, shape), TensorType("int64", shape)]
 
 
+def _repeat(node: Node, t: Types) -> list[TensorType]:
+    body, c, m = node["body"].graph, node["carried"], node["scanned"]
+    own = [body.types[v] for v in body.inputs]
+    wanted = [*t[:c], *(TensorType(x.dtype, x.shape[1:]) for x in t[c : c + m]), *t[c + m :]]
+    if own != wanted or any(x.shape[0] != node["count"] for x in t[c : c + m]):
+        raise wrong(node, "its operands are not what its body takes")
+    made = [body.types[v] for v in body.outputs]
+    if made[:c] != list(t[:c]):
+        raise wrong(node, "a turn changes the type of what it hands on")
+    return [*made[:c], *(TensorType(x.dtype, (node["count"], *x.shape)) for x in made[c:])]
+
+
 _TABLE: dict[str, Callable[[Node, Types], list[TensorType]]] = {
+    "Repeat": _repeat,
     "Reshape": _reshape,
     "Transpose": _transpose,
     "Expand": _expand,
@@ -244,6 +257,8 @@ def infer(node: Node, inputs: Types) -> list[TensorType]:
 def check(graph: CoreGraph) -> None:
     """Raise Error(model) where a graph breaks its rules, or where a value's type is not what its operator makes of its operands."""
     validate(graph)
+    for body in graph.bodies:
+        check(body.graph)
     for node in graph.nodes:
         found = infer(node, [graph.types[v] for v in node.inputs])
         for v, t in zip(node.outputs, found, strict=True):

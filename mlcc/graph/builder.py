@@ -7,7 +7,7 @@ The whole shape calculus of ONNX (Shape → Gather → Concat → Reshape) folds
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from mlcc.arithmetic.scalar import HALF
 from mlcc.core.dim import Dim, most, whole
-from mlcc.core.graph import DTYPES, MAX_ELEMENTS, CoreGraph, Node, Rewrite, TensorType
+from mlcc.core.graph import DTYPES, MAX_ELEMENTS, Body, CoreGraph, Node, Rewrite, TensorType
 from mlcc.core.narrow import TEXT, coded, element_of
 from mlcc.core.operators import family
 from mlcc.core.types import infer
@@ -74,6 +74,8 @@ class Builder:
         self.inputs: list[str] = []
         self.origin = ""
         self._made = 0
+        self.prefix = ""  # of names
+        self._bodies = 0
         self.seed: Value | None = None  # the input that was added for random operators
         self.vocabulary: dict[str, int] = {}  # every text that the model knows → its code
         self.quantised: dict[str, Quantised] = {}  # float values that DequantizeLinear made, or that were moved since
@@ -132,7 +134,7 @@ class Builder:
 
     def _name(self, prefix: str) -> str:
         self._made += 1
-        name = f"{prefix}{self._made}"
+        name = f"{self.prefix}{prefix}{self._made}"
         return name if name not in self.public else self._name(prefix)
 
     def _define(self, value: Value) -> None:
@@ -290,6 +292,38 @@ class Builder:
     def cast(self, x: Value, to: str) -> Value:
         return self("Cast", x, to=to)
 
+    def repeat(self, count: int, carried: Sequence[Value], scanned: Sequence[Value], turn: Turn, reverse: bool = False) -> Results:
+        """`turn` done `count` times: (builder, what the turn before handed on, its index of the first axis of each scanned value) → (what
+        it hands on, what is stacked along a new first axis). Returns the same after the last turn. One loop of the program; a single turn
+        is none. Raises Error(model) where a turn changes the type of what it hands on."""
+        if count == 1:
+            after, made = turn(self, list(carried), [self.reshape(v, v.shape[1:]) for v in scanned])
+            return after, [self.reshape(v, (1, *v.shape)) for v in made]
+        carried, scanned = [self.at_run_time(v) for v in carried], [self.at_run_time(v) for v in scanned]
+        self._bodies += 1
+        inner = Inner(self, f"{self.prefix}b{self._bodies}.")
+        states = [inner.input(inner._name("in"), v.type, v.element) for v in carried]
+        parts = [inner.input(inner._name("in"), TensorType(v.dtype, v.shape[1:]), v.element) for v in scanned]
+        after, made = turn(inner, states, parts)
+        after, made = [inner.own(v) for v in after], [inner.own(v) for v in made]
+        for before, now in zip(carried, after):
+            if (before.type, before.element, before.counts) != (now.type, now.element, now.counts):
+                raise Error(
+                    "model", f"a turn of the loop makes {now.dtype}{list(now.shape)} of {before.dtype}{list(before.shape)}", self.origin
+                )
+        body = Body(inner.graph([v.name for v in (*after, *made)]))
+        self.work += inner.work * most(count)
+        if self.work > self.limits.work:
+            raise self.limits.over("work", f"about {self.work:,} operations up to here", self.origin)
+        operands = [*carried, *scanned, *inner.captured]
+        attributes = {"body": body, "carried": len(carried), "count": count, "reverse": int(reverse), "scanned": len(scanned)}
+        node = Node("Repeat", tuple(v.name for v in operands), (), tuple(attributes.items()), self.origin)
+        types = infer(node, [v.type for v in operands])
+        self._count(node, types)
+        results = self._emitted(node, types)
+        named = [replace(r, element=v.element) for r, v in zip(results, (*after, *made))]
+        return named[: len(carried)], named[len(carried) :]
+
     def finish(self, name: str, outputs: list[tuple[str, Value]]) -> CoreGraph:
         """The graph, with outputs under their public names (an Identity where a value has another one).
 
@@ -308,6 +342,52 @@ class Builder:
             self.nodes.append(Node("Identity", (value.name,), (public,), (), public))
         graph = CoreGraph(name, tuple(self.inputs), tuple(given), tuple(self.nodes), self.types, self.constants, tuple(self.rewrites))
         return graph.with_nodes(graph.nodes)
+
+
+class Inner(Builder):
+    """Builds a loop's body. Values from outside become its inputs, known ones constants of its own."""
+
+    def __init__(self, outer: Builder, prefix: str) -> None:
+        super().__init__(outer.public, outer.limits)
+        self.outer, self.prefix, self.origin = outer, prefix, outer.origin
+        self.captured: list[Value] = []  # from outside, in the order of the inputs that they became
+        self.rewrites, self.vocabulary = outer.rewrites, outer.vocabulary
+        self._adopted: dict[str, Value] = {}
+
+    def own(self, value: Value) -> Value:
+        """A value as the body has it."""
+        if value.name in self.types:
+            return self.at_run_time(value)
+        if value.name not in self._adopted:
+            self._adopted[value.name] = self._adopt(value)
+        return replace(self._adopted[value.name], element=value.element, counts=value.counts)
+
+    def _adopt(self, value: Value) -> Value:
+        array, sizes = self.outer.array(value), self.outer.symbolic.get(value.name)
+        if array is not None:
+            return self.constant(array)
+        if sizes is not None:
+            return self.sizes(sizes, value.dtype)
+        self.captured.append(self.outer.own(value) if isinstance(self.outer, Inner) else value)
+        return self.input(self._name("in"), value.type)
+
+    def array(self, value: Value | None) -> np.ndarray | None:
+        found = super().array(value)
+        return self.outer.array(value) if found is None and value is not None and value.name not in self.types else found
+
+    def known(self, value: Value | None, what: str) -> np.ndarray:
+        return super().known(self.own(value), what) if value is not None else super().known(value, what)
+
+    def many(self, op: str, inputs: Iterable[Value], **attributes: Any) -> tuple[Value, ...]:
+        return super().many(op, [v if v.name in self.types else self.own(v) for v in inputs], **attributes)
+
+    def graph(self, outputs: Sequence[str]) -> CoreGraph:
+        whole = CoreGraph("body", tuple(self.inputs), tuple(outputs), tuple(self.nodes), self.types, self.constants)
+        return whole.with_nodes(whole.nodes)
+
+
+Turn = Callable[[Builder, list[Value], list[Value]], tuple[list[Value], list[Value]]]
+Results = tuple[list[Value], list[Value]]
 
 
 def _changes_nothing(node: Node, operands: Sequence[Value], types: Sequence[TensorType]) -> bool:

@@ -67,7 +67,7 @@ def check(
 
 def peak(program: Program) -> str:
     """The step at which most memory is in use, and the largest values then."""
-    alive = lifetimes(program.calls)
+    alive = lifetimes(program.calls, program.loops)
     arena = [b for b in program.buffers.values() if b.place == "arena" and b.name in alive]
     held = [[b for b in arena if alive[b.name][0] <= i <= alive[b.name][1]] for i in range(len(program.calls))]
     if not held:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -31,10 +31,11 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Argument:
-    """A pointer to element `offset` of a buffer."""
+    """A pointer to element `offset` of a buffer, in a loop's next turn `advance` elements further."""
 
     buffer: str
     offset: int = 0
+    advance: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,15 @@ class KernelCall:
 
 
 @dataclass(frozen=True)
+class Loop:
+    """Calls `first` to `last` − 1, in turn, `count` times."""
+
+    first: int
+    last: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Layout:
     """Where a value lies in its buffer (elements), so that a trace can read it back."""
 
@@ -60,7 +70,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Program:
-    """What backends consume. `constants` are packed arrays by buffer name; `layouts` locate the values that calls complete."""
+    """What backends consume: calls, one after the other, some of them repeated. `constants` are packed arrays by buffer name; `layouts` locate the values that calls complete."""
 
     name: str
     inputs: tuple[tuple[str, TensorType], ...]
@@ -73,6 +83,7 @@ class Program:
     arena_lower_bound: int
     layouts: Mapping[str, Layout]
     described: Mapping[str, Description] = field(default_factory=dict)
+    loops: tuple[Loop, ...] = ()  # in order; none lies in another
 
     @property
     def sizes(self) -> tuple[Symbol, ...]:
@@ -86,13 +97,34 @@ class Program:
         return largest
 
 
-def lifetimes(calls: tuple[KernelCall, ...]) -> dict[str, tuple[int, int]]:
-    """Buffer → (first, last) call that touches it."""
+def written_out(program: Program) -> Program:
+    """The program with each turn of its loops as calls of its own."""
+    if not program.loops:
+        return program
+    calls: list[KernelCall] = []
+    at = 0
+    for loop in program.loops:
+        calls += program.calls[at : loop.first]
+        for turn in range(loop.count):
+            for call in program.calls[loop.first : loop.last]:
+                moved = tuple(Argument(a.buffer, a.offset + turn * a.advance) for a in call.arguments)
+                calls.append(replace(call, arguments=moved))
+        at = loop.last
+    return replace(program, calls=(*calls, *program.calls[at:]), loops=())
+
+
+def lifetimes(calls: tuple[KernelCall, ...], loops: tuple[Loop, ...] = ()) -> dict[str, tuple[int, int]]:
+    """Buffer → (first, last) call that touches it; what is touched within a loop and outside lasts through all of its turns."""
     found: dict[str, tuple[int, int]] = {}
     for i, call in enumerate(calls):
         for a in call.arguments:
             first, _ = found.get(a.buffer, (i, i))
             found[a.buffer] = (first, i)
+    for loop in loops:
+        for b, (first, last) in found.items():
+            crosses = first < loop.first <= last or first < loop.last <= last
+            if crosses:
+                found[b] = min(first, loop.first), max(last, loop.last - 1)
     return found
 
 
@@ -122,7 +154,7 @@ def validate(program: Program) -> None:
                 written.add(a.buffer)
             elif a.buffer not in written and buffer.elements != 0:
                 raise broken(f"{call.origin} reads {a.buffer} before anything wrote it")
-    alive = lifetimes(program.calls)
+    alive = lifetimes(program.calls, program.loops)
     arena = sorted((b for b in program.buffers.values() if b.place == "arena" and b.name in alive and b.nbytes), key=lambda b: b.offset)
     for i, x in enumerate(arena):
         if x.offset % ALIGNMENT or x.offset + x.nbytes > program.arena_bytes:

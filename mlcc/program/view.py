@@ -11,13 +11,14 @@ from mlcc.core.dim import least, most
 
 @dataclass(frozen=True)
 class View:
-    """A tensor inside a buffer: element (i…) lies at offset + Σ i·stride."""
+    """A tensor inside a buffer: element (i…) lies at offset + Σ i·stride, and in a loop's next turn `advance` further."""
 
     buffer: str
     dtype: str
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     offset: int = 0
+    advance: int = 0
 
     @property
     def size(self) -> int:
@@ -28,6 +29,10 @@ class View:
         return self.strides == row_major(self.shape) or all(
             s == t or n == 1 for n, s, t in zip(self.shape, self.strides, row_major(self.shape))
         )
+
+    def laid(self, shape: Sequence[int], strides: Sequence[int], offset: int | None = None) -> View:
+        """The same memory read in another way."""
+        return replace(self, shape=tuple(shape), strides=tuple(strides), offset=self.offset if offset is None else offset)
 
     def transpose(self, perm: Sequence[int]) -> View:
         return replace(self, shape=tuple(self.shape[p] for p in perm), strides=tuple(self.strides[p] for p in perm))

@@ -22,6 +22,24 @@ TABLE: dict[str, Callable[..., Array | tuple[Array, ...]]] = {
 }
 
 
+def repeat(node: Node, *operands: Array) -> tuple[Array, ...]:
+    """A body's turns, one after the other."""
+    body, c, m, count = node["body"].graph, node["carried"], node["scanned"], node["count"]
+    carried, scanned, fixed = list(operands[:c]), operands[c : c + m], operands[c + m :]
+    made = [np.zeros((count, *body.types[v].shape), DTYPES[body.types[v].dtype]) for v in body.outputs[c:]]
+    for turn in reversed(range(count)) if node["reverse"] else range(count):
+        inputs = dict(zip(body.inputs, [*carried, *(x[turn] for x in scanned), *fixed]))
+        found = execute(body, inputs)
+        results = [found[v] for v in body.outputs]
+        carried = results[:c]
+        for all_turns, one in zip(made, results[c:]):
+            all_turns[turn] = one
+    return (*carried, *made)
+
+
+TABLE["Repeat"] = repeat
+
+
 def evaluate(node: Node, inputs: list[Array]) -> tuple[Array, ...]:
     """The outputs of one node. Raises Error(unsupported) for a dtype that the operator has no contract for."""
     with np.errstate(all="ignore"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -74,12 +74,11 @@ class GraphTerms:
     def __init__(self, graph: CoreGraph) -> None:
         self.graph = graph
 
-    def run(self, keep: bool = False) -> Mapping[str, Value]:
-        """The outputs' values; with `keep`, all."""
+    def run(self, keep: bool = False, given: Sequence[Value] | None = None) -> Mapping[str, Value]:
+        """The outputs' values; with `keep`, all. given: the inputs' values, where they are not the model's own."""
         g = self.graph
-        values: dict[str, Value] = {}
-        for i, v in enumerate(g.inputs):
-            values[v] = Value(terms.inputs(i, g.types[v].shape))
+        own = [Value(terms.inputs(i, g.types[v].shape)) for i, v in enumerate(g.inputs)] if given is None else given
+        values = dict(zip(g.inputs, own))
         last = {v: i for i, n in enumerate(g.nodes) for v in n.inputs}
         for i, node in enumerate(g.nodes):
             operands = [values[v] if v in values else Value(None, g.constants[v]) for v in node.inputs]
@@ -104,8 +103,26 @@ class GraphTerms:
         elif kind in ("matmul", "conv"):
             run = {"MatMul": self.matmul, "Conv": self.conv, "ConvTranspose": self.conv_transpose}[node.op]
             yield Value(run(node, x))
+        elif node.op == "Repeat":
+            yield from self.repeat(node, x)
         else:
             yield self.move(node, x)
+
+    def repeat(self, node: Node, x: list[Value]) -> Iterator[Value]:
+        """The body's meaning put in once a turn."""
+        body, c, m = node["body"].graph, node["carried"], node["scanned"]
+        carried, turns = x[:c], range(node["count"])
+        rows: list[list[Terms]] = [[] for _ in body.outputs[c:]]
+        for turn in reversed(turns) if node["reverse"] else turns:
+            own = [Value(None, v.known[turn]) if v.known is not None else Value(v.terms[turn]) for v in x[c : c + m]]
+            found = GraphTerms(body).run(given=[*carried, *own, *x[c + m :]])
+            carried = [found[v] for v in body.outputs[:c]]
+            for row, v in zip(rows, body.outputs[c:]):
+                row.append(found[v].terms)
+        yield from carried
+        for row, v in zip(rows, body.outputs[c:]):
+            stacked = np.stack(row[::-1] if node["reverse"] else row) if row else np.zeros((0, *body.types[v].shape), np.uint64)
+            yield Value(stacked)
 
     def dtype(self, v: str) -> str:
         return self.graph.types[v].dtype

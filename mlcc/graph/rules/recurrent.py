@@ -1,15 +1,20 @@
-"""LSTM, GRU and RNN, unrolled over time. Each gate is one chain: bias, then the input's terms, then the state's."""
+"""LSTM, GRU and RNN as loops over time. Each gate is one chain: bias, then the input's terms, then the state's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
-from mlcc.graph.builder import Value
+from mlcc.graph.builder import Builder, Value
 from mlcc.graph.rules.elementwise import TABLE as ELEMENTWISE
 from mlcc.graph.rules.elementwise import clamp
 from mlcc.graph.source import Source
+from mlcc.graph.symbolic import counting
+
+Step = Callable[[Value, list[Value]], list[Value]]
 
 PARAMETERS = {  # of each activation, with their defaults
     "Relu": (),
@@ -85,11 +90,32 @@ class Cell:
         n = self.gates * self.hidden
         return (self.count, n, features), (self.count, n, self.hidden)
 
-    def going(self, step: int, new: Value, old: Value) -> Value:
-        """A state after a step: sequences that end before it keep what they had."""
-        if self.lengths is None:
-            return new
-        return self.b("Where", self.b("Less", self.b.like(step, self.lengths), self.lengths), new, old)
+    @contextmanager
+    def inside(self, b: Builder) -> Iterator[None]:
+        """What is written meanwhile goes into a loop's body."""
+        before = self.s, self.b
+        self.s, self.b = replace(self.s, b=b), b
+        yield
+        self.s, self.b = before
+
+    def walk(self, direction: int, states: list[Value], projected: Value, step: Step) -> tuple[Value, list[Value]]:
+        """One direction through time: (all outputs [steps, 1, batch, hidden], the final states). step: (projected input, states) → the next
+        states, the output first. Sequences that end before a step keep what they had, and give 0."""
+        numbers = [] if self.lengths is None else [self.b.cast(counting(self.b, self.steps), self.lengths.dtype)]
+
+        def turn(b: Builder, old: list[Value], parts: list[Value]) -> tuple[list[Value], list[Value]]:
+            with self.inside(b):
+                new = step(parts[0], old)
+                y = new[0]
+                if self.lengths is not None:
+                    going = b("Less", parts[1], self.lengths)
+                    new = [b("Where", going, n, o) for n, o in zip(new, old)]
+                    y = b("Where", going, y, b.like(0, y))
+                return new, [b.reshape(y, (1, self.batch, self.hidden))]
+
+        backward = self.direction == "reverse" or direction == 1
+        last, (y,) = self.b.repeat(self.steps, states, [projected, *numbers], turn, backward)
+        return y, last
 
     def activate(self, direction: int, which: int, x: Value) -> Value:
         key, parameters = self.activations[direction * (len(self.activations) // self.count) + which]
@@ -134,24 +160,13 @@ class Cell:
             return zero, zero
         return self.b.slice(both, 0, 0, n), self.b.slice(both, 0, n, n)
 
-    def at(self, v: Value, step: int) -> Value:
-        return self.b.reshape(self.b.slice(v, 0, step, 1), v.shape[1:])
-
     def gate(self, v: Value, index: int) -> Value:
         return self.b.slice(v, v.rank - 1, index * self.hidden, self.hidden)
 
-    def order(self, direction: int) -> range:
-        backward = self.direction == "reverse" or direction == 1
-        return range(self.steps - 1, -1, -1) if backward else range(self.steps)
-
-    def outputs(self, sequences: list[list[Value]], finals: list[list[Value]]) -> tuple[Value, ...]:
+    def outputs(self, sequences: list[Value], finals: list[list[Value]]) -> tuple[Value, ...]:
         """Y and the final states in the operator's layout."""
         b = self.b
-        if self.lengths is not None:  # what is beyond a sequence's end is 0
-            sequences = [[self.going(t, y, b.like(0, y)) for t, y in enumerate(rows)] for rows in sequences]
-        rows = [b.reshape(y, (1, 1, self.batch, self.hidden)) for d in range(self.count) for y in sequences[d]]
-        by_direction = [b.many("Concat", rows[d * self.steps : (d + 1) * self.steps], axis=0)[0] for d in range(self.count)]
-        y = b.many("Concat", by_direction, axis=1)[0]
+        y = b.many("Concat", sequences, axis=1)[0]
         last = [b.many("Concat", [b.reshape(v, (1, self.batch, self.hidden)) for v in states], axis=0)[0] for states in finals]
         if self.layout:
             y = b.transpose(y, (2, 0, 1, 3))
@@ -165,43 +180,41 @@ def lstm(s: Source) -> tuple[Value, ...]:
 
 def long_short_term_memory(c: Cell) -> tuple[Value, ...]:
     """Gates i, o, f, c; peepholes added after the chain (elementwise). input_forget: f is 1 − i."""
-    s, b = c.s, c.b
-    sequences, last_h, last_c = [], [], []
+    sequences, finals = [], []
     for d in range(c.count):
         wb, rb = c.biases(d)
-        projected, r = c.projected(d, b("Add", wb, rb)), c.recurrent(d)
-        h, cell, peep = c.initial(5, d), c.initial(6, d), c.part(s.optional(7), d)
+        projected, r, peep = c.projected(d, c.b("Add", wb, rb)), c.recurrent(d), c.part(c.s.optional(7), d)
 
-        def with_peephole(g: Value, index: int, state: Value, peep: Value | None = peep) -> Value:
-            return g if peep is None else b("Add", g, b("Mul", b.slice(peep, 0, index * c.hidden, c.hidden), state))
+        def step(x: Value, states: list[Value], d: int = d, r: Value = r, peep: Value | None = peep) -> list[Value]:
+            b, (h, cell) = c.b, states
 
-        found: dict[int, Value] = {}
-        for t in c.order(d):
-            gates = c.stepped(d, h, r, c.at(projected, t))
-            i = c.activate(d, 0, with_peephole(c.gate(gates, 0), 0, cell))
-            if s.attr("input_forget", 0):
+            def peeping(g: Value, index: int, state: Value) -> Value:
+                return g if peep is None else b("Add", g, b("Mul", b.slice(peep, 0, index * c.hidden, c.hidden), state))
+
+            gates = c.stepped(d, h, r, x)
+            i = c.activate(d, 0, peeping(c.gate(gates, 0), 0, cell))
+            if c.s.attr("input_forget", 0):
                 f = b("Sub", b.like(1, i), i)
             else:
-                f = c.activate(d, 0, with_peephole(c.gate(gates, 2), 2, cell))
+                f = c.activate(d, 0, peeping(c.gate(gates, 2), 2, cell))
             g = c.activate(d, 1, c.gate(gates, 3))
             after = b("Add", b("Mul", f, cell), b("Mul", i, g))
-            o = c.activate(d, 0, with_peephole(c.gate(gates, 1), 1, after))
-            h = c.going(t, b("Mul", o, c.activate(d, 2, after)), h)
-            cell = c.going(t, after, cell)
-            found[t] = h
-        sequences.append([found[t] for t in range(c.steps)])
-        last_h.append(h)
-        last_c.append(cell)
-    return c.outputs(sequences, [last_h, last_c])
+            o = c.activate(d, 0, peeping(c.gate(gates, 1), 1, after))
+            return [b("Mul", o, c.activate(d, 2, after)), after]
+
+        y, last = c.walk(d, [c.initial(5, d), c.initial(6, d)], projected, step)
+        sequences.append(y)
+        finals.append(last)
+    return c.outputs(sequences, [list(states) for states in zip(*finals)])
 
 
 def gru(s: Source) -> tuple[Value, ...]:
     """Gates z, r, h."""
-    c, b = Cell(s, 3, ("Sigmoid", "Tanh")), s.b
+    c, n = Cell(s, 3, ("Sigmoid", "Tanh")), int(s.attr("hidden_size", s[2].shape[-1]))
     before = not s.attr("linear_before_reset", 0)
-    n = c.hidden
-    sequences, last = [], []
+    sequences, finals = [], []
     for d in range(c.count):
+        b = s.b
         wb, rb = c.biases(d)
         start = (
             b("Add", wb, rb)
@@ -209,11 +222,10 @@ def gru(s: Source) -> tuple[Value, ...]:
             else b.many("Concat", [b("Add", b.slice(wb, 0, 0, 2 * n), b.slice(rb, 0, 0, 2 * n)), b.slice(wb, 0, 2 * n, n)], axis=0)[0]
         )
         projected, r = c.projected(d, start), c.recurrent(d)
-        r_zr, r_h = b.slice(r, 1, 0, 2 * n), b.slice(r, 1, 2 * n, n)
-        h = c.initial(5, d)
-        found: dict[int, Value] = {}
-        for t in c.order(d):
-            x = c.at(projected, t)
+
+        def step(x: Value, states: list[Value], d: int = d, r: Value = r, rb: Value = rb) -> list[Value]:
+            b, (h,) = c.b, states
+            r_zr, r_h = b.slice(r, 1, 0, 2 * n), b.slice(r, 1, 2 * n, n)
             zr = b("MatMul", h, r_zr, b.slice(x, 1, 0, 2 * n))
             z, reset = c.activate(d, 0, c.gate(zr, 0)), c.activate(d, 0, c.gate(zr, 1))
             if before:
@@ -221,26 +233,28 @@ def gru(s: Source) -> tuple[Value, ...]:
             else:
                 candidate = b("Add", b("Mul", reset, b("MatMul", h, r_h, b.slice(rb, 0, 2 * n, n))), b.slice(x, 1, 2 * n, n))
             g = c.activate(d, 1, candidate)
-            h = c.going(t, b("Add", b("Mul", b("Sub", b.like(1, z), z), g), b("Mul", z, h)), h)
-            found[t] = h
-        sequences.append([found[t] for t in range(c.steps)])
-        last.append(h)
-    return c.outputs(sequences, [last])
+            return [b("Add", b("Mul", b("Sub", b.like(1, z), z), g), b("Mul", z, h))]
+
+        y, last = c.walk(d, [c.initial(5, d)], projected, step)
+        sequences.append(y)
+        finals.append(last)
+    return c.outputs(sequences, [list(states) for states in zip(*finals)])
 
 
 def rnn(s: Source) -> tuple[Value, ...]:
-    c, b = Cell(s, 1, ("Tanh",)), s.b
-    sequences, last = [], []
+    c = Cell(s, 1, ("Tanh",))
+    sequences, finals = [], []
     for d in range(c.count):
         wb, rb = c.biases(d)
-        projected, r, h = c.projected(d, b("Add", wb, rb)), c.recurrent(d), c.initial(5, d)
-        found: dict[int, Value] = {}
-        for t in c.order(d):
-            h = c.going(t, c.activate(d, 0, b("MatMul", h, r, c.at(projected, t))), h)
-            found[t] = h
-        sequences.append([found[t] for t in range(c.steps)])
-        last.append(h)
-    return c.outputs(sequences, [last])
+        projected, r = c.projected(d, s.b("Add", wb, rb)), c.recurrent(d)
+
+        def step(x: Value, states: list[Value], d: int = d, r: Value = r) -> list[Value]:
+            return [c.activate(d, 0, c.b("MatMul", states[0], r, x))]
+
+        y, last = c.walk(d, [c.initial(5, d)], projected, step)
+        sequences.append(y)
+        finals.append(last)
+    return c.outputs(sequences, [list(states) for states in zip(*finals)])
 
 
 TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {"LSTM": lstm, "GRU": gru, "RNN": rnn}

@@ -12,6 +12,7 @@ from mlcc.program.lower import move, reduce
 from mlcc.program.lower.conv import conv
 from mlcc.program.lower.conv_transpose import conv_transpose
 from mlcc.program.lower.matmul import matmul
+from mlcc.program.lower.repeat import repeat
 from mlcc.program.lower.state import Lowering
 from mlcc.program.order import orders
 from mlcc.program.program import Program
@@ -45,6 +46,8 @@ def _group(state: Lowering, group: Group) -> None:
     origin = group.sink.origin or group.sink.outputs[0]
     if group.anchor is None and family(node.op) == "elementwise":
         state.elementwise(group, origin)
+    elif node.op == "Repeat":
+        repeat(state, node, origin, _group)
     elif node.op in PRODUCTS:
         PRODUCTS[node.op](state, group, origin)
     elif family(node.op) in ("reduce", "pool") and group.anchor is not None:

@@ -19,8 +19,8 @@ class Arguments:
     items: list[Argument] = field(default_factory=list)
     types: list[str] = field(default_factory=list)
 
-    def add(self, buffer: str, offset: int, dtype: str) -> int:
-        item = Argument(buffer, offset)
+    def add(self, buffer: str, offset: int, dtype: str, advance: int = 0) -> int:
+        item = Argument(buffer, offset, advance)
         for i, known in enumerate(self.items):
             if known == item and self.types[i] == storage(dtype):
                 return i
@@ -29,7 +29,7 @@ class Arguments:
         return len(self.items) - 1
 
     def view(self, v: View) -> int:
-        return self.add(v.buffer, v.offset, v.dtype)
+        return self.add(v.buffer, v.offset, v.dtype, v.advance)
 
 
 @dataclass

@@ -60,7 +60,7 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
     k = (*taps, (per_in, x.strides[1]))
     for g in range(groups):
         part = out.slice((0, g * per_out, *(0,) * rank), (1,) * len(shape), (shape[0], per_out, *shape[2:]))
-        operand = View(x.buffer, x.dtype, part.shape, (x.strides[0], 0, *spatial), x.offset + g * per_in * x.strides[1])
+        operand = x.laid(part.shape, (x.strides[0], 0, *spatial), x.offset + g * per_in * x.strides[1])
         if node.get("bf16"):
             weights = s.graph.constants[node.inputs[1]][g * per_out : (g + 1) * per_out]
             pairs = packed_pairs(s, ("conv", node.inputs[1], g), np.transpose(weights, (*order[1:-1], 1, 0)).reshape(-1, per_out))
@@ -68,7 +68,7 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
             continue
         packed = _packed_kernel(s, node, g, per_out, s.narrow and prod((shape[0], *shape[2:])) <= FEW, order, origin)
         start = (
-            View(bias.buffer, bias.dtype, part.shape, (0, bias.strides[0], *(0,) * rank), bias.offset + g * per_out * bias.strides[0])
+            bias.laid(part.shape, (0, bias.strides[0], *(0,) * rank), bias.offset + g * per_out * bias.strides[0])
             if bias is not None
             else None
         )
@@ -160,7 +160,7 @@ def _depthwise_weights(s: Lowering, group: Group, origin: str, channels: int) ->
         return View(s.constant(laid, dtype), dtype, (laid.shape[0], channels), (channels, 1))
     source = s.view(node.inputs[1]).transpose((*range(2, 2 + rank), 1, 0))
     copy = s.materialise(source, range(len(source.shape)), f"{group.sink.outputs[0]}.weights", origin)
-    return View(copy.buffer, copy.dtype, (prod(copy.shape[:-1]), channels), (channels, 1), copy.offset)
+    return copy.laid((prod(copy.shape[:-1]), channels), (channels, 1))
 
 
 def _depthwise(s: Lowering, group: Group, origin: str, c: _Channels) -> None:

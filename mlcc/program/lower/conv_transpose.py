@@ -75,7 +75,7 @@ def conv_transpose(s: Lowering, group: Group, origin: str) -> None:
         seen = [(*chosen[:-1], p) for p in (phases[-1] if joined else chosen[-1:])]
         packed = _packed_taps(s, node, weights, g * per_in, per_in, seen, origin)
         offset = sum((low + p.start) * st for (low, _), p, st in zip(reach, chosen, x.strides[2:]))
-        operand = View(x.buffer, x.dtype, part.shape, (x.strides[0], 0, *x.strides[2:]), x.offset + g * per_in * x.strides[1] + offset)
+        operand = x.laid(part.shape, (x.strides[0], 0, *x.strides[2:]), x.offset + g * per_in * x.strides[1] + offset)
         k = (*((p.taps, p.advance * st) for p, st in zip(chosen, x.strides[2:])), (per_in, x.strides[1]))
         dot(s, group, origin, Product(part, (0, *range(2, 2 + rank)), 1, operand, k, packed, init=start))
 
@@ -105,7 +105,7 @@ def _start(s: Lowering, node: Node, bias: View | None, part: View, first: int, r
     if repeats > 1:
         repeated = s.constant(np.tile(s.graph.constants[node.inputs[2]], repeats), bias.dtype)
         return View(repeated, bias.dtype, part.shape, (0, 1, *rest))
-    return View(bias.buffer, bias.dtype, part.shape, (0, bias.strides[0], *rest), bias.offset + first * bias.strides[0])
+    return bias.laid(part.shape, (0, bias.strides[0], *rest), bias.offset + first * bias.strides[0])
 
 
 def _packed_taps(

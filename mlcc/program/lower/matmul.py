@@ -30,7 +30,7 @@ def matmul(s: Lowering, group: Group, origin: str) -> None:
     if node.get("bf16"):
         weights = s.graph.constants[right].reshape(s.graph.types[right].shape[-2:])
         wide = s.view(left).expand((*shape[:-1], weights.shape[0]))
-        operand = View(wide.buffer, wide.dtype, shape, (*wide.strides[:-1], 0), wide.offset)
+        operand = wide.laid(shape, (*wide.strides[:-1], 0))
         packed = packed_pairs(s, ("matmul", right), weights)
         k = ((weights.shape[0], wide.strides[-1]),)
         block_dot(s, group, origin, Product(out, tuple(range(len(shape) - 1)), len(shape) - 1, operand, k, packed))
@@ -75,7 +75,7 @@ def matmul(s: Lowering, group: Group, origin: str) -> None:
     strides = [0] * len(shape)
     strides[:lead] = wide.strides[:lead]
     strides[axis_m] = wide.strides[-2]
-    operand = View(a.buffer, a.dtype, shape, tuple(strides), a.offset)
+    operand = a.laid(shape, strides)
     start = s.view(init).expand(shape) if init is not None else None
     if node.get("zero") is not None:
         start = start_of_bytes(s, node).expand(shape)

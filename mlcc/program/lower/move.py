@@ -98,7 +98,7 @@ def _gather(s: Lowering, node: Node, origin: str) -> None:
         base, order, indices, holds = data.strides, order_of(data), (), (node.inputs[0],)
     tail = len(base) - axis - 1
     strides = (*base[:axis], *(0,) * rank, *base[axis + 1 :])
-    spread = View(index.buffer, index.dtype, shape, (*(0,) * axis, *index.strides, *(0,) * tail), index.offset)
+    spread = index.laid(shape, (*(0,) * axis, *index.strides, *(0,) * tail))
     where = order.index(axis)
     order = tuple(p if p < axis else p + rank - 1 for p in order if p != axis)
     order = (*order[:where], *range(axis, axis + rank), *order[where:])
@@ -140,7 +140,7 @@ def _gather_nd(s: Lowering, node: Node, origin: str) -> None:
     strides = (*data.strides[:b], *(0,) * (lead - b), *data.strides[b + depth :])
     parts = []
     for j in range(depth):
-        spread = View(index.buffer, index.dtype, shape, (*index.strides[:-1], *(0,) * tail), index.offset + j * index.strides[-1])
+        spread = index.laid(shape, (*index.strides[:-1], *(0,) * tail), index.offset + j * index.strides[-1])
         parts.append((spread, data.strides[b + j], data.shape[b + j]))
     _gather_map(s, node, origin, data, strides, parts, range(len(shape)))
 

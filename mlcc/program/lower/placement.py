@@ -36,6 +36,7 @@ def placement(graph: CoreGraph, groups: Sequence[Group], compact: bool) -> Place
     made = {
         g.sink.outputs[0] for g in groups if g.anchor is not None or family(g.sink.op) == "elementwise" or g.sink.op == "Gather"
     }  # by calls that write where they are told
+    made |= {v for g in groups if g.sink.op == "Repeat" for v in g.sink.outputs[g.sink["carried"] :]}
     outlets = _outlets(graph, groups, made)
     halos, borders = ({}, {}) if compact else _halos(graph, groups, made, outlets)
     fixed = {*graph.outputs, *outlets, *halos}

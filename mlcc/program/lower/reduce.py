@@ -26,7 +26,7 @@ def reduce(s: Lowering, group: Group, origin: str) -> None:
         return
     view = s.view(node.inputs[0])
     axes = node["axes"]
-    kept = View(view.buffer, view.dtype, shape, tuple(0 if i in axes else st for i, st in enumerate(view.strides)), view.offset)
+    kept = view.laid(shape, [0 if i in axes else st for i, st in enumerate(view.strides)])
     out = s.in_place(group, value) or s.destination(value, order_of(view), origin)
     s.views[value] = out
     _call(s, group, origin, node.op, out, kept, [(view.shape[i], view.strides[i]) for i in axes])
@@ -80,13 +80,13 @@ def _pool(s: Lowering, group: Group, origin: str) -> None:
             offset = x.offset + sum(p[2] * st for p, st in zip(parts, x.strides[2:]))
             strides = (*x.strides[:2], *(st * step for st, step in zip(x.strides[2:], node["strides"])))
             window = [(p[3], st * d) for p, st, d in zip(parts, x.strides[2:], node["dilations"])]
-            _call(s, group, origin, kind, piece, View(x.buffer, x.dtype, piece.shape, strides, offset), window)
+            _call(s, group, origin, kind, piece, x.laid(piece.shape, strides, offset), window)
         return
     number = _lowest(s.graph.types[node.inputs[0]].dtype) if node.op == "PoolMax" else 0
     padded = s.padded_view(node.inputs[0], node["before"], node["after"], number, origin)
     strides = (*padded.strides[:2], *(st * step for st, step in zip(padded.strides[2:], node["strides"])))
     window = [(k, st * d) for k, st, d in zip(node["kernel"], padded.strides[2:], node["dilations"])]
-    _call(s, group, origin, kind, out, View(padded.buffer, padded.dtype, shape, strides, padded.offset), window)
+    _call(s, group, origin, kind, out, padded.laid(shape, strides), window)
 
 
 def _segments(outputs: int, inputs: int, kernel: int, stride: int, dilation: int, before: int) -> list[tuple[int, int, int, int]]:

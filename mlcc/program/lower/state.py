@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -19,7 +19,7 @@ from mlcc.program.kernel import Access, Kernel, Map, Step
 from mlcc.program.lower.arguments import Arguments, Operands, Steps, finish_body
 from mlcc.program.lower.placement import placement
 from mlcc.program.nest import nested
-from mlcc.program.program import Buffer, KernelCall, Layout, Program, lifetimes
+from mlcc.program.program import Buffer, KernelCall, Layout, Loop, Program, lifetimes
 from mlcc.program.view import View, channels_last, order_of, ordered, row_major
 
 
@@ -38,13 +38,24 @@ class Lowering:
     """The state of one lowering: views by value, buffers, calls."""
 
     def __init__(
-        self, graph: CoreGraph, compact: bool = False, vectors: bool = False, overwrite: bool = False, narrow: bool = False
+        self,
+        graph: CoreGraph,
+        compact: bool = False,
+        vectors: bool = False,
+        overwrite: bool = False,
+        narrow: bool = False,
+        inputs: Mapping[str, View] | None = None,
     ) -> None:
+        """inputs: where a loop's body finds its own; a model's are the caller's."""
         self.graph, self.compact, self.vectors = graph, compact, vectors
         self.narrow = narrow
         self.overwrite = overwrite  # whether convolutions may put their results over their input
         self.groups = fuse(graph)
-        self.views: dict[str, View] = {}
+        self.views: dict[str, View] = dict(inputs or {})
+        self.targets: dict[str, View] | None = (
+            None if inputs is None else {}
+        )  # where a body's results go, where they can be written at once
+        self.loops: list[Loop] = []
         self.buffers: dict[str, Buffer] = {}
         self.constants: dict[str, np.ndarray] = {}
         self.kernels: dict[str, Kernel] = {}
@@ -64,11 +75,18 @@ class Lowering:
                 self.uses[v] = self.uses.get(v, 0) + 1
         for v in graph.outputs:
             self.uses[v] = self.uses.get(v, 0) + 1
-        for v in graph.inputs:
+        for v in graph.inputs if inputs is None else ():
             t = graph.types[v]
             name = self.buffer(f"in.{v}", t.dtype, t.size, "input")
             self.views[v] = View(name, t.dtype, t.shape, row_major(t.shape))
         self.halves = bfloat16_values(graph, self.groups, set(self.outlets))
+
+    def within(self, body: CoreGraph, inputs: Mapping[str, View]) -> Lowering:
+        """The lowering of a loop's body, whose calls and memory are this one's."""
+        inner = Lowering(body, self.compact, self.vectors, self.overwrite, self.narrow, inputs)
+        inner.buffers, inner.constants, inner.kernels, inner.calls = self.buffers, self.constants, self.kernels, self.calls
+        inner._by_content, inner.scales = self._by_content, self.scales
+        return inner
 
     # buffers and constants
 
@@ -142,6 +160,9 @@ class Lowering:
         t = self.graph.types[value]
         if value in self.graph.outputs or value in self.outlets:
             name = self.outlets.get(value, value)
+            if self.targets is not None:
+                place = self.targets[name].reshape(t.shape) if name in self.targets else None
+                return place if place is not None and place.dtype == t.dtype else self.whole(value, order, origin)
             return View(self.buffer(f"out.{name}", t.dtype, t.size, "output"), t.dtype, t.shape, row_major(t.shape))
         if value in self.places:
             place = self.places[value]
@@ -212,6 +233,7 @@ class Lowering:
         for v, view in views:
             if (
                 v in self.graph.constants
+                or v in self.graph.inputs
                 or view.dtype != self.dtype(value)
                 or view.shape != t.shape
                 or self.buffers[view.buffer].place != "arena"
@@ -259,7 +281,7 @@ class Lowering:
                 view = self.views[v]
                 if view.dtype == self.graph.types[v].dtype:
                     self.layouts[v] = Layout(view.buffer, self.graph.types[v], view.strides, view.offset)
-                if v in self.graph.outputs and (self.buffers[view.buffer].place != "output" or not view.row_major):
+                if self.targets is None and v in self.graph.outputs and (self.buffers[view.buffer].place != "output" or not view.row_major):
                     self._deliver(v, origin)
 
     def _deliver(self, value: str, origin: str) -> None:
@@ -350,8 +372,8 @@ class Lowering:
             if not any(b == f"out.{v}" for b in self.buffers):
                 self._deliver(v, v)
         if not self.compact:
-            self.calls = nested(self.calls, self.kernels, self.buffers)
-        alive = lifetimes(tuple(self.calls))
+            self._nest()
+        alive = lifetimes(tuple(self.calls), tuple(self.loops))
         spans = [memory.Span(b.name, b.nbytes, *alive[b.name]) for b in self.buffers.values() if b.place == "arena" and b.name in alive]
         if not self.compact:
             spans = memory.linger(spans, len(self.calls))
@@ -375,7 +397,22 @@ class Lowering:
             memory.lower_bound(spans),
             {v: l for v, l in self.layouts.items() if l.buffer in buffers},
             self.graph.described,
+            tuple(self.loops),
         )
+
+    def _nest(self) -> None:
+        """Attention as one call each, within and between loops."""
+        calls: list[KernelCall] = []
+        loops: list[Loop] = []
+        at = 0
+        for loop in self.loops:
+            calls += nested(self.calls[at : loop.first], self.kernels, self.buffers)
+            inside = self.calls[loop.first : loop.last]
+            loops.append(Loop(len(calls), len(calls) + len(inside), loop.count))
+            calls += inside
+            at = loop.last
+        self.calls = [*calls, *nested(self.calls[at:], self.kernels, self.buffers)]
+        self.loops = loops
 
 
 def _detail(node: Node) -> tuple[int, int, int] | None:

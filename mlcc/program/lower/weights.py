@@ -114,9 +114,7 @@ def pack_dynamic(s: Lowering, b: View, value: str, origin: str) -> str:
         if rest:
             pieces.append((1, rest, panels(n)[-1], full))
     for number, valid, panel_width, first in pieces:
-        source = View(
-            b.buffer,
-            b.dtype,
+        source = b.laid(
             (*lead, number, k, valid),
             (*lead_strides, PANEL * b.strides[-1], b.strides[-2], b.strides[-1]),
             b.offset + first * PANEL * b.strides[-1],
