@@ -84,6 +84,7 @@ def interface_values(program: Program, target: Target, vectors: Sequence[Golden]
             }
             for s, m in zip(program.sizes, members)
         ],
+        "loops": [{"first": loop.first, "last": loop.last, "count": str(loop.count)} for loop in program.loops],
         "vectors": [
             {
                 "seed": g.seed,

@@ -72,13 +72,17 @@ def pointer(program: Program, a: Argument, dtype: str, written: bool) -> str:
     if b.place == "constant":
         plain = storage(b.dtype) == dtype and (dtype not in ("float32", "float64") or np.isfinite(program.constants[a.buffer]).all())
         name = constant_name(a.buffer) if plain else f"(const {kind} *)(const void *){constant_name(a.buffer)}"
-        return f"{name} + {a.offset}" if a.offset != 0 else name
+        moved = f" + turn * {a.advance}" if a.advance != 0 else ""
+        return f"{name} + {a.offset}{moved}" if a.offset != 0 else f"{name}{moved}"
     if b.place == "arena":
         at = b.offset + a.offset * DTYPES[b.dtype].itemsize
+        if a.advance != 0:
+            return f"({const}{kind} *)(void *)(arena + ({at} + turn * {a.advance * DTYPES[b.dtype].itemsize}))"
         return f"({const}{kind} *)(void *){f'(arena + {at})' if at != 0 else 'arena'}"
     index = [n for n, _ in (program.inputs if b.place == "input" else program.outputs)].index(b.name.split(".", 1)[1])
     base = f"({const}{kind} *){'inputs' if b.place == 'input' else 'outputs'}[{index}]"
-    return f"{base} + {a.offset}" if a.offset != 0 else base
+    moved = f" + turn * {a.advance}" if a.advance != 0 else ""
+    return f"{base} + {a.offset}{moved}" if a.offset != 0 else f"{base}{moved}"
 
 
 def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:

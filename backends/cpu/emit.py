@@ -34,13 +34,15 @@ def weights_blob(program: Program, endianness: str) -> bytes:
 def pointer(program: Program, a: Argument) -> str:
     """A kernel argument as a C expression."""
     b = program.buffers[a.buffer]
-    at = a.offset * DTYPES[b.dtype].itemsize
+    width = DTYPES[b.dtype].itemsize
+    at, moved = a.offset * width, f" + c->turn * {a.advance * width}" if a.advance != 0 else ""
     if b.place == "constant":
-        return f"c->weights + {b.offset + at}"
+        return f"c->weights + {b.offset + at}{moved}"
     if b.place == "arena":
-        return f"c->arena + {b.offset + at}"
+        return f"c->arena + {b.offset + at}{moved}"
     index = [n for n, _ in (program.inputs if b.place == "input" else program.outputs)].index(b.name.split(".", 1)[1])
-    return f"(const char *)c->inputs[{index}] + {at}" if b.place == "input" else f"(char *)c->outputs[{index}] + {at}"
+    base = f"(const char *)c->inputs[{index}]" if b.place == "input" else f"(char *)c->outputs[{index}]"
+    return f"{base} + {at}{moved}"
 
 
 def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:

@@ -43,10 +43,15 @@ def sweeps(program: Program, machine: Machine) -> list[Sweep]:
     found: list[Sweep] = []
     at = 0
     while at < len(program.calls):
-        end, rows = at + 1, _rows(program, program.calls[at], machine)
+        looped = any(loop.first <= at < loop.last for loop in program.loops)
+        end, rows = at + 1, 0 if looped else _rows(program, program.calls[at], machine)
         if rows:
             touched = _touches(program, program.calls[at])
-            while end < len(program.calls) and _rows(program, program.calls[end], machine) == rows:
+            while (
+                end < len(program.calls)
+                and all(end != loop.first for loop in program.loops)
+                and _rows(program, program.calls[end], machine) == rows
+            ):
                 more = _touches(program, program.calls[end])
                 if touched is None or more is None or not _independent(program, [*touched, *more]):
                     break

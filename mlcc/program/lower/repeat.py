@@ -40,7 +40,7 @@ def _begun(s: Lowering, value: str, out: str, origin: str) -> View:
     """A carried value's place, with what the first turn gets."""
     t = s.graph.types[value]
     state = s.new_view(out, t.dtype, t.shape, range(len(t.shape)))
-    s.copy(s.view(value), state, out, origin)
+    s.copy(s.view(value), state, f"{out}.first", origin)
     s.views[out] = state
     return state
 
