@@ -10,8 +10,8 @@ import numpy as np
 
 from mlcc.core.describe import Description
 from mlcc.core.dim import most
-from mlcc.core.dim import public as public_size
 from mlcc.core.graph import DTYPES, TensorType
+from mlcc.core.terms import public as public_size
 from mlcc.graph.draws import Draw
 from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden
 from mlcc.names import C_TYPES, comment, identifier, unique

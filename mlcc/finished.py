@@ -14,7 +14,7 @@ from mlcc.cache.blob import packed, unpacked
 from mlcc.cache.code import code_digest
 from mlcc.cache.store import Store, key_of
 from mlcc.cache.tools import tools
-from mlcc.core.dim import Range
+from mlcc.core.ranges import Range
 from mlcc.error import Error
 from mlcc.request import Built, Request, Settled
 from mlcc.target import Target, cpu_flags

@@ -16,7 +16,7 @@ from mlcc.artifact.readme import readme
 from mlcc.conformance.check import Result
 from mlcc.conformance.page import conformance_page, workspace_picture
 from mlcc.core.describe import Description
-from mlcc.core.dim import public
+from mlcc.core.terms import public
 from mlcc.program.budget import ram_bytes
 from mlcc.program.program import Program, lifetimes
 from mlcc.program.statistics import step_costs

@@ -79,12 +79,14 @@ class CompileOptions:
 class Lowering:
     """The program that a backend wants of a target. compact: for small memories; vectors: weights packed for vectors; narrow: weights may
     lie as float16, or as bytes times a scale (kernel.Dot); bounded: flash and RAM are the chip's, so what does not fit is refused, or cut
-    in strips."""
+    in strips; loops: calls may be repeated (else each turn is written out); open: sizes may be decided by a run."""
 
     compact: bool = False
     vectors: bool = False
     narrow: bool = False
     bounded: bool = False
+    loops: bool = False
+    open: bool = False
 
 
 @dataclass(frozen=True)

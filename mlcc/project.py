@@ -8,7 +8,7 @@ from typing import Any
 
 from mlcc import toml, trust
 from mlcc.artifact import plain
-from mlcc.core.dim import Range, parse_range
+from mlcc.core.ranges import Range, parse_range
 from mlcc.error import Error
 from mlcc.names import printable, quoted
 from mlcc.request import filled, tables

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcc import plugin
-from mlcc.core.dim import Range
+from mlcc.core.ranges import Range
 from mlcc.error import Error
 from mlcc.limits import Limits
 from mlcc.names import printable
@@ -24,13 +24,13 @@ Progress = Callable[[str], None]
 @dataclass(frozen=True)
 class Request:
     """What to build. shapes: input → dimensions; dims: a dimension's name in the file → its size; compiler: "zig" or a system compiler's
-    command; jobs: processes; precision: "float32", or "bf16" for products with weights in bfloat16; lock: an mlcc.lock to follow, and with `tune` to write; flash, ram: bytes that a
-    microcontroller has, where its target does not say; emit: names of further packagings; version: of the artifact; settings: what backends
-    and packagings are told, by table: {"hardware": {"share": 0.5}}, or the table's own dataclass; passes: names of plugins' passes;
-    samples: input → .npy files, real inputs that become golden vectors; describe: input or output → what the artifact says of it beyond the
-    file (layout, unit, labels, … as `mlcc.core.describe.Description`); limits: what the model may ask for; strict: fail where some operator
-    is not exercised by the golden vectors; judge: compare the artifact's outputs with an outside judge's; validate: the graph is checked
-    after each pass."""
+    command; jobs: processes; precision: "float32", or "bf16" for products with weights in bfloat16; lock: an mlcc.lock to follow, and
+    with `tune` to write; flash, ram: bytes that a microcontroller has, where its target does not say; emit: names of further
+    packagings; version: of the artifact; settings: what backends and packagings are told, by table: {"hardware": {"share": 0.5}}, or
+    the table's own dataclass; passes: names of plugins' passes; samples: input → .npy files, real inputs that become golden vectors;
+    describe: input or output → what the artifact says of it beyond the file (layout, unit, labels, … as
+    `mlcc.core.describe.Description`); limits: what the model may ask for; strict: fail where some operator is not exercised by the
+    golden vectors; judge: compare the artifact's outputs with an outside judge's; validate: the graph is checked after each pass."""
 
     model: Path
     targets: tuple[str, ...]

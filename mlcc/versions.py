@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from mlcc import plugin
-from mlcc.core.dim import bind, trials
+from mlcc.core.ranges import bind, trials
+from mlcc.error import Error
+from mlcc.graph.unroll import unrolled
 from mlcc.program import budget, patch
 from mlcc.program import program as loop
 from mlcc.program.lower import lower
@@ -48,10 +50,18 @@ def versions(request: Request, frozen: Frozen, targets: Sequence[Target]) -> dic
     found = {}
     for t in targets:
         found[t.name] = frozen
-        wanted = plugin.backend(t.backend).lowering(t)
+        backend = plugin.backend(t.backend)
+        wanted = backend.lowering(t)
+        if frozen.graph.sizes and not wanted.open:
+            sizes = ", ".join(s.name for s in frozen.graph.sizes)
+            hint = "build one artifact for each size that you need: --shape with numbers, no ranges"
+            raise Error("unsupported", f"a run cannot decide sizes ({sizes}) on {t.name}", hint=hint)
         if not wanted.compact:
             if loop.narrow(frozen.program) and not wanted.narrow:
                 wide = found[t.name] = wide or version()
+            if not wanted.loops and frozen.program.loops:
+                graph = unrolled(frozen.graph) if backend.consumes == "graph" else frozen.graph
+                found[t.name] = replace(found[t.name], graph=graph, program=written_out(found[t.name].program))
             continue
         vectors, ram = wanted.vectors, _limits(request, t).ram
         if (vectors, None) not in made:

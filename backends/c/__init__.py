@@ -19,7 +19,7 @@ packagings: Mapping[str, Packaging] = {}
 
 
 def lowering(target: Target) -> Lowering:
-    return Lowering(compact=True, vectors=target.variants[0].machine.vector_bits >= 128)
+    return Lowering(compact=True, vectors=target.variants[0].machine.vector_bits >= 128, loops=True, open=True)
 
 
 def tools(target: Target) -> Mapping[str, str]:

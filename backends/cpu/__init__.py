@@ -19,7 +19,7 @@ packagings: Mapping[str, Packaging] = {}
 
 
 def lowering(target: Target) -> Lowering:
-    return Lowering(narrow=True)
+    return Lowering(narrow=True, loops=True, open=True)
 
 
 def tools(target: Target) -> Mapping[str, str]:

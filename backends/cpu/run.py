@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from mlcc.artifact.manifest import Manifest, Tensor
+from mlcc.artifact.manifest import Manifest, Tensor, extents, sizes_given
 from mlcc.core.graph import DTYPES, ByteOrder, from_bytes, to_bytes
 from mlcc.error import Error
 from mlcc.names import printable
@@ -50,7 +50,7 @@ def _run_fresh(line: Sequence[str], folder: Path, environment: Mapping[str, str]
 
 def said(sizes: Mapping[str, int]) -> list[str]:
     """Sizes as the test program takes them, in the order of their names; none where it takes none."""
-    return [",".join(str(sizes[name]) for name in sorted(sizes))] if sizes else []
+    return ["x".join(str(sizes[name]) for name in sorted(sizes))] if sizes else []
 
 
 def steady(found: str, name: str, environment: str) -> str:
@@ -123,11 +123,12 @@ def execute(artifact: Path, about: Manifest, feed: Mapping[str, np.ndarray], tar
         return call_program(program, runs.prefix, runs.name, about, feed, order)
 
 
-def received(raw: bytes, t: Tensor, order: ByteOrder, artifact: str) -> np.ndarray:
+def received(raw: bytes, t: Tensor, order: ByteOrder, artifact: str, sizes: Mapping[str, int]) -> np.ndarray:
     """An output that an artifact's program wrote, as its manifest says it is. Raises Error(verification) where it is of another size."""
-    if len(raw) != DTYPES[t["dtype"]].itemsize * prod(t["shape"]):
+    shape = extents(t, sizes)
+    if len(raw) != DTYPES[t["dtype"]].itemsize * prod(shape):
         raise Error("verification", f"the program gives {len(raw)} bytes for {printable(t['name'])}, the manifest says otherwise", artifact)
-    return from_bytes(raw, t["dtype"], order).reshape(t["shape"])
+    return from_bytes(raw, t["dtype"], order).reshape(shape)
 
 
 def call_program(
@@ -139,5 +140,8 @@ def call_program(
     outs = [folder / f"out{i}" for i in range(len(about["outputs"]))]
     for path, t in zip(ins, about["inputs"]):
         path.write_bytes(to_bytes(feed[t["name"]], order))
-    execute_program(program, prefix, environment, ["run", "-1", *map(str, ins), *map(str, outs), str(folder / "arena")], about["name"])
-    return {t["name"]: received(p.read_bytes(), t, order, about["name"]) for t, p in zip(about["outputs"], outs)}
+    sizes = sizes_given(about, feed)
+    execute_program(
+        program, prefix, environment, ["run", "-1", *said(sizes), *map(str, ins), *map(str, outs), str(folder / "arena")], about["name"]
+    )
+    return {t["name"]: received(p.read_bytes(), t, order, about["name"], sizes) for t, p in zip(about["outputs"], outs)}

@@ -22,7 +22,8 @@ packagings: Mapping[str, Packaging] = {**KITS, "mcuboot": McubootPackaging()}
 
 
 def lowering(target: Target) -> Lowering:
-    return Lowering(compact=True, vectors=target.variants[0].machine.vector_bits >= 128, bounded=target.section(Board) is not None)
+    vectors = target.variants[0].machine.vector_bits >= 128
+    return Lowering(compact=True, vectors=vectors, bounded=target.section(Board) is not None, loops=True, open=True)
 
 
 def tools(target: Target) -> Mapping[str, str]:

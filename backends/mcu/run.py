@@ -7,10 +7,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
-from mlcc.artifact.manifest import Manifest
+from mlcc.artifact.manifest import Manifest, sizes_given
 from mlcc.cache.library import compiled
 from mlcc.core.graph import to_bytes
 from mlcc.error import Error
@@ -19,7 +20,7 @@ from mlcc.program.program import Program
 from mlcc.target import Target
 from mlcc_backends.cpu.compile import compiler
 from mlcc_backends.cpu.compile import run as tool
-from mlcc_backends.cpu.run import received, steady
+from mlcc_backends.cpu.run import received, said, steady
 from mlcc_backends.environment import demanded, environment
 from mlcc_backends.mcu.compile import FLAGS, LINK, SMALL
 from mlcc_backends.mcu.cycles import Timing, counted, timing
@@ -82,13 +83,13 @@ class BoardRunner:
         if abs(found - instructions) <= 0.01 * instructions + 500:  # the clock's own
             self.figures["cycles"] = cycles
 
-    def run(self, inputs: Sequence[bytes], steps: int = -1) -> tuple[list[bytes], bytes]:
+    def run(self, inputs: Sequence[bytes], steps: int = -1, sizes: Mapping[str, int] = MappingProxyType({})) -> tuple[list[bytes], bytes]:
         with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
             folder = Path(d)
             ins, outs = [f"in{i}" for i in range(len(inputs))], [f"out{i}" for i in range(len(self.program.outputs))]
             for name, body in zip(ins, inputs):
                 (folder / name).write_bytes(body)
-            self._emulate(folder, ["run", str(steps), *ins, *outs, "arena"])
+            self._emulate(folder, ["run", str(steps), *said(sizes), *ins, *outs, "arena"])
             return [(folder / n).read_bytes() for n in outs], (folder / "arena").read_bytes()
 
 
@@ -112,5 +113,6 @@ def execute(artifact: Path, about: Manifest, feed: Mapping[str, np.ndarray], tar
         for i, t in enumerate(about["inputs"]):
             (folder / f"in{i}").write_bytes(to_bytes(feed[t["name"]], "<"))
         names = [f"{kind}{i}" for kind, group in (("in", about["inputs"]), ("out", about["outputs"])) for i in range(len(group))]
-        emulate(found.prefix, folder / "test", ["run", "-1", *names, "arena"], f"{name} under {found.name}")
-        return {t["name"]: received((folder / f"out{i}").read_bytes(), t, "<", name) for i, t in enumerate(about["outputs"])}
+        sizes = sizes_given(about, feed)
+        emulate(found.prefix, folder / "test", ["run", "-1", *said(sizes), *names, "arena"], f"{name} under {found.name}")
+        return {t["name"]: received((folder / f"out{i}").read_bytes(), t, "<", name, sizes) for i, t in enumerate(about["outputs"])}

@@ -29,8 +29,8 @@ def readable(outputs: Mapping[str, np.ndarray], declared: Sequence[Any]) -> dict
 
 
 def read_npy(path: Path, dtype: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    """A file's array in the wanted type (shape: None where any extent will do). Raises Error(usage) where the file is none or has another shape, or numbers that the type
-    lacks."""
+    """A file's array in the wanted type (shape: None where any extent will do). Raises Error(usage) where the file is none or has another
+    shape, or numbers that the type lacks."""
     try:
         array = np.load(path, allow_pickle=False)
     except OSError as e:

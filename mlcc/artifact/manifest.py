@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
 from mlcc.artifact import plain
 from mlcc.core.narrow import NARROW, TEXT, held
+from mlcc.core.ranges import evaluate
 from mlcc.error import Error
 from mlcc.names import C_TYPES
 
@@ -36,6 +37,7 @@ class Tensor(_Named, total=False):
     text: str
     range: list[float]
     labels: list[str]
+    open: list[int | str]  # extents where a run decides some (`mlcc.core.terms.public`); `shape` has the largest
     scale: float
     zero_point: int
 
@@ -76,8 +78,19 @@ _Always = TypedDict(
 )
 
 
+class Allowed(TypedDict):
+    """A size that a run decides: `least` to `most` in steps of `step`."""
+
+    name: str
+    least: int
+    most: int
+    step: int
+
+
 class Manifest(_Always, total=False):
     """What an artifact is. Beyond these a backend may say more (`Binaries.figures`, `Binaries.facts`)."""
+
+    sizes: list[Allowed]
 
     bound: dict[str, float]
     instructions: int
@@ -185,6 +198,27 @@ def signature(data: Manifest) -> str:
         for group in (data["inputs"], data["outputs"])
     ]
     return f"{groups[0]} >{groups[1]} > {data['workspace_bytes']}"
+
+
+def sizes_given(data: Manifest, arrays: Mapping[str, Any]) -> dict[str, int]:
+    """The sizes that inputs' arrays have, of those that a run decides. Raises Error(usage) where one is not allowed, or two differ."""
+    allowed = {s["name"]: range(s["least"], s["most"] + 1, s["step"]) for s in data.get("sizes", [])}
+    found: dict[str, int] = {}
+    for t in data["inputs"] if allowed else ():
+        for name, n in zip(t.get("open", ()), arrays[t["name"]].shape):
+            if isinstance(name, str) and found.setdefault(name, n) != n:
+                raise Error("usage", f"{name} is {n} here, and {found[name]} in another input", f"input {t['name']}")
+    for name, n in found.items():
+        sizes = allowed[name]
+        if n not in sizes:
+            steps = f" in steps of {sizes.step}" if sizes.step > 1 else ""
+            raise Error("usage", f"{name} is {n}", data["name"], f"this build takes {sizes[0]} to {sizes[-1]}{steps}")
+    return {name: found[name] for name in allowed}
+
+
+def extents(tensor: Tensor, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """A tensor's shape at some sizes."""
+    return tuple(evaluate(n, sizes) for n in tensor.get("open", tensor["shape"]))
 
 
 def read(folder: Path) -> Manifest:

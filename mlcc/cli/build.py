@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from mlcc.cli.output import human, json_option, print_json, progress, table
-from mlcc.core.dim import Range, parse_range
+from mlcc.core.ranges import Range, parse_range
 from mlcc.error import Error
 
 

@@ -10,6 +10,7 @@ import click
 
 from mlcc.cli.build import parse_shapes
 from mlcc.cli.output import human, json_option, print_json, table
+from mlcc.core.ranges import Range
 from mlcc.error import Error, explained
 from mlcc.names import printable
 
@@ -46,7 +47,7 @@ def artifact(folder: Path) -> dict[str, Any]:
     return {**manifest.read(folder), "files": files}
 
 
-def model(path: Path, shapes: dict[str, tuple[int, ...]], list_nodes: bool) -> dict[str, Any]:
+def model(path: Path, shapes: dict[str, tuple[int | Range, ...]], list_nodes: bool) -> dict[str, Any]:
     from mlcc import importers
     from mlcc.core.graph import digest
     from mlcc.graph.normalise import normalise

@@ -1,4 +1,4 @@
-"""Sizes that a run decides: polynomials over named symbols with known ranges, with quotients and extremes where these do not divide or order.
+"""Sizes that a run decides: polynomials over named symbols with known ranges; quotients and extremes where these do not divide or order.
 
 A `Dim` behaves as the number that it stands for: sums, products, quotients and remainders are exact, comparisons are answered where they
 hold for every size in range, and raise where they do not. Equality is identity of the polynomials: what it says "no" to may still be equal
@@ -8,75 +8,22 @@ symbol is left in becomes one.
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlcc.error import Error
+from mlcc.core.terms import Atom, Made, Size, Symbol, Terms, key, ordered, product, said, unknown
 
-Size = Any  # int or Dim: mypy would want every `int` of the house to be a union
-
-
-@dataclass(frozen=True, order=True)
-class Symbol:
-    """A free number from `low` to `high`. The size that people mean by `name` is step · number + rest."""
-
-    name: str
-    low: int
-    high: int
-    step: int = 1
-    rest: int = 0
-
-    @property
-    def variable(self) -> str:
-        """What generated code calls the number."""
-        return f"n_{self.name}"
-
-    @property
-    def sizes(self) -> range:
-        """The sizes that it allows, smallest first."""
-        return range(self.low * self.step + self.rest, self.high * self.step + self.rest + 1, self.step)
+if TYPE_CHECKING:
+    _Base = int  # where an int is asked for, a Dim will do
+else:
+    _Base = object
 
 
-@dataclass(frozen=True, order=True)
-class Made:
-    """A number made of others that no polynomial says: kind `quotient` (of a number that is not negative by a positive one, rounded down),
-    `least` or `greatest` of two."""
-
-    kind: str
-    left: str  # of the operands' texts, which order them
-    right: str
-    operands: tuple[Size, Size]
-
-    @property
-    def low(self) -> int:
-        a, b = self.operands
-        if self.kind == "quotient":
-            return least(a) // most(b)
-        return min(least(a), least(b)) if self.kind == "least" else max(least(a), least(b))
-
-    @property
-    def high(self) -> int:
-        a, b = self.operands
-        if self.kind == "quotient":
-            return most(a) // least(b)
-        return min(most(a), most(b)) if self.kind == "least" else max(most(a), most(b))
-
-
-Atom = Symbol | Made
-Terms = dict[tuple[Atom, ...], int]
-
-
-def _key(atom: Atom) -> tuple[str, ...]:
-    return ("", atom.name) if isinstance(atom, Symbol) else (atom.kind, atom.left, atom.right)
-
-
-class Dim:
+class Dim(_Base):
     """Σ coefficient · product of atoms. Immutable."""
 
     def __init__(self, terms: Terms) -> None:
@@ -84,7 +31,7 @@ class Dim:
 
     @cached_property
     def _form(self) -> tuple[tuple[tuple[Atom, ...], int], ...]:
-        return tuple(sorted(self.terms.items(), key=lambda t: ([_key(a) for a in t[0]], t[1])))
+        return ordered(self.terms)
 
     # arithmetic
 
@@ -112,7 +59,7 @@ class Dim:
     def __mul__(self, other: Size) -> Size:
         if not isinstance(other, (int, np.integer, Dim)):
             return NotImplemented
-        return _made(_product(self.terms, _terms(other)))
+        return _made(product(self.terms, _terms(other)))
 
     __rmul__ = __mul__
 
@@ -190,7 +137,7 @@ class Dim:
                 above, by = m[0].operands
                 if c % by == 0:
                     del terms[m]
-                    for n, d in _product(_terms(above), {(): c // by}).items():
+                    for n, d in product(_terms(above), {(): c // by}).items():
                         terms[n] = terms.get(n, 0) + d
                     spare = c // by * (by - 1)
                     over, under = over + max(0, -spare), under + max(0, spare)
@@ -208,7 +155,7 @@ class Dim:
             part: Terms = {(): c}
             for a in m:
                 spans[a] = a.high - a.low
-                part = _product(part, {(a,): 1, (): a.low} if a.low else {(a,): 1})
+                part = product(part, {(a,): 1, (): a.low} if a.low else {(a,): 1})
             for k, v in part.items():
                 shifted[k] = shifted.get(k, 0) + v
         low = high = 0
@@ -272,15 +219,6 @@ def _made(terms: Terms) -> Size:
     return kept.get((), 0) if not kept or set(kept) == {()} else Dim(kept)
 
 
-def _product(a: Terms, b: Terms) -> Terms:
-    total: Terms = {}
-    for m, c in a.items():
-        for n, d in b.items():
-            both = tuple(sorted((*m, *n), key=_key))
-            total[both] = total.get(both, 0) + c * d
-    return total
-
-
 def symbol(s: Symbol) -> Size:
     """The number that a symbol stands for; an int where there is but one."""
     return s.low if s.low == s.high else Dim({(s,): 1})
@@ -321,7 +259,7 @@ def _quotient(a: Size, b: Size) -> Size:
 def _exact(a: Terms, b: Terms) -> Size | None:
     """a / b where that leaves nothing: long division of polynomials."""
     rest, total = dict(a), {}
-    order = lambda m: (len(m), [_key(x) for x in m])  # noqa: E731
+    order = lambda m: (len(m), [key(x) for x in m])  # noqa: E731
     lead = max(b, key=order)
     while rest:
         m = max(rest, key=order)
@@ -334,7 +272,7 @@ def _exact(a: Terms, b: Terms) -> Size | None:
             return None
         q, by = tuple(left), rest[m] // b[lead]
         total[q] = by
-        for n, c in _product({q: by}, b).items():
+        for n, c in product({q: by}, b).items():
             rest[n] = rest.get(n, 0) - c
             if not rest[n]:
                 del rest[n]
@@ -347,15 +285,6 @@ def _decided(difference: Size, answer: Any, what: str) -> bool:
     if found is None:
         raise unknown(f"whether {what}")
     return bool(found)
-
-
-def said(n: Size) -> str:
-    """A size in words."""
-    return str(public(n))
-
-
-def unknown(what: str) -> Error:
-    return Error("unsupported", f"{what} depends on sizes that only a run knows", hint="fix the size, or give a range that decides it")
 
 
 def _value(a: Atom, numbers: Mapping[str, int]) -> int:
@@ -406,7 +335,7 @@ def at(n: Size, numbers: Mapping[str, int]) -> int:
     return n.at(numbers) if isinstance(n, Dim) else int(n)
 
 
-def symbols(sizes: Iterable[Size]) -> frozenset[Symbol]:
+def symbols(sizes: Any) -> frozenset[Symbol]:
     """All symbols in sizes, however deep these lie in tuples and dataclasses."""
     found: set[Symbol] = set()
     todo: list[Any] = [sizes]
@@ -421,148 +350,3 @@ def symbols(sizes: Iterable[Size]) -> frozenset[Symbol]:
         elif is_dataclass(x) and not isinstance(x, (type, Symbol)):
             todo += [getattr(x, f.name) for f in fields(x)]
     return frozenset(found)
-
-
-def bind(x: Any, numbers: Mapping[str, int]) -> Any:
-    """A frozen structure (a type, a graph, a program) with every size put in for given numbers of the symbols."""
-    if isinstance(x, Dim):
-        return x.at(numbers)
-    if isinstance(x, tuple):
-        return tuple(bind(v, numbers) for v in x)
-    if isinstance(x, list):
-        return [bind(v, numbers) for v in x]
-    if isinstance(x, Mapping):
-        return {k: bind(v, numbers) for k, v in x.items()}
-    if is_dataclass(x) and not isinstance(x, type):
-        changed = {f.name: bind(v, numbers) for f in fields(x) if not isinstance(v := getattr(x, f.name), (int, str, np.ndarray, Symbol))}
-        return replace(x, **{k: v for k, v in changed.items() if v is not getattr(x, k)})
-    return x
-
-
-def numbers_of(sizes: Mapping[str, int], known: Iterable[Symbol]) -> dict[str, int]:
-    """Symbols' numbers from the sizes that their names mean. Raises Error(usage) where one is out of range."""
-    found = {}
-    for s in known:
-        size = sizes[s.name]
-        if size not in s.sizes:
-            steps = f" in steps of {s.step}" if s.step > 1 else ""
-            raise Error("usage", f"{s.name} is {size}", hint=f"this build takes {s.sizes[0]} to {s.sizes[-1]}{steps}")
-        found[s.name] = (size - s.rest) // s.step
-    return found
-
-
-def trials(known: Iterable[Symbol]) -> list[dict[str, int]]:
-    """Numbers of the symbols at which what a run decides is proven and tested: the largest first, the smallest, and some in between."""
-    symbols = sorted(known)
-    if not symbols:
-        return [{}]
-    found = [{s.name: s.high for s in symbols}, {s.name: s.low for s in symbols}]
-    for part, places in enumerate(((3, 7), (10, 13), (1, 29)), start=1):
-        found.append({s.name: s.low + (s.high - s.low) * places[0] // places[1] + (part * (i + 1)) % 2 for i, s in enumerate(symbols)})
-    inside = [{s.name: min(max(n[s.name], s.low), s.high) for s in symbols} for n in found]
-    return [n for i, n in enumerate(inside) if n not in inside[:i]]
-
-
-def sizes_at(numbers: Mapping[str, int], known: Iterable[Symbol]) -> dict[str, int]:
-    """The sizes that people mean, of given numbers."""
-    return {s.name: numbers[s.name] * s.step + s.rest for s in known}
-
-
-def numbers_from(shapes: Iterable[tuple[tuple[Size, ...], tuple[int, ...], str]]) -> dict[str, int]:
-    """Symbols' numbers from (shape, extents that are given, name) of inputs. Raises Error(usage) where these do not fit."""
-    found: dict[str, tuple[int, str]] = {}
-    pairs = list(shapes)
-    for shape, given, name in pairs:
-        if len(shape) != len(given):
-            raise Error("usage", f"{len(given)} axes given, {len(shape)} wanted", f"input {name}")
-        for n, size in zip(shape, given):
-            for s in n.symbols if isinstance(n, Dim) else ():
-                if found.setdefault(s.name, (size, name))[0] != size:
-                    raise Error("usage", f"{s.name} is {size} here, and {found[s.name][0]} in {found[s.name][1]}", f"input {name}")
-            if not isinstance(n, Dim) and n != size:
-                raise Error("usage", f"{list(given)} given, {[public(d) for d in shape]} wanted", f"input {name}")
-    return numbers_of({k: v for k, (v, _) in found.items()}, symbols([shape for shape, _, _ in pairs]))
-
-
-_OPERATORS = {ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b, ast.FloorDiv: lambda a, b: a // b}
-
-
-def public(n: Size) -> int | str:
-    """A size as manifests say it: a number, or an expression over the sizes' names."""
-    if not isinstance(n, Dim):
-        return int(n)
-    for s in n.symbols:
-        if n == size_of(s):
-            return s.name
-    return _public(n)
-
-
-def _public(n: Size) -> str:
-    if not isinstance(n, Dim):
-        return str(n)
-    parts = []
-    for m, c in n._form:
-        factors = [str(c)] if c != 1 or not m else []
-        for a in m:
-            if isinstance(a, Symbol):
-                inner = f"({a.name} - {a.rest})" if a.rest else a.name
-                factors.append(f"({inner} // {a.step})" if a.step > 1 else inner)
-            else:
-                x, y = map(_public, a.operands)
-                factors.append(f"({x} // {y})" if a.kind == "quotient" else f"{'min' if a.kind == 'least' else 'max'}({x}, {y})")
-        parts.append(" * ".join(factors))
-    return f"({' + '.join(parts)})"
-
-
-def evaluate(said: int | str, sizes: Mapping[str, int]) -> int:
-    """What a manifest's size is for given sizes. Raises ValueError for what `public` never writes."""
-    if isinstance(said, int):
-        return said
-    if said in sizes:
-        return sizes[said]
-
-    def value(node: ast.expr) -> int:
-        match node:
-            case ast.Constant(value=int() as n):
-                return n
-            case ast.Name(id=name) if name in sizes:
-                return sizes[name]
-            case ast.UnaryOp(op=ast.USub(), operand=x):
-                return -value(x)
-            case ast.BinOp(left=a, op=op, right=b) if type(op) in _OPERATORS:
-                return _OPERATORS[type(op)](value(a), value(b))
-            case ast.Call(func=ast.Name(id=("min" | "max") as f), args=[a, b]):
-                return (min if f == "min" else max)(value(a), value(b))
-        raise ValueError(f"no size: {said}")
-
-    return value(ast.parse(said, mode="eval").body)
-
-
-@dataclass(frozen=True)
-class Range:
-    """Sizes that a dimension may have, as asked: `low` to `high` in steps of `step`."""
-
-    low: int
-    high: int
-    step: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.low}..{self.high}{f':{self.step}' if self.step > 1 else ''}"
-
-    def named(self, name: str) -> Symbol:
-        rest = self.low % self.step
-        return Symbol(name, self.low // self.step, (self.high - rest) // self.step, self.step, rest)
-
-
-def parse_range(text: str) -> int | Range:
-    """A size as people write it: 3, 1..512, 32..640:32, also in parentheses. Raises ValueError."""
-    found = re.fullmatch(r"\(?(\d{1,10})(?:\.\.(\d{1,10})(?::(\d{1,10}))?)?\)?", text)
-    if found is None:
-        raise ValueError(text)
-    low, high, step = found.groups()
-    if high is None:
-        return int(low)
-    r = Range(int(low), int(high), int(step or 1))
-    if r.low < 1 or r.high < r.low or r.step < 1:
-        raise ValueError(text)
-    return r if r.high - r.low >= r.step else r.low

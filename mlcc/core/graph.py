@@ -14,8 +14,9 @@ import ml_dtypes
 import numpy as np
 
 from mlcc.core.describe import Description
-from mlcc.core.dim import Dim, Symbol, most, symbols
+from mlcc.core.dim import Dim, most, symbols
 from mlcc.core.operators import OPERATORS
+from mlcc.core.terms import Symbol
 from mlcc.error import Error
 
 ByteOrder = Literal["<", ">"]  # as NumPy names them
@@ -72,9 +73,10 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """What a Repeat node does in each turn. Operands of the node and inputs of the graph, in order: `carried` values, which a turn gets from
-    the one before; `scanned` values, of whose first axis a turn gets its own index (from the end on where `reverse` is 1); and values that
-    are the same in all turns. Results, in order: the carried values after the last turn, and others, each turn's along a new first axis."""
+    """What a Repeat node does in each turn. Operands of the node and inputs of the graph, in order: `carried` values, which a turn gets
+    from the one before; `scanned` values, of whose first axis a turn gets its own index (from the end on where `reverse` is 1); and
+    values that are the same in all turns. Results, in order: the carried values after the last turn, and others, each turn's along a
+    new first axis."""
 
     graph: CoreGraph
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mlcc.core.dim import bind, numbers_from, sizes_at, trials
 from mlcc.core.graph import DTYPES, CoreGraph, TensorType, canonical_bytes
+from mlcc.core.ranges import bind, numbers_from, sizes_at, trials
 from mlcc.error import Error
 from mlcc.graph.coverage import Coverage
 from mlcc.graph.draws import Draw, draws

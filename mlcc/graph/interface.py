@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from mlcc.core.dim import Range, Size, most, size_of
+from mlcc.core.dim import most, size_of
 from mlcc.core.graph import DTYPES, TensorType
 from mlcc.core.narrow import NARROW, ONNX_NARROW, TEXT, held, numpy_type
+from mlcc.core.ranges import Range
+from mlcc.core.terms import Size
 from mlcc.error import Error
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.names import identifier
@@ -63,9 +65,10 @@ def _asked(shapes: Shapes, dims: Dims, declared: Mapping[str, Any], where: str) 
     for name, own in declared.items():
         if own and name not in shapes and any(d in dims for d in own if isinstance(d, str)):
             whole = [dims.get(d, d) if isinstance(d, str) else d for d in own]
-            whole = [1 if i == 0 and not isinstance(d, int | Range) else d for i, d in enumerate(whole)]
-            if all(isinstance(d, int | Range) for d in whole):
-                found[name] = tuple(whole)
+            sizes = [1 if i == 0 and not isinstance(d, int | Range) else d for i, d in enumerate(whole)]
+            known = tuple(d for d in sizes if isinstance(d, int | Range))
+            if len(known) == len(sizes):
+                found[name] = known
     return found
 
 

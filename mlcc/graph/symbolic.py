@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlcc.core.dim import Atom, Dim, Size, Symbol, larger, smaller, symbol
+from mlcc.core.dim import Dim, larger, smaller, symbol
+from mlcc.core.terms import Atom, Size, Symbol
 from mlcc.error import Error
 
 if TYPE_CHECKING:
@@ -90,7 +91,13 @@ def evaluate(op: str, operands: Sequence[Array], attributes: Mapping[str, Any]) 
         case "ReduceProd" | "ReduceSum" | "ReduceMax" | "ReduceMin":
             axes = attributes["axes"]
             moved = np.moveaxis(a, axes, range(len(axes))).reshape(prod(a.shape[i] for i in axes), -1)
-            fold = {"ReduceProd": prod, "ReduceSum": sum, "ReduceMax": _extreme(larger), "ReduceMin": _extreme(smaller)}[op]
+            folds: dict[str, Callable[[Any], Size]] = {
+                "ReduceProd": prod,
+                "ReduceSum": sum,
+                "ReduceMax": _extreme(larger),
+                "ReduceMin": _extreme(smaller),
+            }
+            fold = folds[op]
             kept = array_of([fold(column) for column in moved.T.tolist()])
             return kept.reshape([1 if i in axes else n for i, n in enumerate(a.shape)])
         case "Cast" if str(attributes["to"]).startswith(("int", "uint")):

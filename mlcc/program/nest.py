@@ -13,7 +13,7 @@ from math import prod
 
 from mlcc.core.dim import Dim, most
 from mlcc.program.kernel import Access, Body, Dot, Kernel, Map, Nest, Reduce
-from mlcc.program.program import Argument, Buffer, KernelCall
+from mlcc.program.program import Argument, Buffer, KernelCall, Loop
 
 ROWS = (24, 20, 16, 12, 10, 8, 6, 4)  # that a kernel takes at a time, best first
 CACHED = 32 << 10  # bytes of a kernel's own memory that suit a first-level cache
@@ -53,6 +53,21 @@ def nested(calls: Sequence[KernelCall], kernels: dict[str, Kernel], buffers: Map
             begun |= {a.buffer for a in calls[at].arguments}
             at += 1
     return found
+
+
+def nested_around(
+    calls: Sequence[KernelCall], loops: Sequence[Loop], kernels: dict[str, Kernel], buffers: Mapping[str, Buffer]
+) -> tuple[list[KernelCall], list[Loop]]:
+    """The same between loops, whose own calls stay as they are."""
+    found: list[KernelCall] = []
+    moved: list[Loop] = []
+    at = 0
+    for loop in loops:
+        found += nested(calls[at : loop.first], kernels, buffers)
+        moved.append(Loop(len(found), len(found) + loop.last - loop.first, loop.count))
+        found += calls[loop.first : loop.last]
+        at = loop.last
+    return [*found, *nested(calls[at:], kernels, buffers)], moved
 
 
 Specs = list[tuple[KernelCall, Kernel]]

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mlcc.core.describe import Description
-from mlcc.core.dim import Symbol, bind, least, most, symbols
+from mlcc.core.dim import least, most, symbols
 from mlcc.core.graph import TensorType
+from mlcc.core.ranges import bind
+from mlcc.core.terms import Symbol
 from mlcc.error import Error
 from mlcc.program.kernel import Dot, Kernel, Nest
 from mlcc.program.packing import PANELS
@@ -70,7 +72,8 @@ class Layout:
 
 @dataclass(frozen=True)
 class Program:
-    """What backends consume: calls, one after the other, some of them repeated. `constants` are packed arrays by buffer name; `layouts` locate the values that calls complete."""
+    """What backends consume: calls, one after the other, some of them repeated. `constants` are packed arrays by buffer name; `layouts`
+    locate the values that calls complete."""
 
     name: str
     inputs: tuple[tuple[str, TensorType], ...]

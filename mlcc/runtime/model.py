@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from mlcc.artifact import manifest
-from mlcc.core.dim import evaluate
 from mlcc.core.narrow import TEXT, coded, meant, numpy_type, shown
 from mlcc.error import Error
 
@@ -83,6 +82,7 @@ class Model:
         self._run = getattr(self._library, f"{self.name}_run_arrays")
         self._run.restype = ctypes.c_int
         self._signed(data, folder)
+        self._manifest = data
         self._variant = self._choose(variant)
         self._bytes = int(data["workspace_bytes"])
         self._local = threading.local()
@@ -150,22 +150,8 @@ class Model:
         """The outputs' shapes at some sizes; the last ones are kept, since evaluating takes longer than a small model does."""
         key = tuple(sizes.values())
         if self._shapes is None or self._shapes[0] != key:
-            self._shapes = key, [tuple(evaluate(n, sizes) for n in t.open) or t.shape for t in self._written]
+            self._shapes = key, [manifest.extents(t, sizes) for t in self._manifest["outputs"]]
         return self._shapes[1]
-
-    def _sizes(self, arrays: Sequence[np.ndarray]) -> dict[str, int]:
-        """The sizes that arrays have. Raises Error(usage) where one is not allowed, or two differ."""
-        found: dict[str, int] = {}
-        for t, a in zip(self.inputs, arrays):
-            for name, n in zip(t.open, a.shape):
-                if isinstance(name, str) and found.setdefault(name, n) != n:
-                    raise Error("usage", f"{name} is {n} here, and {found[name]} in another input", f"input {t.name}")
-        for name, n in found.items():
-            if n not in self.sizes[name]:
-                allowed = self.sizes[name]
-                steps = f" in steps of {allowed.step}" if allowed.step > 1 else ""
-                raise Error("usage", f"{name} is {n}", self.name, f"this build takes {allowed[0]} to {allowed[-1]}{steps}")
-        return found
 
     def __call__(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, np.ndarray]:
         """Output name → array (fresh, so it may be kept; NumPy arrays speak DLPack). Narrow types are ml_dtypes'."""
@@ -222,7 +208,7 @@ class Model:
         """The output arrays, and what runs steps first to last − 1 (−1: to the end) into them."""
         self._know(given)
         arrays = [self._input(t, given) for t in self.inputs]
-        sizes = self._sizes(arrays) if self.sizes else {}
+        sizes = manifest.sizes_given(self._manifest, {t.name: a for t, a in zip(self.inputs, arrays)}) if self.sizes else {}
         results = [np.empty(shape, t.numpy) for t, shape in zip(self._written, self._extents(sizes))]
         numbers = (ctypes.c_int32 * max(1, len(self.sizes)))(*(sizes[name] for name in self.sizes))
         ins = (ctypes.c_void_p * (len(arrays) + 1))(*(a.ctypes.data for a in arrays), ctypes.addressof(numbers))

@@ -13,7 +13,8 @@ from typing import Any
 import tvm
 from tvm import tirx as t
 
-from mlcc.core.dim import Atom, Dim, Symbol, symbols
+from mlcc.core.dim import Dim, symbols
+from mlcc.core.terms import Atom, Symbol
 from mlcc.program.kernel import Kernel
 
 Expr = Any

@@ -220,7 +220,7 @@ HELPER float exp_of(float x0)
 }
 
 /* Dot: v4 */
-KERNEL(128) dot_dac140a91db9835f(GLOBAL const float *RESTRICT p0, GLOBAL const float *RESTRICT p1, GLOBAL const float *RESTRICT p2, GLOBAL float *p3)
+KERNEL(128) dot_bcbbe2600f88b293(GLOBAL const float *RESTRICT p0, GLOBAL const float *RESTRICT p1, GLOBAL const float *RESTRICT p2, GLOBAL float *p3)
 {
     SHARED_MEMORY(8704);
     SHARED_ARRAY(float, a_tile, 0);

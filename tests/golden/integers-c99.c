@@ -421,7 +421,8 @@ int test_run_checked(const test_inputs *in, const test_outputs *out, void *works
     inputs[0] = in->x;
     outputs[0] = out->y0;
     const int status = checked_pointers(inputs, outputs, workspace);
-    return status != TEST_OK ? status : test_run_arrays(inputs, outputs, workspace, NULL, NULL, 0, -1, -1);
+    if (status != TEST_OK) return status;
+    return test_run_arrays(inputs, outputs, workspace, NULL, NULL, 0, -1, -1);
 }
 
 int test_run(const test_inputs *in, const test_outputs *out, void *workspace)

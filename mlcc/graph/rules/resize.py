@@ -10,7 +10,8 @@ from math import ceil, floor
 
 import numpy as np
 
-from mlcc.core.dim import Dim, Size, least, most, whole
+from mlcc.core.dim import Dim, least, most, whole
+from mlcc.core.terms import Size
 from mlcc.error import Error
 from mlcc.graph import symbolic
 from mlcc.graph.builder import Value
@@ -94,11 +95,12 @@ def weights(s: Source, mode: str, at: np.ndarray, n_in: int, scale: float) -> tu
 
 
 def interpolate(
-    s: Source, x: Value, axis: int, mode: str, n_out: int, scale: Fraction, transform: str, roi: tuple[Fraction, Fraction]
+    s: Source, x: Value, axis: int, mode: str, n_out: int, scale: Scale, transform: str, roi: tuple[Fraction, Fraction]
 ) -> Value:
     b, n_in = s.b, x.shape[axis]
     if isinstance(n_in, Dim) or isinstance(n_out, Dim):
         return _open(s, x, axis, mode, n_out, scale, transform)
+    assert isinstance(scale, Fraction)
     exact = coordinates(s, transform, n_in, n_out, scale, roi)
     at = np.array([float(v) for v in exact])
     shape = [-1 if i == axis else 1 for i in range(x.rank)]
@@ -155,8 +157,8 @@ def _open(s: Source, x: Value, axis: int, mode: str, n_out: Size, scale: Scale, 
         }
         if kind not in floors:
             raise s.bad(f"nearest_mode {kind}")
-        a, d = floors[kind]()
-        return b("Gather", x, inside(b("Div", a, b.sizes(d))), axis=axis)  # what truncates towards 0 is clamped to 0 anyway
+        upper, under = floors[kind]()
+        return b("Gather", x, inside(b("Div", upper, b.sizes(under))), axis=axis)  # what truncates towards 0 is clamped to 0 anyway
     if s.attr("exclude_outside", 0) or s.attr("antialias", 0):
         raise s.unsupported("antialias or exclude_outside of sizes that a run decides")
     at = b("Div", b.cast(above, "float64"), b.cast(b.sizes(below), "float64"))
@@ -169,7 +171,7 @@ def _open(s: Source, x: Value, axis: int, mode: str, n_out: Size, scale: Scale, 
     terms: list[Value] = []
     a = float(s.attr("cubic_coeff_a", -0.75))
     for tap in (0, 1) if mode == "linear" else (-1, 0, 1, 2):
-        d = b("Abs", b("Sub", at, b("Add", base, f64(tap))))
+        d: Value = b("Abs", b("Sub", at, b("Add", base, f64(tap))))
         if mode == "linear":
             w = b("Max", f64(0), b("Sub", f64(1), d))
         else:

@@ -13,6 +13,7 @@ from mlcc.program.iteration import as_given, iterate
 from mlcc.program.kernel import Access, Bound, Chain, Plane
 from mlcc.program.lower.arguments import finish_body
 from mlcc.program.lower.dot import Product, accumulator, block_dot, dot, start_of_bytes
+from mlcc.program.lower.reuse import in_place, over_input
 from mlcc.program.lower.state import Lowering
 from mlcc.program.lower.weights import FEW, known, pack_dynamic, packed_constant, packed_pairs
 from mlcc.program.view import View, channels_last, row_major
@@ -32,7 +33,7 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
     shape = s.graph.types[value].shape
     rank, groups = len(shape) - 2, node["group"]
     over = _overwritten(s, group)
-    out = over or s.in_place(group, value) or s.destination(value, channels_last(len(shape)), origin)
+    out = over or in_place(s, group, value) or s.destination(value, channels_last(len(shape)), origin)
     if out.size == 0:
         s.views[value] = out
         return
@@ -86,7 +87,7 @@ def _overwritten(s: Lowering, group: Group) -> View | None:
     depthwise = node["group"] == w[0] and w[1] == 1 and w[0] % 4 == 0 and set(node["strides"]) == {1}
     if not known_weights or not (pointwise or depthwise) or pointwise and s.graph.types[value].dtype not in ("float32", "int8", "uint8"):
         return None
-    return s.over_input(group, node.inputs[0], value)
+    return over_input(s, group, node.inputs[0], value)
 
 
 def _bounds(node: Node, shape: tuple[int, ...]) -> tuple[Bound, ...]:

@@ -12,6 +12,7 @@ from mlcc.program.iteration import iterate
 from mlcc.program.kernel import Access, Chain
 from mlcc.program.lower.arguments import finish_body
 from mlcc.program.lower.dot import NARROW, Product, accumulator, block_dot, dot, start_of_bytes
+from mlcc.program.lower.reuse import in_place
 from mlcc.program.lower.state import Lowering
 from mlcc.program.lower.weights import FEW, known, pack_dynamic, packed_constant, packed_pairs
 from mlcc.program.view import View, row_major
@@ -23,7 +24,7 @@ def matmul(s: Lowering, group: Group, origin: str) -> None:
     shape = s.graph.types[node.outputs[0]].shape
     left, right = node.inputs[:2]
     init = node.inputs[2] if len(node.inputs) > 2 else None
-    out = s.in_place(group, value) or s.destination(value, range(len(shape)), origin)
+    out = in_place(s, group, value) or s.destination(value, range(len(shape)), origin)
     s.views[value] = out
     if out.size == 0:
         return

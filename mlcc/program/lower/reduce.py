@@ -11,6 +11,7 @@ from mlcc.program.fusion import Group
 from mlcc.program.iteration import iterate
 from mlcc.program.kernel import Access, Reduce
 from mlcc.program.lower.arguments import Arguments, finish_body
+from mlcc.program.lower.reuse import in_place
 from mlcc.program.lower.state import Lowering
 from mlcc.program.view import View, channels_last, order_of
 
@@ -27,7 +28,7 @@ def reduce(s: Lowering, group: Group, origin: str) -> None:
     view = s.view(node.inputs[0])
     axes = node["axes"]
     kept = view.laid(shape, [0 if i in axes else st for i, st in enumerate(view.strides)])
-    out = s.in_place(group, value) or s.destination(value, order_of(view), origin)
+    out = in_place(s, group, value) or s.destination(value, order_of(view), origin)
     s.views[value] = out
     _call(s, group, origin, node.op, out, kept, [(view.shape[i], view.strides[i]) for i in axes])
 
@@ -64,7 +65,7 @@ def _pool(s: Lowering, group: Group, origin: str) -> None:
     shape = s.graph.types[value].shape
     rank = len(shape) - 2
     kind = {"PoolMax": "ReduceMax", "PoolSum": "ReduceSum"}[node.op]
-    out = s.in_place(group, value) or s.destination(value, channels_last(len(shape)), origin)
+    out = in_place(s, group, value) or s.destination(value, channels_last(len(shape)), origin)
     s.views[value] = out
     x_shape = s.graph.types[node.inputs[0]].shape
     axes = [

@@ -18,7 +18,8 @@ from mlcc.program.iteration import iterate
 from mlcc.program.kernel import Access, Kernel, Map, Step
 from mlcc.program.lower.arguments import Arguments, Operands, Steps, finish_body
 from mlcc.program.lower.placement import placement
-from mlcc.program.nest import nested
+from mlcc.program.lower.reuse import in_place
+from mlcc.program.nest import nested_around
 from mlcc.program.program import Buffer, KernelCall, Layout, Loop, Program, lifetimes
 from mlcc.program.view import View, channels_last, order_of, ordered, row_major
 
@@ -161,8 +162,8 @@ class Lowering:
         if value in self.graph.outputs or value in self.outlets:
             name = self.outlets.get(value, value)
             if self.targets is not None:
-                place = self.targets[name].reshape(t.shape) if name in self.targets else None
-                return place if place is not None and place.dtype == t.dtype else self.whole(value, order, origin)
+                laid = self.targets[name].reshape(t.shape) if name in self.targets else None
+                return laid if laid is not None and laid.dtype == t.dtype else self.whole(value, order, origin)
             return View(self.buffer(f"out.{name}", t.dtype, t.size, "output"), t.dtype, t.shape, row_major(t.shape))
         if value in self.places:
             place = self.places[value]
@@ -224,49 +225,6 @@ class Lowering:
             self.padded[key] = whole
         return self.padded[key]
 
-    def in_place(self, group: Group, value: str) -> View | None:
-        """An operand that dies here and whose memory the result can take, element for element."""
-        t = self.graph.types[value]
-        if value in self.graph.outputs or value in self.outlets or value in self.places or value in self.halos:
-            return None
-        views = [(v, self.views[v]) for v in group.reads if v in self.views]
-        for v, view in views:
-            if (
-                v in self.graph.constants
-                or v in self.graph.inputs
-                or view.dtype != self.dtype(value)
-                or view.shape != t.shape
-                or self.buffers[view.buffer].place != "arena"
-            ):
-                continue
-            if group.anchor is not None and v in group.anchor.inputs:
-                continue
-            if view.size != self.buffers[view.buffer].elements or any(n != 1 and s == 0 for n, s in zip(view.shape, view.strides)):
-                continue
-            shared = [w for w, other in self.views.items() if other.buffer == view.buffer]
-            if any(self.uses.get(w, 0) > (1 if w in group.reads else 0) for w in shared) or any(w in self.graph.outputs for w in shared):
-                continue
-            if any(other != view for _, other in views if other.buffer == view.buffer):
-                continue
-            if any(p.buffer == view.buffer for p in self.padded.values()):
-                continue
-            return view
-        return None
-
-    def over_input(self, group: Group, x: str, value: str) -> View | None:
-        """The convolution's input, where its result has the same shape and place for every pixel and nobody needs the input again."""
-        if not self.overwrite or x in self.graph.constants or x in self.graph.inputs or x not in self.views or self.uses.get(x) != 1:
-            return None
-        if any(v in c for v in (x, value) for c in (self.graph.outputs, self.outlets, self.places)):
-            return None
-        view, t = self.views[x], self.graph.types[value]
-        whole = self.buffers[view.buffer].place == "arena" and view.size == self.buffers[view.buffer].elements and view.offset == 0
-        alive = [v for v, other in self.views.items() if other.buffer == view.buffer and (self.uses.get(v) or v in self.graph.outputs)]
-        alone = alive == [x] and sum(n.inputs.count(x) for n in group.nodes) == 1
-        same = view.shape == t.shape and view.dtype == self.dtype(value) and view.shape[0] == 1
-        laid = view.strides == ordered(view.shape, channels_last(len(view.shape)))
-        return view if whole and alone and same and laid else None
-
     # groups
 
     def done(self, group: Group, origin: str) -> None:
@@ -303,7 +261,7 @@ class Lowering:
 
     def elementwise(self, group: Group, origin: str) -> None:
         value = group.sink.outputs[0]
-        out = self.in_place(group, value) or self.destination(value, self.result_order(group), origin)
+        out = in_place(self, group, value) or self.destination(value, self.result_order(group), origin)
         self.views[value] = out
         self.map(out, lambda a: self.body(group, a, None), value, origin)
 
@@ -372,7 +330,7 @@ class Lowering:
             if not any(b == f"out.{v}" for b in self.buffers):
                 self._deliver(v, v)
         if not self.compact:
-            self._nest()
+            self.calls, self.loops = nested_around(self.calls, self.loops, self.kernels, self.buffers)
         alive = lifetimes(tuple(self.calls), tuple(self.loops))
         spans = [memory.Span(b.name, b.nbytes, *alive[b.name]) for b in self.buffers.values() if b.place == "arena" and b.name in alive]
         if not self.compact:
@@ -399,20 +357,6 @@ class Lowering:
             self.graph.described,
             tuple(self.loops),
         )
-
-    def _nest(self) -> None:
-        """Attention as one call each, within and between loops."""
-        calls: list[KernelCall] = []
-        loops: list[Loop] = []
-        at = 0
-        for loop in self.loops:
-            calls += nested(self.calls[at : loop.first], self.kernels, self.buffers)
-            inside = self.calls[loop.first : loop.last]
-            loops.append(Loop(len(calls), len(calls) + len(inside), loop.count))
-            calls += inside
-            at = loop.last
-        self.calls = [*calls, *nested(self.calls[at:], self.kernels, self.buffers)]
-        self.loops = loops
 
 
 def _detail(node: Node) -> tuple[int, int, int] | None:
