@@ -29,7 +29,7 @@ def _proven(program: Any, graph: Any, meaning: Any) -> Any:
     """The program, checked and proven to compute what the graph means; where a run decides sizes, at some of them."""
     for numbers, wanted in zip(trials(graph.sizes), meaning, strict=True):
         loop.validate(at(program, numbers))
-        prove(written_out(at(program, numbers)), at(graph, numbers), wanted)
+        prove(at(program, numbers), at(graph, numbers), wanted)
     return program
 
 

@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from mlcc.cache.store import Store, cache_folder
+from mlcc.core.dim import at, symbols
 from mlcc.core.graph import DTYPES, CoreGraph, TensorType, canonical_bytes, validate
+from mlcc.core.ranges import bind
 from mlcc.graph.builder import Builder, Value
 from mlcc.program import program as loop
 from mlcc.program.lower import lower
-from mlcc.program.program import Program
+from mlcc.program.program import Program, written_out
 from mlcc.reference.execute import execute
 from mlcc.schedule.tasks import tasks
 from mlcc.target import KernelTarget, load
@@ -66,9 +68,10 @@ class Compiled:
             link(objects, out)
             self.library = ctypes.CDLL(str(out))
 
-    def __call__(self, inputs: Mapping[str, np.ndarray], split: int = 1) -> dict[str, np.ndarray]:
-        """Run all calls, each cut into `split` ranges that run in reverse order, as threads might."""
-        p = self.program
+    def __call__(self, inputs: Mapping[str, np.ndarray], split: int = 1, numbers: Mapping[str, int] | None = None) -> dict[str, np.ndarray]:
+        """Run all calls, each cut into `split` ranges that run in reverse order, as threads might; `numbers`: of what a run decides."""
+        p, numbers = self.program, numbers or {}
+        p = written_out(bind(p, numbers) if numbers else p)
         arena = np.full(p.arena_bytes + 2 * GUARD + 64, 0xA5, np.uint8)
         base = (arena.ctypes.data + GUARD + 63) & ~63
         outputs = {n: np.zeros(t.shape, DTYPES[t.dtype]) for n, t in p.outputs}
@@ -83,13 +86,14 @@ class Compiled:
             else:
                 where[name] = (arrays if b.place == "input" else outputs)[name.split(".", 1)[1]].ctypes.data
         for call in p.calls:
-            spec = p.kernels[call.kernel]
-            total = tasks(spec, self.target.machine)
+            spec = self.program.kernels[call.kernel]
+            total = at(tasks(spec, self.target.machine), numbers)
+            sizes = [ctypes.c_int32(numbers[s.name]) for s in sorted(symbols(spec))]
             pointers = [ctypes.c_void_p(where[a.buffer] + a.offset * DTYPES[p.buffers[a.buffer].dtype].itemsize) for a in call.arguments]
             cuts = [total * i // split for i in range(split + 1)]
             for begin, end in reversed(list(zip(cuts, cuts[1:]))):
                 if begin < end:
-                    getattr(self.library, call.kernel)(ctypes.c_int32(begin), ctypes.c_int32(end), *pointers)
+                    getattr(self.library, call.kernel)(ctypes.c_int32(begin), ctypes.c_int32(end), *sizes, *pointers)
         start = base - arena.ctypes.data
         assert (arena[:start] == 0xA5).all() and (arena[start + p.arena_bytes :] == 0xA5).all(), "a kernel wrote outside the arena"
         return outputs

@@ -76,6 +76,7 @@ class Builder:
         self._made = 0
         self.prefix = ""  # of names
         self._bodies = 0
+        self.turns = 0  # operators in all turns of loops
         self.seed: Value | None = None  # the input that was added for random operators
         self.vocabulary: dict[str, int] = {}  # every text that the model knows → its code
         self.quantised: dict[str, Quantised] = {}  # float values that DequantizeLinear made, or that were moved since
@@ -299,6 +300,8 @@ class Builder:
         if count == 1:
             after, made = turn(self, list(carried), [self.reshape(v, v.shape[1:]) for v in scanned])
             return after, [self.reshape(v, (1, *v.shape)) for v in made]
+        if isinstance(self, Inner):
+            raise Error("unsupported", "a loop within a loop", self.origin)
         carried, scanned = [self.at_run_time(v) for v in carried], [self.at_run_time(v) for v in scanned]
         self._bodies += 1
         inner = Inner(self, f"{self.prefix}b{self._bodies}.")
@@ -313,6 +316,9 @@ class Builder:
                 )
         body = Body(inner.graph([v.name for v in (*after, *made)]))
         self.work += inner.work * most(count)
+        self.turns += len(inner.nodes) * most(count)
+        if self.turns > self.limits.operators:
+            raise self.limits.over("operators", f"{self.turns:,} operators in all turns of loops", self.origin)
         if self.work > self.limits.work:
             raise self.limits.over("work", f"about {self.work:,} operations up to here", self.origin)
         operands = [*carried, *scanned, *inner.captured]
@@ -320,7 +326,7 @@ class Builder:
         node = Node("Repeat", tuple(v.name for v in operands), (), tuple(attributes.items()), self.origin)
         types = infer(node, [v.type for v in operands])
         self._count(node, types)
-        results = self._emitted(node, types)
+        results = self._folded(node, operands, types) or self._emitted(node, types)
         named = [replace(r, element=v.element) for r, v in zip(results, (*after, *made))]
         return named[: len(carried)], named[len(carried) :]
 

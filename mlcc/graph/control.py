@@ -1,4 +1,4 @@
-"""Control flow: branches chosen or both computed, loops written out."""
+"""Control flow: branches chosen or both computed, loops as loops of the program, or written out where turns differ."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
+from mlcc.core.dim import Dim, whole
 from mlcc.core.graph import DTYPES, TensorType
+from mlcc.core.terms import Size
 from mlcc.error import Error
-from mlcc.graph.builder import Value
+from mlcc.graph.builder import Builder, Value
 from mlcc.graph.interface import tensor_array
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.sequences import Sequence, listed, selected
 from mlcc.graph.source import normal_axis
+from mlcc.graph.symbolic import counting
 
 if TYPE_CHECKING:
     from mlcc.graph.normalise import Walk
@@ -73,10 +76,17 @@ def branch(walk: Walk, given: Mapping[str, ir.Attr], inputs: tuple[Value | None,
 
 
 def loop(walk: Walk, given: Mapping[str, ir.Attr], inputs: tuple[Value | None, ...], scope: Scope) -> tuple[Value, ...]:
-    """Loop with a trip count known at build time, unrolled."""
+    """Loop with a trip count that does not depend on the inputs: one loop of the program, or written out where turns differ in more than
+    numbers."""
     b = walk.b
     body = given["body"].as_graph()
-    trips = int(b.known(inputs[0], "the trip count").reshape(-1)[0]) if inputs[0] is not None else UNROLL_LIMIT
+    trips = whole(b.known(inputs[0], "the trip count").reshape(-1)[0]) if inputs[0] is not None else UNROLL_LIMIT
+    if inputs[0] is not None and (isinstance(trips, Dim) or trips > 1):
+        try:
+            return _repeated(walk, body, inputs, scope, trips)
+        except (Error, Unsupported):
+            if isinstance(trips, Dim):
+                raise
     carried = [v for v in inputs[2:]]
     condition = inputs[1]
     scans: list[list[Value]] = []
@@ -99,6 +109,37 @@ def loop(walk: Walk, given: Mapping[str, ir.Attr], inputs: tuple[Value | None, .
         return (*(v for v in carried if v is not None), *_never(walk, body, len(carried)))
     stacked = [b.many("Concat", parts, axis=0)[0] for parts in scans]
     return tuple(v for v in (*carried, *stacked) if v is not None)
+
+
+def _repeated(walk: Walk, body: ir.Graph, inputs: tuple[Value | None, ...], scope: Scope, trips: Size) -> tuple[Value, ...]:
+    """Loop as one loop of the program. Raises Error where it ends early, or where a turn is unlike another."""
+    b, carried = walk.b, [v for v in inputs[2:] if isinstance(v, Value)]
+    if len(carried) < len(inputs[2:]) or inputs[1] is not None and not bool(b.known(inputs[1], "the loop's condition").reshape(-1)[0]):
+        raise Error("unsupported", "a loop that hands on what is no tensor", b.origin)
+
+    def turn(inner: Builder, states: list[Value], parts: list[Value]) -> tuple[list[Value], list[Value]]:
+        keep = inner.constant(np.array(True))
+        results = _within(walk, inner, body, scope, [parts[0], keep, *states])
+        if not bool(inner.known(results[0], "the loop's condition").reshape(-1)[0]):
+            raise Error("unsupported", "a loop that ends early", inner.origin)
+        return results[1 : 1 + len(states)], results[1 + len(states) :]
+
+    last, stacked = b.repeat(trips, carried, [counting(b, trips)], turn)
+    return (*last, *stacked)
+
+
+def _within(walk: Walk, inner: Builder, body: ir.Graph, scope: Scope, given: list[Value]) -> list[Value]:
+    """A body's results, written by another builder. Raises Error where one is no tensor, or something in it is not supported."""
+    outer, unsupported = walk.b, dict(walk.unsupported)
+    walk.b = inner
+    try:
+        results = subgraph(walk, body, {**scope, **{str(v.name): value for v, value in zip(body.inputs, given)}})
+    finally:
+        walk.b = outer
+    if not all(isinstance(v, Value) for v in results):
+        walk.unsupported = unsupported
+        raise Error("unsupported", "a loop that hands on what is no tensor", inner.origin)
+    return results
 
 
 def _never(walk: Walk, body: ir.Graph, carried: int) -> list[Value]:
@@ -145,6 +186,12 @@ def _scanned(
 ) -> tuple[Value, ...]:  # fmt: skip
     b = walk.b
     steps = scanned[0].shape[axes[0]]
+    if isinstance(steps, Dim) or steps > 1:
+        try:
+            return _scan_repeated(walk, body, scope, states, scanned, axes, backwards, out_axes, out_backwards)
+        except (Error, Unsupported):
+            if isinstance(steps, Dim):
+                raise
     if any(v.shape[a] != steps for v, a in zip(scanned, axes)):
         raise Error("model", "the scanned inputs are of different lengths", b.origin)
     if not 0 < steps <= UNROLL_LIMIT:
@@ -165,6 +212,32 @@ def _scanned(
         rows = [b.reshape(v, (*v.shape[:axis], 1, *v.shape[axis:])) for v in values]
         stacked.append(b.many("Concat", rows[::-1] if back else rows, axis=axis)[0])
     return (*states, *stacked)
+
+
+def _scan_repeated(
+    walk: Walk, body: ir.Graph, scope: Scope, states: list[Value], scanned: list[Value], axes: list[int], backwards: list[int],
+    out_axes: list[int], out_backwards: list[int],
+) -> tuple[Value, ...]:  # fmt: skip
+    b = walk.b
+    steps = scanned[0].shape[axes[0]]
+    if any(v.shape[a] != steps for v, a in zip(scanned, axes)):
+        raise Error("model", "the scanned inputs are of different lengths", b.origin)
+    fronted = []
+    for v, a, back in zip(scanned, axes, backwards):
+        moved = b.transpose(v, (a, *(i for i in range(v.rank) if i != a)))
+        fronted.append(b.slice(moved, 0, steps - 1, steps, -1) if back else moved)
+
+    def turn(inner: Builder, old: list[Value], parts: list[Value]) -> tuple[list[Value], list[Value]]:
+        results = _within(walk, inner, body, scope, [*old, *parts])
+        return results[: len(old)], results[len(old) :]
+
+    last, stacked = b.repeat(steps, states, fronted, turn)
+    found = []
+    for v, a, back in zip(stacked, out_axes, out_backwards):
+        turned = b.slice(v, 0, steps - 1, steps, -1) if back else v
+        axis = normal_axis(a, v.rank, b.origin)
+        found.append(b.transpose(turned, (*range(1, axis + 1), 0, *range(axis + 1, v.rank))))
+    return (*last, *found)
 
 
 def sequence_map(walk: Walk, given: Mapping[str, ir.Attr], inputs: tuple[Any, ...], scope: Scope) -> tuple[Sequence, ...]:

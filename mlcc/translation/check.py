@@ -15,7 +15,7 @@ import numpy as np
 from mlcc.core.graph import CoreGraph
 from mlcc.error import Error
 from mlcc.program.kernel import Map, Reduce
-from mlcc.program.program import Program
+from mlcc.program.program import Program, written_out
 from mlcc.program.statistics import accesses
 from mlcc.translation import terms
 from mlcc.translation.graph import GraphTerms, Value
@@ -29,7 +29,7 @@ def prove(program: Program, graph: CoreGraph, meaning: dict[str, np.ndarray] | N
     """Every output element is computed as the graph says; every access lies within its buffer and reads what was written and is still
     there; no two points of a kernel depend on each other. `meaning`: the outputs' terms, where they are known already (`means`)."""
     wanted = meaning if meaning is not None else means(graph)
-    run = ProgramTerms(program)
+    run = ProgramTerms(written_out(program))
     for _ in run.run():
         pass
     for name, t in program.outputs:
@@ -47,6 +47,7 @@ def means(graph: CoreGraph) -> dict[str, np.ndarray]:
 def first_wrong(program: Program, graph: CoreGraph, output: str) -> str:
     """The first call whose value differs from the graph's, in words."""
     wanted = GraphTerms(graph).run(keep=True)
+    program = written_out(program)
     run = ProgramTerms(program)
     last = {c.value: i for i, c in enumerate(program.calls)}
     for i in run.run():

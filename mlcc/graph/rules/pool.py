@@ -68,6 +68,8 @@ def average_pool(s: Source) -> Value:
     kernel, attributes = pool_window(s)
     total = summed(b, "PoolSum", x, kernel=kernel, **attributes)
     explicit = [int(v) for v in s.attr("pads", [0] * 2 * len(kernel))]
+    if not total.type.static:
+        return b("Div", total, _counted(s, total, kernel, attributes, explicit))
     counts = np.ones((), np.int64)
     for i, k in enumerate(kernel):
         b.room(total.shape[2 + i] * k, what="the windows' indices")
@@ -81,6 +83,21 @@ def average_pool(s: Source) -> Value:
             )
         counts = counts[..., None] * ((taps >= low) & (taps < high)).sum(1)
     return b("Div", total, b.constant(_shrink(counts.astype(DTYPES[x.dtype]))))
+
+
+def _counted(s: Source, total: Value, kernel: tuple[int, ...], attributes: dict[str, tuple[int, ...]], explicit: list[int]) -> Value:
+    """How many elements of each window count, where a run decides sizes: windows over ones."""
+    b, x, rank = s.b, s[0], len(kernel)
+    before, after = attributes["before"], attributes["after"]
+    whole = bool(s.attr("count_include_pad", 0))
+    if not any((*before, *after)) or whole and s.attr("auto_pad", "NOTSET") != "NOTSET":
+        return b.like(prod(kernel), total)
+    ones = b.expand(b.reshape(b.like(1, total), (1,) * x.rank), (1, 1, *x.shape[2:]))
+    if whole:
+        ends = tuple(explicit[rank:])
+        ones = b("Pad", ones, before=(0, 0, *before), after=(0, 0, *ends), value=1)
+        attributes = {**attributes, "before": (0,) * rank, "after": tuple(a - e for a, e in zip(after, ends))}
+    return b("PoolSum", ones, kernel=kernel, **attributes)
 
 
 def _shrink(a: np.ndarray) -> np.ndarray:

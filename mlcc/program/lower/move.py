@@ -123,7 +123,8 @@ def _takes(s: Lowering, reader: Group, value: str, found: Gathered) -> bool:
     if reader.anchor is None and family(sink.op) == "elementwise":
         others = [s.views[v] for v in reader.reads if v in s.views and s.graph.types[v].shape == shape and v not in s.graph.constants]
         return s.graph.types[sink.outputs[0]].shape == shape and all(order_of(v)[-1] == innermost for v in others)
-    one_more = sink.op == "Gather" and sink.inputs[0] == value and all(v.strides[sink["axis"]] == 0 for v, _, _ in found.indices)
+    known = set(found.holds) <= {found.holds[0]}  # of computed indices the proof takes one at a time
+    one_more = known and sink.op == "Gather" and sink.inputs[0] == value and all(v.strides[sink["axis"]] == 0 for v, _, _ in found.indices)
     return one_more and len(shape) == len(s.graph.types[sink.outputs[0]].shape)
 
 
