@@ -16,7 +16,7 @@ from mlcc.graph.draws import Draw
 from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden
 from mlcc.names import C_TYPES, comment, identifier, unique
 from mlcc.program.memory import aligned
-from mlcc.program.program import Program
+from mlcc.program.program import Argument, Program
 from mlcc.target import Target
 from mlcc_backends import facts
 
@@ -40,6 +40,11 @@ def tensor(t: TensorType, public: str, name: str) -> dict[str, Any]:
         "kind": KINDS.get(t.dtype, 5),
         "signed": int(not t.dtype.startswith("u")),
     }
+
+
+def _byte(program: Program, a: Argument | None) -> str:
+    """Where a byte of the arena lies."""
+    return "" if a is None else str(program.buffers[a.buffer].offset + a.offset)
 
 
 def drawing(t: TensorType, draw: Draw) -> dict[str, Any]:
@@ -84,7 +89,10 @@ def interface_values(program: Program, target: Target, vectors: Sequence[Golden]
             }
             for s, m in zip(program.sizes, members)
         ],
-        "loops": [{"first": loop.first, "last": loop.last, "count": str(loop.count)} for loop in program.loops],
+        "loops": [
+            {"first": loop.first, "last": loop.last, "count": str(loop.count), "going": _byte(program, loop.going)}
+            for loop in program.loops
+        ],
         "vectors": [
             {
                 "seed": g.seed,

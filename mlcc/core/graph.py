@@ -76,7 +76,8 @@ class Body:
     """What a Repeat node does in each turn. Operands of the node and inputs of the graph, in order: `carried` values, which a turn gets
     from the one before; `scanned` values, of whose first axis a turn gets its own index (from the end on where `reverse` is 1); and
     values that are the same in all turns. Results, in order: the carried values after the last turn, and others, each turn's along a
-    new first axis."""
+    new first axis. With the attribute `while`, turns change nothing and stack zeros once the first carried value is false.
+    """
 
     graph: CoreGraph
 

@@ -7,7 +7,7 @@ The whole shape calculus of ONNX (Shape → Gather → Concat → Reshape) folds
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from mlcc.arithmetic.scalar import HALF
 from mlcc.core.dim import Dim, most, whole
-from mlcc.core.graph import DTYPES, MAX_ELEMENTS, Body, CoreGraph, Node, Rewrite, TensorType
+from mlcc.core.graph import DTYPES, MAX_ELEMENTS, CoreGraph, Node, Rewrite, TensorType
 from mlcc.core.narrow import TEXT, coded, element_of
 from mlcc.core.operators import family
 from mlcc.core.types import infer
@@ -75,7 +75,7 @@ class Builder:
         self.origin = ""
         self._made = 0
         self.prefix = ""  # of names
-        self._bodies = 0
+        self.bodies = 0
         self.turns = 0  # operators in all turns of loops
         self.seed: Value | None = None  # the input that was added for random operators
         self.vocabulary: dict[str, int] = {}  # every text that the model knows → its code
@@ -102,7 +102,7 @@ class Builder:
             raise Error("unsupported", f"a constant of {a.size} elements", self.origin, "tensors have at most 2^31 − 1 elements")
         key = (a.dtype, a.shape, a.tobytes() if a.size <= 64 else hashlib.sha256(np.ascontiguousarray(a).view(np.uint8).data).digest())
         if key not in self._by_content:
-            value = Value(self._name("c"), TensorType(dtype_name(a.dtype), a.shape))
+            value = Value(self.name("c"), TensorType(dtype_name(a.dtype), a.shape))
             self._define(value)
             self.constants[value.name] = a
             self._by_content[key] = value
@@ -115,7 +115,7 @@ class Builder:
             return self.constant(np.array(a.tolist(), DTYPES[dtype]).reshape(a.shape))
         key = ("sizes", dtype, a.shape, tuple(a.ravel().tolist()))
         if key not in self._by_content:
-            value = Value(self._name("s"), TensorType(dtype, a.shape))
+            value = Value(self.name("s"), TensorType(dtype, a.shape))
             self._define(value)
             self.symbolic[value.name] = a
             self._by_content[key] = value
@@ -133,10 +133,10 @@ class Builder:
         if elements * width > self.limits.value:
             raise self.limits.over("value", f"{what} takes {elements * width:,} bytes", self.origin)
 
-    def _name(self, prefix: str) -> str:
+    def name(self, prefix: str) -> str:
         self._made += 1
         name = f"{self.prefix}{prefix}{self._made}"
-        return name if name not in self.public else self._name(prefix)
+        return name if name not in self.public else self.name(prefix)
 
     def _define(self, value: Value) -> None:
         self.types[value.name] = value.type
@@ -199,8 +199,8 @@ class Builder:
         types = infer(node, [v.type for v in operands])
         if _changes_nothing(node, operands, types):
             return (operands[0],)
-        self._count(node, types)
-        results = self._folded(node, operands, types) or self._emitted(node, types)
+        self.count(node, types)
+        results = self.folded(node, operands, types) or self.emitted(node, types)
         self._known[key] = results
         if operands and operands[0].name in self.quantised:
             standing = moved(self, node, self.quantised[operands[0].name])
@@ -233,7 +233,7 @@ class Builder:
         results = self.many(op, [replace(v, element="") for v in operands], **attributes)
         return tuple(replace(r, element=carried[0].element) for r in results)
 
-    def _count(self, node: Node, types: Sequence[TensorType]) -> None:
+    def count(self, node: Node, types: Sequence[TensorType]) -> None:
         """Raise where a node's results, or all nodes so far, are more than may be."""
         for t in types:
             if most(t.size) > MAX_ELEMENTS:
@@ -249,15 +249,15 @@ class Builder:
             many = f"more than {len(self.nodes):,} operators, with functions and loops written out"
             raise self.limits.over("operators", many, self.origin)
 
-    def _folded(self, node: Node, operands: Sequence[Value], types: Sequence[TensorType]) -> tuple[Value, ...] | None:
+    def folded(self, node: Node, operands: Sequence[Value], types: Sequence[TensorType]) -> tuple[Value, ...] | None:
         """A node's results as constants, where they are known and not too large."""
         arrays = [a for a in map(self.array, operands) if a is not None]
         if not operands or len(arrays) < len(operands) or not all(t.static for t in types) or sum(t.size for t in types) > FOLD_LIMIT:
             return None
         return tuple(self.constant(np.asarray(r, order="C")) for r in evaluate(node, arrays))
 
-    def _emitted(self, node: Node, types: Sequence[TensorType]) -> tuple[Value, ...]:
-        results = tuple(Value(f"{self._name('v')}_{i}" if i else self._name("v"), t) for i, t in enumerate(types))
+    def emitted(self, node: Node, types: Sequence[TensorType]) -> tuple[Value, ...]:
+        results = tuple(Value(f"{self.name('v')}_{i}" if i else self.name("v"), t) for i, t in enumerate(types))
         for r in results:
             self._define(r)
         made = Node(node.op, node.inputs, tuple(r.name for r in results), node.attributes, node.origin)
@@ -293,43 +293,6 @@ class Builder:
     def cast(self, x: Value, to: str) -> Value:
         return self("Cast", x, to=to)
 
-    def repeat(self, count: int, carried: Sequence[Value], scanned: Sequence[Value], turn: Turn, reverse: bool = False) -> Results:
-        """`turn` done `count` times: (builder, what the turn before handed on, its index of the first axis of each scanned value) → (what
-        it hands on, what is stacked along a new first axis). Returns the same after the last turn. One loop of the program; a single turn
-        is none. Raises Error(model) where a turn changes the type of what it hands on."""
-        if count == 1:
-            after, made = turn(self, list(carried), [self.reshape(v, v.shape[1:]) for v in scanned])
-            return after, [self.reshape(v, (1, *v.shape)) for v in made]
-        if isinstance(self, Inner):
-            raise Error("unsupported", "a loop within a loop", self.origin)
-        carried, scanned = [self.at_run_time(v) for v in carried], [self.at_run_time(v) for v in scanned]
-        self._bodies += 1
-        inner = Inner(self, f"{self.prefix}b{self._bodies}.")
-        states = [inner.input(inner._name("in"), v.type, v.element) for v in carried]
-        parts = [inner.input(inner._name("in"), TensorType(v.dtype, v.shape[1:]), v.element) for v in scanned]
-        after, made = turn(inner, states, parts)
-        after, made = [inner.own(v) for v in after], [inner.own(v) for v in made]
-        for before, now in zip(carried, after):
-            if (before.type, before.element, before.counts) != (now.type, now.element, now.counts):
-                raise Error(
-                    "model", f"a turn of the loop makes {now.dtype}{list(now.shape)} of {before.dtype}{list(before.shape)}", self.origin
-                )
-        body = Body(inner.graph([v.name for v in (*after, *made)]))
-        self.work += inner.work * most(count)
-        self.turns += len(inner.nodes) * most(count)
-        if self.turns > self.limits.operators:
-            raise self.limits.over("operators", f"{self.turns:,} operators in all turns of loops", self.origin)
-        if self.work > self.limits.work:
-            raise self.limits.over("work", f"about {self.work:,} operations up to here", self.origin)
-        operands = [*carried, *scanned, *inner.captured]
-        attributes = {"body": body, "carried": len(carried), "count": count, "reverse": int(reverse), "scanned": len(scanned)}
-        node = Node("Repeat", tuple(v.name for v in operands), (), tuple(attributes.items()), self.origin)
-        types = infer(node, [v.type for v in operands])
-        self._count(node, types)
-        results = self._folded(node, operands, types) or self._emitted(node, types)
-        named = [replace(r, element=v.element) for r, v in zip(results, (*after, *made))]
-        return named[: len(carried)], named[len(carried) :]
-
     def finish(self, name: str, outputs: list[tuple[str, Value]]) -> CoreGraph:
         """The graph, with outputs under their public names (an Identity where a value has another one).
 
@@ -348,52 +311,6 @@ class Builder:
             self.nodes.append(Node("Identity", (value.name,), (public,), (), public))
         graph = CoreGraph(name, tuple(self.inputs), tuple(given), tuple(self.nodes), self.types, self.constants, tuple(self.rewrites))
         return graph.with_nodes(graph.nodes)
-
-
-class Inner(Builder):
-    """Builds a loop's body. Values from outside become its inputs, known ones constants of its own."""
-
-    def __init__(self, outer: Builder, prefix: str) -> None:
-        super().__init__(outer.public, outer.limits)
-        self.outer, self.prefix, self.origin = outer, prefix, outer.origin
-        self.captured: list[Value] = []  # from outside, in the order of the inputs that they became
-        self.rewrites, self.vocabulary = outer.rewrites, outer.vocabulary
-        self._adopted: dict[str, Value] = {}
-
-    def own(self, value: Value) -> Value:
-        """A value as the body has it."""
-        if value.name in self.types:
-            return self.at_run_time(value)
-        if value.name not in self._adopted:
-            self._adopted[value.name] = self._adopt(value)
-        return replace(self._adopted[value.name], element=value.element, counts=value.counts)
-
-    def _adopt(self, value: Value) -> Value:
-        array, sizes = self.outer.array(value), self.outer.symbolic.get(value.name)
-        if array is not None:
-            return self.constant(array)
-        if sizes is not None:
-            return self.sizes(sizes, value.dtype)
-        self.captured.append(self.outer.own(value) if isinstance(self.outer, Inner) else value)
-        return self.input(self._name("in"), value.type)
-
-    def array(self, value: Value | None) -> np.ndarray | None:
-        found = super().array(value)
-        return self.outer.array(value) if found is None and value is not None and value.name not in self.types else found
-
-    def known(self, value: Value | None, what: str) -> np.ndarray:
-        return super().known(self.own(value), what) if value is not None else super().known(value, what)
-
-    def many(self, op: str, inputs: Iterable[Value], **attributes: Any) -> tuple[Value, ...]:
-        return super().many(op, [v if v.name in self.types else self.own(v) for v in inputs], **attributes)
-
-    def graph(self, outputs: Sequence[str]) -> CoreGraph:
-        whole = CoreGraph("body", tuple(self.inputs), tuple(outputs), tuple(self.nodes), self.types, self.constants)
-        return whole.with_nodes(whole.nodes)
-
-
-Turn = Callable[[Builder, list[Value], list[Value]], tuple[list[Value], list[Value]]]
-Results = tuple[list[Value], list[Value]]
 
 
 def _changes_nothing(node: Node, operands: Sequence[Value], types: Sequence[TensorType]) -> bool:

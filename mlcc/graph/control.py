@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from mlcc.core.terms import Size
 from mlcc.error import Error
 from mlcc.graph.builder import Builder, Value
 from mlcc.graph.interface import tensor_array
+from mlcc.graph.repeat import repeat
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.sequences import Sequence, listed, selected
 from mlcc.graph.source import normal_axis
@@ -25,6 +27,13 @@ if TYPE_CHECKING:
 Scope = dict[str, Any]  # values, sequences, optionals; None where an operand is left out
 UNROLL_LIMIT = 4096
 POISON = Value("", TensorType("bool", ()))
+
+
+class EndsEarly(Error):
+    """A loop whose condition only a run knows."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__("unsupported", "a loop that ends early", where)
 
 
 class Unsupported(Exception):
@@ -84,7 +93,9 @@ def loop(walk: Walk, given: Mapping[str, ir.Attr], inputs: tuple[Value | None, .
     if inputs[0] is not None and (isinstance(trips, Dim) or trips > 1):
         try:
             return _repeated(walk, body, inputs, scope, trips)
-        except (Error, Unsupported):
+        except (Error, Unsupported) as e:
+            if isinstance(e, EndsEarly):
+                return _masked(walk, body, inputs, scope, trips)
             if isinstance(trips, Dim):
                 raise
     carried = [v for v in inputs[2:]]
@@ -113,19 +124,44 @@ def loop(walk: Walk, given: Mapping[str, ir.Attr], inputs: tuple[Value | None, .
 
 def _repeated(walk: Walk, body: ir.Graph, inputs: tuple[Value | None, ...], scope: Scope, trips: Size) -> tuple[Value, ...]:
     """Loop as one loop of the program. Raises Error where it ends early, or where a turn is unlike another."""
-    b, carried = walk.b, [v for v in inputs[2:] if isinstance(v, Value)]
-    if len(carried) < len(inputs[2:]) or inputs[1] is not None and not bool(b.known(inputs[1], "the loop's condition").reshape(-1)[0]):
-        raise Error("unsupported", "a loop that hands on what is no tensor", b.origin)
+    b, carried = walk.b, _tensors(walk, inputs[2:])
+    if inputs[1] is not None and (b.array(inputs[1]) is None or not bool(b.known(inputs[1], "the loop's condition").reshape(-1)[0])):
+        raise EndsEarly(b.origin)
 
     def turn(inner: Builder, states: list[Value], parts: list[Value]) -> tuple[list[Value], list[Value]]:
         keep = inner.constant(np.array(True))
         results = _within(walk, inner, body, scope, [parts[0], keep, *states])
-        if not bool(inner.known(results[0], "the loop's condition").reshape(-1)[0]):
-            raise Error("unsupported", "a loop that ends early", inner.origin)
+        if inner.array(results[0]) is None or not bool(inner.known(results[0], "the loop's condition").reshape(-1)[0]):
+            raise EndsEarly(inner.origin)
         return results[1 : 1 + len(states)], results[1 + len(states) :]
 
-    last, stacked = b.repeat(trips, carried, [counting(b, trips)], turn)
+    last, stacked = repeat(b, trips, carried, [counting(b, trips)], turn)
     return (*last, *stacked)
+
+
+def _masked(walk: Walk, body: ir.Graph, inputs: tuple[Value | None, ...], scope: Scope, trips: Size) -> tuple[Value, ...]:
+    """Loop whose condition only a run knows: once it is false, turns change nothing, and the program leaves them out. Of what is stacked,
+    as many rows are meant as there were turns."""
+    b, carried = walk.b, _tensors(walk, inputs[2:])
+    going = b.constant(np.array(True)) if inputs[1] is None else b.reshape(inputs[1], ())
+    none = b.constant(np.int64(0))
+
+    def turn(inner: Builder, states: list[Value], parts: list[Value]) -> tuple[list[Value], list[Value]]:
+        alive, count, *old = states
+        results = _within(walk, inner, body, scope, [parts[0], inner.constant(np.array(True)), *old])
+        new = [inner("Where", alive, n, o) for n, o in zip(results[1 : 1 + len(old)], old)]
+        rows = [inner("Where", alive, row, inner.like(0, row)) for row in results[1 + len(old) :]]
+        more = inner("Where", alive, inner("Add", count, inner.constant(np.int64(1))), count)
+        return [inner("And", alive, inner.reshape(results[0], ())), more, *new], rows
+
+    (_, count, *last), stacked = repeat(b, trips, [going, none, *carried], [counting(b, trips)], turn, while_first=True)
+    return (*last, *(replace(v, counts=((0, count.name),)) for v in stacked))
+
+
+def _tensors(walk: Walk, values: tuple[Any, ...]) -> list[Value]:
+    if not all(isinstance(v, Value) for v in values):
+        raise Error("unsupported", "a loop that hands on what is no tensor", walk.b.origin)
+    return list(values)
 
 
 def _within(walk: Walk, inner: Builder, body: ir.Graph, scope: Scope, given: list[Value]) -> list[Value]:
@@ -231,7 +267,7 @@ def _scan_repeated(
         results = _within(walk, inner, body, scope, [*old, *parts])
         return results[: len(old)], results[len(old) :]
 
-    last, stacked = b.repeat(steps, states, fronted, turn)
+    last, stacked = repeat(b, steps, states, fronted, turn)
     found = []
     for v, a, back in zip(stacked, out_axes, out_backwards):
         turned = b.slice(v, 0, steps - 1, steps, -1) if back else v

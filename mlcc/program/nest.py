@@ -64,7 +64,7 @@ def nested_around(
     at = 0
     for loop in loops:
         found += nested(calls[at : loop.first], kernels, buffers)
-        moved.append(Loop(len(found), len(found) + loop.last - loop.first, loop.count))
+        moved.append(Loop(len(found), len(found) + loop.last - loop.first, loop.count, loop.going))
         found += calls[loop.first : loop.last]
         at = loop.last
     return [*found, *nested(calls[at:], kernels, buffers)], moved

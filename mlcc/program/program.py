@@ -53,11 +53,13 @@ class KernelCall:
 
 @dataclass(frozen=True)
 class Loop:
-    """Calls `first` to `last` − 1, in turn, `count` times."""
+    """Calls `first` to `last` − 1, in turn, `count` times; less often where further turns would change nothing: once the byte at
+    `going` is 0."""
 
     first: int
     last: int
     count: int
+    going: Argument | None = None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ def repeat(node: Node, *operands: Array) -> tuple[Array, ...]:
     carried, scanned, fixed = list(operands[:c]), operands[c : c + m], operands[c + m :]
     made = [np.zeros((count, *body.types[v].shape), DTYPES[body.types[v].dtype]) for v in body.outputs[c:]]
     for turn in reversed(range(count)) if node["reverse"] else range(count):
+        if node.get("while") and not carried[0]:
+            break
         inputs = dict(zip(body.inputs, [*carried, *(x[turn] for x in scanned), *fixed]))
         found = execute(body, inputs)
         results = [found[v] for v in body.outputs]

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from mlcc.core.dim import Dim, larger, least, most, smaller, whole
 from mlcc.core.graph import DTYPES
 from mlcc.core.narrow import INTEGERS, ONNX_NARROW, held
-from mlcc.core.terms import Size
+from mlcc.core.terms import Size, said
 from mlcc.core.types import broadcast_shapes
 from mlcc.graph import symbolic
 from mlcc.graph.builder import Value
@@ -147,22 +147,38 @@ def pad(s: Source) -> Value:
     for i, a in enumerate(axes):
         before[a], after[a] = pads[i], pads[i + len(axes)]
     for axis in range(x.rank):  # negative pads crop
-        low, high = max(0, -before[axis]), max(0, -after[axis])
-        if low or high:
+        low, high = larger(0, -before[axis]), larger(0, -after[axis])
+        if low != 0 or high != 0:
             x = b.slice(x, axis, low, x.shape[axis] - low - high)
-    before, after = [max(0, p) for p in before], [max(0, p) for p in after]
+    before, after = [larger(0, p) for p in before], [larger(0, p) for p in after]
     if mode == "constant":
         value = s.attr("value") if "value" in s.attributes else (s.scalar("constant_value", 2, 0) if s.optional(2) is not None else 0)
-        return b("Pad", x, before=tuple(before), after=tuple(after), value=value) if any((*before, *after)) else x
+        return b("Pad", x, before=tuple(before), after=tuple(after), value=value) if any(p != 0 for p in (*before, *after)) else x
     numpy_mode = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}.get(mode)
     if numpy_mode is None:
         raise s.bad(f"mode {mode}")
     for axis in range(x.rank):
-        if before[axis] or after[axis]:
+        if isinstance(x.shape[axis] + before[axis] + after[axis], Dim):
+            x = b("Gather", x, _padded_open(s, mode, x.shape[axis], before[axis], after[axis]), axis=axis)
+        elif before[axis] or after[axis]:
             b.room(x.shape[axis] + before[axis] + after[axis], what="a padded axis")
             indices = np.pad(np.arange(x.shape[axis], dtype=np.int64), (before[axis], after[axis]), mode=numpy_mode)  # type: ignore[call-overload]
             x = b("Gather", x, b.constant(indices), axis=axis)
     return x
+
+
+def _padded_open(s: Source, mode: str, n: Size, before: Size, after: Size) -> Value:
+    """Which element lies where along a padded axis, where a run decides its size."""
+    b, last = s.b, s.b.sizes(n - 1)
+    at = b("Sub", symbolic.counting(b, n + before + after), b.sizes(before))
+    zero = b.constant(np.int64(0))
+    if mode == "edge":
+        return b("Min", b("Max", at, zero), last)
+    if mode == "wrap":
+        return b("Mod", at, b.sizes(n))
+    if most(before) >= least(n) or most(after) >= least(n):
+        raise s.unsupported(f"more elements mirrored than {said(n)} may have", "give a range that begins higher")
+    return b("Sub", last, b("Abs", b("Sub", last, b("Abs", at))))
 
 
 def tile(s: Source) -> Value:

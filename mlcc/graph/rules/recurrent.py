@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from mlcc.graph.builder import Builder, Value
+from mlcc.graph.repeat import repeat
 from mlcc.graph.rules.elementwise import TABLE as ELEMENTWISE
 from mlcc.graph.rules.elementwise import clamp
 from mlcc.graph.source import Source
@@ -114,7 +115,7 @@ class Cell:
                 return new, [b.reshape(y, (1, self.batch, self.hidden))]
 
         backward = self.direction == "reverse" or direction == 1
-        last, (y,) = self.b.repeat(self.steps, states, [projected, *numbers], turn, backward)
+        last, (y,) = repeat(self.b, self.steps, states, [projected, *numbers], turn, backward)
         return y, last
 
     def activate(self, direction: int, which: int, x: Value) -> Value:

@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from mlcc.core.dim import most
 from mlcc.core.graph import Node
 from mlcc.program.fusion import Group
 from mlcc.program.iteration import as_given, iterate
@@ -67,7 +68,7 @@ def conv(s: Lowering, group: Group, origin: str) -> None:
             pairs = packed_pairs(s, ("conv", node.inputs[1], g), np.transpose(weights, (*order[1:-1], 1, 0)).reshape(-1, per_out))
             block_dot(s, group, origin, Product(part, pixels, 1, operand, k, pairs))
             continue
-        packed = _packed_kernel(s, node, g, per_out, s.narrow and prod((shape[0], *shape[2:])) <= FEW, order, origin)
+        packed = _packed_kernel(s, node, g, per_out, s.narrow and most(prod((shape[0], *shape[2:]))) <= FEW, order, origin)
         start = (
             bias.laid(part.shape, (0, bias.strides[0], *(0,) * rank), bias.offset + g * per_out * bias.strides[0])
             if bias is not None

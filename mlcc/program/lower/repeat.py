@@ -10,7 +10,7 @@ from mlcc.core.operators import family
 from mlcc.error import Error
 from mlcc.program.fusion import Group
 from mlcc.program.lower.state import Lowering
-from mlcc.program.program import Loop
+from mlcc.program.program import Argument, Loop
 from mlcc.program.view import View
 
 ALIASES = ("Reshape", "Transpose", "Expand", "Slice")  # results that may lie where their operand does
@@ -22,8 +22,11 @@ def repeat(s: Lowering, node: Node, origin: str, lower: Callable[[Lowering, Grou
         raise Error("unsupported", "a loop within a loop", origin)
     body, c, m, count, back = node["body"].graph, node["carried"], node["scanned"], node["count"], node["reverse"]
     states = [_begun(s, v, out, origin) for v, out in zip(node.inputs[:c], node.outputs)]
+    ending = bool(node.get("while"))
     for v in node.outputs[c:]:
         s.views[v] = s.destination(v, range(len(s.graph.types[v].shape)), origin)
+        if ending:  # what no turn writes
+            s.fill(s.views[v], 0, f"{v}.first", origin)
     stacked = [_turn(s.views[v], count, back) for v in node.outputs[c:]]
     scanned = [_turn(s.view(v), count, back) for v in node.inputs[c : c + m]]
     own = [*states, *scanned, *(s.view(v) for v in node.inputs[c + m :])]
@@ -33,7 +36,8 @@ def repeat(s: Lowering, node: Node, origin: str, lower: Callable[[Lowering, Grou
     for group in inner.groups:
         lower(inner, group)
     _hand_on(inner, body, states, stacked, origin)
-    s.loops.append(Loop(first, len(s.calls), count))
+    going = Argument(states[0].buffer, states[0].offset) if ending else None
+    s.loops.append(Loop(first, len(s.calls), count, going))
 
 
 def _begun(s: Lowering, value: str, out: str, origin: str) -> View:
