@@ -14,6 +14,7 @@ from mlcc.artifact import write
 from mlcc.artifact.keys import SigningKey, signing_key, withheld
 from mlcc.cache import bound
 from mlcc.cache.store import Store, cache_folder
+from mlcc.core.ranges import parse_range
 from mlcc.error import Error, explained
 from mlcc.model_file import digest_model, named, received, remember, streams
 from mlcc.request import Built, Frozen, Progress, Request, Settled, settle
@@ -24,13 +25,19 @@ from mlcc.target import load as load_target
 def build(
     model: str | Path,
     target: str | Sequence[str] = "native",
-    shapes: Mapping[str, Sequence[int]] | None = None,
+    shapes: Mapping[str, Sequence[int | str]] | None = None,
     out: str | Path = "dist",
+    dims: Mapping[str, int | str] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """`mlcc build` from Python; returns what the command prints as JSON. Raises mlcc.Error."""
+    """`mlcc build` from Python; returns what the command prints as JSON. Sizes may be ranges: "1..512", "32..640:32". Raises mlcc.Error."""
     targets = (target,) if isinstance(target, str) else tuple(target)
-    return run(Request(Path(model), targets, Path(out), shapes={k: tuple(v) for k, v in (shapes or {}).items()}, **options))
+    try:
+        whole = {k: tuple(parse_range(str(n)) for n in v) for k, v in (shapes or {}).items()}
+        named = {k: parse_range(str(n)) for k, n in (dims or {}).items()}
+    except ValueError as e:
+        raise Error("usage", f"{e} is no size", hint='such as 224, "1..512" or "32..640:32"') from None
+    return run(Request(Path(model), targets, Path(out), shapes=whole, dims=named, **options))
 
 
 def run(request: Request, progress: Progress = lambda text: None) -> dict[str, Any]:

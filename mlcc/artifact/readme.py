@@ -23,13 +23,25 @@ Built by mlcc: {{ about.class }}, golden vectors {{ about.conformance }}. Progra
 
 | | |
 |---|---|
-| type | {{ t.dtype }} {{ t.shape | join(" x ") or "scalar" }}, C order |
+| type | {{ t.dtype }} {{ (t.open or t.shape) | join(" x ") | md or "scalar" }}, C order |
 {% for row in rows(t) %}
 | {{ row[0] }} | {{ row[1] | md }} |
 {% endfor %}
 
 {% endfor %}
 {% endfor %}
+{% if about.sizes %}
+## Sizes
+
+Each call says them; memory is for the largest, results are the bits of a build for the size at hand alone.
+
+| | least | most | in steps of |
+|---|---|---|---|
+{% for s in about.sizes %}
+| {{ s.name | md }} | {{ s.least }} | {{ s.most }} | {{ s.step }} |
+{% endfor %}
+
+{% endif %}
 ## Memory
 
 | bytes | |
@@ -63,8 +75,8 @@ static {{ c_types[t.dtype] }} {{ i }}_result[{{ elements(t) }}];
 
 int infer(void)
 {
-    const {{ name }}_inputs in = { {% for i in members.inputs %}{{ i }}_data{{ ", " if not loop.last }}{% endfor %}{{ "NULL" if not members.inputs }} };
-    const {{ name }}_outputs out = { {% for i in members.outputs %}{{ i }}_result{{ ", " if not loop.last }}{% endfor %} };
+    const {{ name }}_inputs in = { {% for i in members.inputs %}{{ i }}_data{{ ", " if not loop.last }}{% endfor %}{{ "NULL" if not members.inputs }}{% for s in about.sizes or [] %}, /* {{ s.name }} */ {{ s.most }}{% endfor %} };
+    const {{ name }}_outputs out = { {% for t, i in zip(about.outputs, members.outputs) %}{{ i }}_result{{ ", /* its shape */ NULL" if t.open }}{{ ", " if not loop.last }}{% endfor %} };
     return {{ name }}_run(&in, &out, workspace); /* {{ NAME }}_OK: the results are there */
 }
 ```
@@ -133,6 +145,17 @@ def readme(about: Manifest, files: Collection[str]) -> bytes:
     members = {kind: unique([t["name"] for t in about[kind]]) for kind in ("inputs", "outputs")}
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters["md"] = markdown  # for each text that may be a stranger's
-    values = {"about": about, "rows": rows, "memory": memory, "name": name, "NAME": name.upper(), "members": members, "c_types": C_TYPES}
+    values: dict[str, Any] = {
+        "about": about,
+        "rows": rows,
+        "memory": memory,
+        "name": name,
+        "NAME": name.upper(),
+        "members": members,
+        "c_types": C_TYPES,
+    }
+    for group in ("inputs", "outputs"):
+        values["about"] = {**values["about"], group: [{"open": None, **t} for t in about[group]]}
+    values["about"] = {"sizes": None, **values["about"]}
     values |= {"header": f"include/{name}.h" in files, "elements": lambda t: max(1, prod(t["shape"])), "zip": zip}
     return environment.from_string(TEXT).render(values).encode()

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from mlcc.cli.build import parse_dims
 from mlcc.cli.output import json_option, print_json, table, trust_options
 from mlcc.error import Error
 
@@ -18,6 +19,7 @@ ENGINES = ("onnxruntime", "openvino", "openvino-default")
 
 @click.command(epilog="Example:  mlcc bench dist/model/native --against onnxruntime --model model.onnx")
 @click.argument("artifact", type=click.Path(path_type=Path))
+@click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="A size, where a run decides it [default: the largest].")
 @click.option("--threads", type=int, default=1, show_default=True)
 @click.option("--against", default="", metavar="ENGINES", help=f"Engines to time beside it, separated by commas: {', '.join(ENGINES)}.")
 @click.option("--model", type=click.Path(path_type=Path), help="The ONNX file that the artifact was built from [default: where it was].")
@@ -30,6 +32,7 @@ ENGINES = ("onnxruntime", "openvino", "openvino-default")
 @json_option
 def command(
     artifact: Path,
+    dims: tuple[str, ...],
     threads: int,
     against: str,
     model: Path | None,
@@ -46,7 +49,7 @@ def command(
     from mlcc.cli.run import read_inputs, source_model
 
     about = manifest.read(artifact)
-    feed = read_inputs(about["inputs"], ())
+    feed = read_inputs(about, (), parse_dims(dims))
     m = mlcc.load(artifact, threads=threads, variant=variant, verify=not no_verify, trust=trust)
     if as_profile:
         _profile(m, feed, artifact, variant or m.variants[-1], seconds, as_json)

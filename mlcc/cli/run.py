@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
 import numpy as np
 
-from mlcc.artifact.manifest import Manifest, Tensor
+from mlcc.artifact.manifest import Manifest
+from mlcc.cli.build import parse_dims
 from mlcc.cli.output import json_option, print_json, table, trust_options
 from mlcc.error import Error
 
@@ -22,6 +25,9 @@ from mlcc.error import Error
     metavar="NAME=FILE",
     help="An input: a .npy file, a .png or .jpg image, or the word random; may be given again. Inputs not given are random.",
 )
+@click.option(
+    "--dim", "dims", multiple=True, metavar="NAME=SIZE", help="A size that a run decides, for random inputs [default: the largest]."
+)
 @click.option("--threads", type=int, default=1, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to write the outputs to, as .npy files.")
 @click.option("--compare", type=click.Choice(["onnxruntime"]), help="Compare the outputs with another engine's.")
@@ -32,6 +38,7 @@ from mlcc.error import Error
 def command(
     artifact: Path,
     inputs: tuple[str, ...],
+    dims: tuple[str, ...],
     threads: int,
     output: Path | None,
     compare: str | None,
@@ -51,7 +58,7 @@ def command(
     about = manifest.read(artifact)
     if not no_verify:
         verified(artifact, trust)
-    feed = read_inputs(about["inputs"], inputs)
+    feed = read_inputs(about, inputs, parse_dims(dims))
     outputs, where = execute(artifact, about, feed, threads, variant)
     result: dict[str, Any] = {
         "model": about["model"],
@@ -95,13 +102,15 @@ def _preview(a: np.ndarray) -> str:
     return ", ".join(f"{v:.6g}" if a.dtype.kind == "f" else str(v) for v in a.reshape(-1)[:4]) + (" …" if a.size > 4 else "")
 
 
-def read_inputs(declared: list[Tensor], given: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Arrays for all inputs; those not given are random, the same each time."""
+def read_inputs(about: Manifest, given: tuple[str, ...], dims: Mapping[str, Any] = MappingProxyType({})) -> dict[str, np.ndarray]:
+    """Arrays for all inputs; those not given are random, the same each time. dims: of the sizes that a run decides; arrays say theirs."""
     from mlcc.artifact.arrays import read_npy
+    from mlcc.artifact.manifest import extents
     from mlcc.core.graph import TensorType
     from mlcc.graph.draws import Draw
     from mlcc.graph.freeze import golden_input
 
+    declared = about["inputs"]
     sources = {}
     for text in given:
         name, separator, source = text.partition("=")
@@ -109,16 +118,23 @@ def read_inputs(declared: list[Tensor], given: tuple[str, ...]) -> dict[str, np.
             raise Error("usage", f"--input {text} names no input", hint=f"inputs: {', '.join(t['name'] for t in declared)}")
         sources[name] = source
     feed = {}
-    for i, t in enumerate(declared):
-        kind, shape = TensorType(t["dtype"], tuple(t["shape"])), tuple(t["shape"])
-        source = sources.get(t["name"], "random")
+    sizes = {s["name"]: s["most"] for s in about.get("sizes", [])}
+    for name, n in dims.items():
+        if name not in sizes or not isinstance(n, int):
+            raise Error("usage", f"--dim {name}={n} is no size that this artifact takes", hint=f"sizes: {', '.join(sizes) or 'none'}")
+        sizes[name] = n
+    for i, t in sorted(enumerate(declared), key=lambda p: sources.get(p[1]["name"], "random") == "random"):  # files first: they say sizes
+        source, whole = sources.get(t["name"], "random"), t.get("open", t["shape"])
+        shape = extents(t, sizes)
         if source == "random":
+            kind = TensorType(t["dtype"], shape)
             feed[t["name"]] = golden_input(kind, i, 7, "uniform", Draw(**t.get("draw", {})))
         elif source.lower().endswith((".png", ".jpg", ".jpeg")):
             feed[t["name"]] = read_image(Path(source), t["dtype"], shape)
         else:
-            feed[t["name"]] = read_npy(Path(source), t["dtype"], shape)
-    return feed
+            feed[t["name"]] = read_npy(Path(source), t["dtype"], tuple(n if isinstance(n, int) else None for n in whole))
+            sizes |= {n: m for n, m in zip(whole, feed[t["name"]].shape) if isinstance(n, str)}
+    return {t["name"]: feed[t["name"]] for t in declared}
 
 
 def read_image(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -14,7 +14,7 @@ from mlcc.core.graph import DTYPES, ByteOrder, CoreGraph, Node, canonical_bytes,
 from mlcc.core.ranges import bind, numbers_of
 from mlcc.error import Error
 from mlcc.graph.freeze import Golden, outputs_digest
-from mlcc.program.program import Program
+from mlcc.program.program import Program, turns
 from mlcc.reference.execute import execute
 from mlcc.schedule.tasks import work
 from mlcc.target import Target
@@ -53,7 +53,7 @@ def check(runner: Any, target: Target, program: Program, graph: CoreGraph, vecto
     operator."""
     if runner is None:
         return Result("not-run", "not run here: no such CPU, and no emulator for it is installed", ())
-    total = most(sum(work(program.kernels[c.kernel]) for c in program.calls))
+    total = sum(most(work(program.kernels[c.kernel])) * n for c, n in zip(program.calls, turns(program)))
     ran: list[tuple[str, int]] = []
     for v, variant in enumerate(target.variants):
         quick = total <= SLOW_WORK or (runner.environment == "native" and variant.machine.fma)

@@ -102,6 +102,14 @@ class Program:
         return largest
 
 
+def turns(program: Program) -> list[int]:
+    """How often each call is made, at most."""
+    found = [1] * len(program.calls)
+    for loop in program.loops:
+        found[loop.first : loop.last] = [most(loop.count)] * (loop.last - loop.first)
+    return found
+
+
 def written_out(program: Program) -> Program:
     """The program with each turn of its loops as calls of its own."""
     if not program.loops:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from mlcc.core.graph import DTYPES
 from mlcc.program.kernel import Access, BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter
-from mlcc.program.program import KernelCall, Program
+from mlcc.program.program import KernelCall, Program, turns
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class StepCost:
 
 
 def step_costs(program: Program) -> list[StepCost]:
-    """One entry a kernel call, in order."""
-    return [_cost(program, c, program.kernels[c.kernel]) for c in program.calls]
+    """One entry a kernel call, in order: of all of its turns, where it is in a loop."""
+    found = [_cost(program, c, program.kernels[c.kernel]) for c in program.calls]
+    return [replace(c, multiply_adds=c.multiply_adds * n, bytes=c.bytes * n) for c, n in zip(found, turns(program))]
 
 
 def multiply_adds(program: Program) -> int:

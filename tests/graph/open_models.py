@@ -141,11 +141,11 @@ def cut_and_joined() -> Made:
     nodes = [
         N("Slice", ["x", "one", "big", "one"], ["tail"]), N("Slice", ["x", "zero", "minus", "one"], ["head"]), N("Sub", ["tail", "head"], ["d"]), N("Concat", ["d", "x"], ["j"], axis=1),
         N("Pad", ["j", "pads", "", "one"], ["p"]), N("Split", ["p"], ["p1", "p2"], axis=2, num_outputs=2), N("Tile", ["p1", "reps"], ["t"]), N("ReduceMax", ["t", "one"], ["top"], keepdims=1),
-        N("ReduceSum", ["p", "one"], ["sum"], keepdims=1), N("Add", ["top", "sum"], ["y"]), N("CumSum", ["p2", "axis"], ["c"]), N("ArgMax", ["c"], ["i"], axis=1, keepdims=0),
+        N("ReduceSum", ["p", "one"], ["sum"], keepdims=1), N("Add", ["top", "sum"], ["y"]), N("CumSum", ["p2", "axis"], ["c"]), N("ArgMax", ["c"], ["best"], axis=1, keepdims=0),
         N("Shape", ["j"], ["js"]), N("ReduceProd", ["js"], ["all"], keepdims=0), N("Cast", ["all"], ["f"], to=T.FLOAT), N("Div", ["c", "f"], ["z"]),
     ]  # fmt: skip
     constants = {"one": [1], "zero": [0], "minus": [-1], "big": [2**62], "pads": [2, 1], "reps": [1, 1, 2], "axis": np.array(1)}
-    return model(nodes, {"x": (T.FLOAT, ["batch", "time", 6])}, ["y", "i:i", "z"], constants), {"x": "1..3x2..9x6"}
+    return model(nodes, {"x": (T.FLOAT, ["batch", "time", 6])}, ["y", "best:i", "z"], constants), {"x": "1..3x2..9x6"}
 
 
 def reshaped() -> Made:
