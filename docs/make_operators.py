@@ -54,8 +54,8 @@ def page() -> str:
         "",
         ", ".join(sorted(known - supported - functions)) + ".",
         "",
-        "`If` takes one branch where its condition is known and else computes both and selects; `Loop` is unrolled where its trip count "
-        "is known, `Scan` always. Sequences and optionals are known at build time, item by item: at the interface the items of `x` are "
+        "`If` takes one branch where its condition is known and else computes both and selects; `Loop` and `Scan` are loops of the program, "
+        "written out where turns differ in more than numbers; a `Loop` needs a bound, and may end early. Sequences and optionals are known at build time, item by item: at the interface the items of `x` are "
         "`x[0]`, `x[1]`, …",
         "",
         "Results whose size only a run decides (of NonZero, NonMaxSuppression, Compress, Unique, TopK with a computed k) have a bound and a "

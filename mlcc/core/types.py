@@ -85,7 +85,7 @@ def _concat(node: Node, t: Types) -> list[TensorType]:
 
 def _gather(node: Node, t: Types) -> list[TensorType]:
     axis, data = node["axis"], t[0]
-    if data.shape[axis] == 0 and t[1].size:
+    if least(data.shape[axis]) == 0 and t[1].size != 0:
         raise wrong(node, f"gathers from an axis of extent 0: {list(data.shape)}")
     return [TensorType(data.dtype, (*data.shape[:axis], *t[1].shape, *data.shape[axis + 1 :]))]
 
@@ -101,7 +101,7 @@ def _reduced(node: Node, t: Types, dtype: str | None = None) -> list[TensorType]
     axes = node["axes"] if "axes" in dict(node.attributes) else (node["axis"],)
     if t[0].dtype == "bool":
         raise wrong(node, "bool given, a number wanted")
-    if node.op in ("ArgMax", "ArgMin") and any(t[0].shape[a] == 0 for a in axes):
+    if node.op in ("ArgMax", "ArgMin") and any(least(t[0].shape[a]) == 0 for a in axes):
         raise wrong(node, f"no element to choose from: {list(t[0].shape)}")
     return [TensorType(dtype or node.get("to") or t[0].dtype, tuple(1 if i in axes else n for i, n in enumerate(t[0].shape)))]
 
@@ -120,7 +120,10 @@ def _matmul(node: Node, t: Types) -> list[TensorType]:
     t, dtype = _quantised(node, t)
     if len(a) < 2 or len(b) < 2 or a[-1] != b[-2] or t[0].dtype != t[1].dtype or t[0].dtype == "bool":
         raise wrong(node, f"{t[0].dtype}{list(a)} times {t[1].dtype}{list(b)}")
-    return [TensorType(dtype, (*broadcast(node, [a[:-2], b[:-2]]), a[-2], b[-1]))]
+    shape = (*broadcast(node, [a[:-2], b[:-2]]), a[-2], b[-1])
+    if len(t) > 2 and broadcast(node, [t[2].shape, shape]) != shape:
+        raise wrong(node, f"sums that start from {list(t[2].shape)} for {list(shape)}")
+    return [TensorType(dtype, shape)]
 
 
 def _conv(node: Node, t: Types) -> list[TensorType]:

@@ -91,13 +91,29 @@ def loop(walk: Walk, given: Mapping[str, ir.Attr], inputs: tuple[Value | None, .
     body = given["body"].as_graph()
     trips = whole(b.known(inputs[0], "the trip count").reshape(-1)[0]) if inputs[0] is not None else UNROLL_LIMIT
     if inputs[0] is not None and (isinstance(trips, Dim) or trips > 1):
+        early = False
         try:
             return _repeated(walk, body, inputs, scope, trips)
         except (Error, Unsupported) as e:
-            if isinstance(e, EndsEarly):
-                return _masked(walk, body, inputs, scope, trips)
-            if isinstance(trips, Dim):
+            early = isinstance(e, EndsEarly)
+            if isinstance(trips, Dim) and not early:
                 raise
+        if early:
+            try:
+                return _written_out(walk, body, inputs, scope, trips)
+            except (Error, Unsupported) as e:
+                try:
+                    return _masked(walk, body, inputs, scope, trips)
+                except (Error, Unsupported):
+                    raise e from None
+    return _written_out(walk, body, inputs, scope, trips)
+
+
+def _written_out(walk: Walk, body: ir.Graph, inputs: tuple[Value | None, ...], scope: Scope, trips: Size) -> tuple[Value, ...]:
+    """Loop turn by turn, each with what it knows. Raises Undecided where a condition is not known."""
+    b = walk.b
+    if isinstance(trips, Dim):
+        raise Error("unsupported", "a loop of a size that a run decides, whose turns differ", b.origin)
     carried = [v for v in inputs[2:]]
     condition = inputs[1]
     scans: list[list[Value]] = []

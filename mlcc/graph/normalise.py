@@ -19,6 +19,7 @@ from mlcc.arithmetic.scalar import HALF
 from mlcc.core.describe import Description, described
 from mlcc.core.graph import CoreGraph
 from mlcc.core.narrow import ONNX_NARROW, TEXT
+from mlcc.core.terms import public
 from mlcc.error import Error
 from mlcc.graph import sequences
 from mlcc.graph.builder import LIMITS, Builder, Value
@@ -242,7 +243,9 @@ class Walk:
         source = Source(node.op_type, inputs, attributes, version, len(trimmed(node)), self.b, len(node.outputs))
         try:
             result = counted(source, rule) if any(v is not None and v.counts for v in inputs) else rule(source)
-        except (Error, MemoryError, RecursionError):
+        except Error as e:
+            raise e if e.where else Error(e.code, e.what, f"{node.op_type} ({origin})", e.hint) from None
+        except (MemoryError, RecursionError):
             raise
         except Exception as e:
             raise Error(
@@ -325,7 +328,7 @@ class Walk:
                 t = onnx.TypeProto()
                 if v is not None:
                     number = next(k for k, n in {**ONNX_DTYPES, **ONNX_NARROW}.items() if n == (v.element or v.dtype))
-                    t = onnx.helper.make_tensor_type_proto(number, v.shape)
+                    t = onnx.helper.make_tensor_type_proto(number, [n if isinstance(n, int) else str(public(n)) for n in v.shape])
                 types.append(t.SerializeToString())
             plain_node = ir.Node(
                 node.domain, node.op_type, node.inputs, list(given.values()), outputs=[ir.Value(name=v.name) for v in node.outputs]

@@ -99,6 +99,11 @@ class Inner(Builder):
     def known(self, value: Value | None, what: str) -> np.ndarray:
         return super().known(self.own(value), what) if value is not None else super().known(value, what)
 
+    def depends(self, value: Value | None) -> tuple[str, ...]:
+        """Of what a turn gets from the one before, or of its own part, nothing is known."""
+        named = dict(zip(self.inputs[len(self.inputs) - len(self.captured) :], self.captured))
+        return tuple(dict.fromkeys(v for name in super().depends(value) if name in named for v in self.outer.depends(named[name])))
+
     def many(self, op: str, inputs: Iterable[Value], **attributes: Any) -> tuple[Value, ...]:
         return super().many(op, [v if v.name in self.types else self.own(v) for v in inputs], **attributes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,7 +16,9 @@ from onnx.reference import ReferenceEvaluator
 
 from mlcc.conformance.judge import difference, moved
 from mlcc.core.graph import CoreGraph, canonical_bytes, validate
+from mlcc.core.ranges import Range, bind, trials
 from mlcc.error import Error
+from mlcc.graph.freeze import golden_input
 from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import optimise
 from mlcc.program import program as loop
@@ -84,6 +87,45 @@ def check(seed: int, counts: Counter[str], components: int = 1) -> tuple[Maker, 
         except Error as e:
             raise AssertionError(f"seed {seed}, compact {compact}: {e}") from e
     return m, graph, feed
+
+
+def opened(seed: int, counts: Counter[str]) -> None:
+    """One of a model's sizes left open, wherever it stands: at every size proven, and the bits of the model with that size. Most random
+    models say their sizes in other places, too, and are refused."""
+    m = make(seed)
+    sizes = sorted({n for t in m.inputs for n in t.shape if n > 1})
+    if not sizes:
+        return
+    size, model = random.Random(seed).choice(sizes), m.model()
+    for value in model.graph.input:
+        for d in value.type.tensor_type.shape.dim:
+            if d.dim_value == size:
+                d.dim_param = "open"
+
+    def graph(open_: int | Range) -> CoreGraph:
+        return optimise(normalise(ir.from_proto(model), "fuzz", {}, "fuzz", dims={"open": open_}), check=True)
+
+    try:
+        whole = graph(Range(1, size + 3))
+    except Error as e:
+        assert e.code in ("unsupported", "model") and "internal" not in str(e), f"seed {seed}: {e}"
+        counts["refused"] += 1
+        return
+    counts["open"] += 1
+    programs = [lower(whole, compact=compact) for compact in (False, True)]
+    for numbers in trials(whole.sizes):
+        alone = graph(numbers["open"])
+        feed = {n: golden_input(alone.types[n], i, seed, "uniform") for i, n in enumerate(alone.inputs)}
+        want, found = execute(alone, feed), execute(bind(whole, numbers), feed)
+        for name, array in want.items():
+            assert found[name].shape == array.shape, f"seed {seed}, {numbers}: {name!r} is {found[name].shape}, not {array.shape}"
+            assert canonical_bytes(found[name]) == canonical_bytes(array), f"seed {seed}, {numbers}: {name!r} differs from the build alone"
+        for program in programs:
+            try:
+                loop.validate(bind(program, numbers))
+                prove(bind(program, numbers), bind(whole, numbers))
+            except Error as e:
+                raise AssertionError(f"seed {seed}, {numbers}: {e}") from e
 
 
 def kernels(m: Maker, graph: CoreGraph, feed: Mapping[str, np.ndarray]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from mlcc import plugin
 from mlcc.target import load
-from tests.fuzz.run import check, inner_shapes, kernels, mutant, targets
+from tests.fuzz.run import check, inner_shapes, kernels, mutant, opened, targets
 
 BATCH = 25
 EVERY_DAY, FULL = 200, 20_000
@@ -32,6 +32,24 @@ def batch(first: int) -> Counter[str]:
 def test_random_models(first: int) -> None:
     counts = batch(first)
     assert counts["agrees"] >= BATCH * 0.7, counts  # else the generator makes what nobody takes
+
+
+def open_batch(seeds: range) -> None:
+    counts: Counter[str] = Counter()
+    for seed in seeds:
+        opened(seed, counts)
+    assert counts["open"] >= len(seeds) // 8, counts  # the others say their sizes in other places, too
+
+
+@pytest.mark.parametrize("first", range(0, 100, 50))
+def test_random_models_of_open_sizes(first: int) -> None:
+    open_batch(range(first, first + 50))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("first", range(0, 10_000, 500))
+def test_many_random_models_of_open_sizes(first: int) -> None:
+    open_batch(range(first, first + 500))
 
 
 @pytest.mark.parametrize("seed", [100_003, 100_014, 100_023])

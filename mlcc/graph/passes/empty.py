@@ -39,8 +39,10 @@ def run(graph: CoreGraph) -> CoreGraph:
         t, sources = types[value], [types[v] for v in node.inputs]
         if all(types[v].size == 0 for v in node.outputs):
             for v in node.outputs:
-                empty = constant(f"{v}.empty", np.zeros(types[v].shape, DTYPES[types[v].dtype]), types[v])
-                kept.append(Node("Identity", (empty,), (v,), (), node.origin))
+                least = tuple(n if isinstance(n, int) else 1 for n in types[v].shape)
+                empty = constant(f"{v}.empty", np.zeros(least, DTYPES[types[v].dtype]), types[v])
+                whole = () if types[v].static else (("shape", types[v].shape),)
+                kept.append(Node("Expand" if whole else "Identity", (empty,), (v,), whole, node.origin))
         elif node.op in ("MatMul", "Conv", "ConvTranspose") and any(s.size == 0 for s in sources[:2]):
             zero = np.zeros((), DTYPES[t.dtype])
             if len(node.inputs) < 3:

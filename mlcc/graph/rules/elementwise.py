@@ -144,7 +144,7 @@ def integer_power(s: Source, x: Value, y: Value) -> Value:
     off (0 as divisor: the largest number, as a cast of infinity gives)."""
     b = s.b
     one, exponent, signed = b.like(1, x), b.array(y), not y.dtype.startswith("u")
-    bits = DTYPES[y.dtype].itemsize * 8 - signed if exponent is None else int(np.abs(exponent.astype(object)).max(initial=0)).bit_length()
+    bits = DTYPES[y.dtype].itemsize * 8 - signed if exponent is None else max((abs(int(n)) for n in exponent.flat), default=0).bit_length()
     negative = b("Less", y, b.like(0, y)) if signed and (exponent is None or (exponent < 0).any()) else None
     size = b.cast(y if negative is None else b("Where", negative, b("Neg", y), y), "u" + y.dtype.removeprefix("u"))
     odd = [b("Equal", b("BitwiseAnd", b("ShiftRight", size, b.like(i, size)), b.like(1, size)), b.like(1, size)) for i in range(bits)]

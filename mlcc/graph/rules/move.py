@@ -111,9 +111,8 @@ def _selected(s: Source, start: Size, end: Size, step: int, n: Size) -> tuple[Si
         found = range(*slice(start, end if not (step < 0 and end < -n) else None, step).indices(n))
         return (found.start if len(found) else 0), len(found)
     if step < 0:
-        if (start, step) == (-1, -1) and isinstance(end, int) and end < -most(n):  # turned round
-            return n - 1, n
-        raise s.unsupported("a slice with a negative step of a size that a run decides")
+        first, last = (larger(-1, smaller(n + v if v < 0 else v, n - 1)) for v in (start, end))
+        return first, larger(0, (first - last - step - 1) // -step)
 
     def inside(at: Size) -> Size:
         if isinstance(at, int) and at >= (1 << 31) - 1:

@@ -9,6 +9,7 @@ from math import gcd, prod
 
 import numpy as np
 
+from mlcc.core.dim import most
 from mlcc.core.graph import Node
 from mlcc.error import Error
 from mlcc.program.fusion import Group
@@ -54,7 +55,7 @@ def conv_transpose(s: Lowering, group: Group, origin: str) -> None:
     x_shape = s.graph.types[node.inputs[0]].shape
     bias = s.view(node.inputs[2]) if len(node.inputs) > 2 else None
     phases = [
-        [_phase(r, node["before"][i], strides[i], node["dilations"][i], w_shape[2 + i]) for r in range(min(strides[i], shape[2 + i]))]
+        [_phase(r, node["before"][i], strides[i], node["dilations"][i], w_shape[2 + i]) for r in range(min(strides[i], most(shape[2 + i])))]
         for i in range(rank)
     ]
     reach = [_reach(phases[i], shape[2 + i], x_shape[2 + i], strides[i]) for i in range(rank)]
@@ -85,9 +86,9 @@ def _reach(phases: Sequence[Phase], outputs: int, inputs: int, stride: int) -> t
     low = high = 0
     for r, p in enumerate(phases):
         count = -(-(outputs - r) // stride)
-        if p.taps and count:
+        if p.taps and count != 0:
             ends = (p.start, p.start + p.advance * (p.taps - 1))
-            low, high = max(low, -min(ends)), max(high, max(ends) + count - inputs)
+            low, high = max(low, -min(ends)), max(high, most(max(ends) + count - inputs))
     return low, high
 
 
