@@ -214,7 +214,10 @@ class Builder:
         known = [symbolic.array_of(a) if a.dtype.kind in "iu" else a for a in arrays if a is not None and a.dtype.kind in "iuOb"]
         if len(known) < len(operands):
             return None
-        result = symbolic.evaluate(op, known, attributes)
+        try:
+            result = symbolic.evaluate(op, known, attributes)
+        except Error:  # what differs from size to size is computed by the run
+            return None
         if result is None:
             return None
         return self.constant(result) if result.dtype == bool else self.sizes(result, attributes.get("to", operands[-1].dtype))

@@ -166,6 +166,19 @@ def sequence_conv() -> Made:
     return model(nodes, {"x": (T.FLOAT, [1, 3, "samples"])}, ["y", "z"], constants), {"x": "1x3x3..24"}
 
 
+def chosen() -> Made:
+    """An If on a size, a slice that may be shorter than asked, a window from behind."""
+    small = h.make_graph([N("Relu", ["x"], ["s"])], "then", [], [h.make_tensor_value_info("s", T.FLOAT, None)])
+    large = h.make_graph([N("Neg", ["x"], ["l"])], "else", [], [h.make_tensor_value_info("l", T.FLOAT, None)])
+    nodes = [
+        N("Shape", ["x"], ["n"], end=1), N("Squeeze", ["n"], ["n0"]), N("Less", ["n0", "five"], ["c"]), N("If", ["c"], ["b"], then_branch=small, else_branch=large),
+        N("Slice", ["b", "zero", "four", "zero"], ["head"]), N("Slice", ["b", "last", "least", "zero", "back"], ["turned"]), N("ReduceSum", ["head", "zero"], ["hs"], keepdims=1), N("Add", ["turned", "hs"], ["y"]),
+        N("Slice", ["x", "minus3", "big", "zero"], ["tail"]), N("ReduceMax", ["tail", "zero"], ["z"], keepdims=1),
+    ]  # fmt: skip
+    constants = {"five": np.array(5), "zero": [0], "four": [4], "last": [-1], "least": [-(2**63)], "back": [-2], "minus3": [-3], "big": [2**62]}
+    return model(nodes, {"x": (T.FLOAT, ["n", 3])}, ["y", "z"], constants), {"x": "1..9x3"}
+
+
 MODELS: dict[str, Callable[[], Made]] = {
     "attention": attention,
     "causal": causal,
@@ -175,6 +188,7 @@ MODELS: dict[str, Callable[[], Made]] = {
     "reshaped": reshaped,
     "sequence conv": sequence_conv,
     "looped": looped,
+    "chosen": chosen,
     "resized linear": lambda: resized("linear", "half_pixel"),
     "resized cubic": lambda: resized("cubic", "align_corners"),
     "resized nearest": lambda: resized("nearest", "asymmetric", "floor"),
