@@ -9,9 +9,10 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ class Tensor:
     labels: tuple[str, ...] = ()
     counts: tuple[tuple[int, str], ...] = ()
     open: tuple[int | str, ...] = ()  # its extents, where a run decides some; `shape` is then the largest
+
+    @cached_property
+    def closed(self) -> list[tuple[int, int]]:
+        """(axis, extent) of those that are known."""
+        return [(i, n) for i, n in enumerate(self.open) if isinstance(n, int)]
 
     @property
     def numpy(self) -> np.dtype[Any]:
@@ -87,7 +93,7 @@ class Model:
         self._bytes = int(data["workspace_bytes"])
         self._local = threading.local()
         self._lock = threading.Lock()
-        self._shapes: tuple[tuple[int, ...], list[tuple[int, ...]]] | None = None
+        self._last: tuple[Any, Any, list[tuple[int, ...]]] | None = None  # shapes given, what follows from them
         self._pool: int | None = None
         if threads < 1:
             raise Error("usage", f"{threads} threads", hint="threads is 1 or more")
@@ -138,20 +144,26 @@ class Model:
         value = given[t.name]
         if not isinstance(value, np.ndarray):
             value = np.from_dlpack(value) if hasattr(value, "__dlpack__") else np.asarray(value, t.numpy)
-        wanted = t.open or t.shape
-        fits = len(value.shape) == len(wanted) and all(n in (m, -1) or isinstance(n, str) for n, m in zip(wanted, value.shape))
+        fits = value.shape == t.shape if not t.open else value.ndim == len(t.shape) and all([value.shape[i] == n for i, n in t.closed])
         if value.dtype != t.numpy or not fits:
+            wanted = t.open or t.shape
             raise Error(
                 "usage", f"{value.dtype}{list(value.shape)} given, {t.dtype}[{', '.join(map(str, wanted))}] wanted", f"input {t.name}"
             )
         return np.ascontiguousarray(value).reshape(value.shape)
 
-    def _extents(self, sizes: Mapping[str, int]) -> list[tuple[int, ...]]:
-        """The outputs' shapes at some sizes; the last ones are kept, since evaluating takes longer than a small model does."""
-        key = tuple(sizes.values())
-        if self._shapes is None or self._shapes[0] != key:
-            self._shapes = key, [manifest.extents(t, sizes) for t in self._manifest["outputs"]]
-        return self._shapes[1]
+    def _sized(self, arrays: Sequence[np.ndarray]) -> tuple[Any, list[tuple[int, ...]]]:
+        """The sizes that arrays have, as the library takes them, and the outputs' shapes then; the last ones are kept, since finding them
+        takes longer than a small model does. Raises Error(usage) where a size is not allowed."""
+        if not self.sizes:
+            return None, [t.shape for t in self._written]
+        key = tuple([a.shape for a in arrays])
+        known = self._last
+        if known is None or known[0] != key:
+            sizes = manifest.sizes_given(self._manifest, {t.name: a for t, a in zip(self.inputs, arrays)})
+            numbers = (ctypes.c_int32 * len(sizes))(*sizes.values())
+            self._last = known = key, numbers, [manifest.extents(t, sizes) for t in self._manifest["outputs"]]
+        return known[1], known[2]
 
     def __call__(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, np.ndarray]:
         """Output name → array (fresh, so it may be kept; NumPy arrays speak DLPack). Narrow types are ml_dtypes'."""
@@ -208,10 +220,9 @@ class Model:
         """The output arrays, and what runs steps first to last − 1 (−1: to the end) into them."""
         self._know(given)
         arrays = [self._input(t, given) for t in self.inputs]
-        sizes = manifest.sizes_given(self._manifest, {t.name: a for t, a in zip(self.inputs, arrays)}) if self.sizes else {}
-        results = [np.empty(shape, t.numpy) for t, shape in zip(self._written, self._extents(sizes))]
-        numbers = (ctypes.c_int32 * max(1, len(self.sizes)))(*(sizes[name] for name in self.sizes))
-        ins = (ctypes.c_void_p * (len(arrays) + 1))(*(a.ctypes.data for a in arrays), ctypes.addressof(numbers))
+        numbers, shapes = self._sized(arrays)
+        results = [np.empty(shape, t.numpy) for t, shape in zip(self._written, shapes)]
+        ins = (ctypes.c_void_p * (len(arrays) + 1))(*(a.ctypes.data for a in arrays), ctypes.addressof(numbers) if numbers else None)
         outs = (ctypes.c_void_p * (len(results) + 1))(*(a.ctypes.data for a in results))
         workspace = ctypes.c_void_p(self._workspace().ctypes.data)
         threads = (self._pool_for, ctypes.c_void_p(self._pool)) if self._pool else (None, None)
