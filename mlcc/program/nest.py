@@ -13,6 +13,7 @@ from math import prod
 
 from mlcc.core.dim import Dim, most
 from mlcc.program.kernel import Access, Body, Dot, Kernel, Map, Nest, Reduce
+from mlcc.program.packing import PANEL
 from mlcc.program.program import Argument, Buffer, KernelCall, Loop
 
 ROWS = (24, 20, 16, 12, 10, 8, 6, 4)  # that a kernel takes at a time, best first
@@ -195,7 +196,7 @@ def _fuse(run: Specs, private: frozenset[str], buffers: Mapping[str, Buffer]) ->
             return None
         end = run[-1][0]
         writes = tuple(i for i, a in enumerate(nest.items) if a.buffer in _written(end))
-        spec = Nest(tuple(nest.types), tuple((t, most(n)) for t, n in nest.locals.values()), (*batch, tiles), tuple(nest.stages))
+        spec = Nest(tuple(nest.types), tuple(nest.locals.values()), (*batch, tiles), tuple(nest.stages))
         found.append((spec, KernelCall("", tuple(nest.items), writes, end.value, end.origin)))
     return found
 
@@ -228,8 +229,8 @@ class _Nest:
             if a.buffer in self.private:
                 if a.offset:
                     return False
-                size = self.buffers[a.buffer].elements // (prod(self.batch) * self.count) * self.height
-                self.locals.setdefault(a.buffer, (dtype, size))
+                size = _pitch(self.buffers[a.buffer].elements // (prod(self.batch) * self.count))
+                self.locals.setdefault(a.buffer, (dtype, size * self.height))
                 sources.append(-1 - list(self.locals).index(a.buffer))
             else:
                 if a not in self.items:
@@ -291,8 +292,14 @@ class _Nest:
             whole = tuple(size * prod(rows[i + 1 :]) for i in range(len(rows)))
             if known != head or access.offset or any(n != 1 and s != w for n, s, w in zip(rows, head, whole)):
                 raise _Unlike
-            return replace(access, strides=(*(0 for _ in self.batch), 0, size, *rest))
+            return replace(access, strides=(*(0 for _ in self.batch), 0, _pitch(size), *rest))
         return replace(access, strides=(*head[:-1], step * self.height, step, *rest), offset=access.offset + self.start * step)
+
+
+def _pitch(row: int) -> int:
+    """From one row of a nest's own memory to the next: a number also where a run says how long a row is, so that addresses are constant,
+    and none that would have rows share a few lines of the cache."""
+    return (most(row) + PANEL - 1) // PANEL * PANEL + PANEL if isinstance(row, Dim) else row
 
 
 class _Unlike(Exception):

@@ -127,6 +127,10 @@ class Function:
         if isinstance(extent, int) and extent == 1 and isinstance(start, int):
             yield int32(start)
             return
+        if isinstance(extent, Dim) and extent.high == 1 and isinstance(start, int):  # none or one
+            with self.when(t.LT(int32(0), int32(extent))):
+                yield int32(start)
+            return
         variable = t.Var(self.fresh("i"), "int32")
         self._scopes.append([])
         yield variable

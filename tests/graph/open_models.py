@@ -175,7 +175,16 @@ def chosen() -> Made:
         N("Slice", ["b", "zero", "four", "zero"], ["head"]), N("Slice", ["b", "last", "least", "zero", "back"], ["turned"]), N("ReduceSum", ["head", "zero"], ["hs"], keepdims=1), N("Add", ["turned", "hs"], ["y"]),
         N("Slice", ["x", "minus3", "big", "zero"], ["tail"]), N("ReduceMax", ["tail", "zero"], ["z"], keepdims=1),
     ]  # fmt: skip
-    constants = {"five": np.array(5), "zero": [0], "four": [4], "last": [-1], "least": [-(2**63)], "back": [-2], "minus3": [-3], "big": [2**62]}
+    constants = {
+        "five": np.array(5),
+        "zero": [0],
+        "four": [4],
+        "last": [-1],
+        "least": [-(2**63)],
+        "back": [-2],
+        "minus3": [-3],
+        "big": [2**62],
+    }
     return model(nodes, {"x": (T.FLOAT, ["n", 3])}, ["y", "z"], constants), {"x": "1..9x3"}
 
 

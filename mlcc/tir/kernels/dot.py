@@ -106,13 +106,18 @@ def _open(f: Function, spec: Dot, machine: Machine, tile: Tile, batch: Sequence[
         if tile.rest != 0:
             with f.when(t.LT(left, int32(tile.rows))):
                 first: Expr = row
+                found = False
                 for height in (16, 8, 4, 2, 1):
                     if height < tile.rows:
                         often = f.index(t.Div(left, int32(height)))
-                        with f.loop(int32(0), often) as i:
-                            block(f.index(t.Add(first, t.Mul(i, int32(height)))), height)
+                        if 2 * height >= tile.rows or found:
+                            with f.when(t.LT(int32(0), often)):
+                                block(first, height)
+                        else:
+                            with f.loop(int32(0), often) as i:
+                                block(f.index(t.Add(first, t.Mul(i, int32(height)))), height)
                         done = f.index(t.Mul(often, int32(height)))
-                        first, left = f.index(t.Add(first, done)), f.index(t.Sub(left, done))
+                        first, left, found = f.index(t.Add(first, done)), f.index(t.Sub(left, done)), True
 
     if isinstance(columns, int):
         for part, valid, condition in _column_cuts(columns, tile.panels, tile.column_tiles, column_tile):
