@@ -100,6 +100,19 @@ def test_a_loop_may_end_early(condition: bool, tmp_path: Path) -> None:
     assert {1, 20} < turns
 
 
+def test_what_nobody_reads_is_not_stacked() -> None:
+    made = recurrent("LSTM", "forward")[0]
+    del made.graph.output[0]
+    graph = graph_of(made, x=(9, 2, 5))
+    (node,) = (n for n in graph.nodes if n.op == "Repeat")
+    assert len(node.outputs) == node["carried"] == 2
+    feed = fed(graph)
+    assert_same_bits(
+        execute(graph, feed)["last"], execute(graph_of(recurrent("LSTM", "forward")[0], x=(9, 2, 5)), feed)["last"], "last", graph
+    )
+    prove(lower(graph), graph)
+
+
 def test_what_is_written_out_and_what_is_refused() -> None:
     """A body whose shapes change from turn to turn; a loop within a loop; too many turns in all."""
     values = [h.make_tensor_value_info(n, t, s) for n, t, s in (("i", T.INT64, []), ("c", T.BOOL, []), ("a", T.FLOAT, None))]

@@ -1,7 +1,8 @@
 """Drop what no output needs.
 
 1. A node whose outputs nobody reads is removed.
-2. An Identity is removed where what it copies can take its place (all but graph inputs, constants and second outputs).
+2. Of a Repeat, what it stacks and nobody reads is not stacked.
+3. An Identity is removed where what it copies can take its place (all but graph inputs, constants and second outputs).
 Never changes a rounding.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mlcc.core.graph import CoreGraph, Node
+from mlcc.core.graph import Body, CoreGraph, Node
 
 
 def run(graph: CoreGraph) -> CoreGraph:
@@ -21,9 +22,19 @@ def _live(graph: CoreGraph) -> CoreGraph:
     kept: list[Node] = []
     for node in reversed(graph.nodes):
         if any(v in needed for v in node.outputs):
-            kept.append(node)
+            kept.append(_stacking(node, needed) if node.op == "Repeat" else node)
             needed.update(node.inputs)
     return graph.with_nodes(reversed(kept))
+
+
+def _stacking(node: Node, needed: set[str]) -> Node:
+    body, c = node["body"].graph, node["carried"]
+    used = [i for i, v in enumerate(node.outputs) if i < c or v in needed]
+    if len(used) == len(node.outputs):
+        return node
+    fewer = run(body.with_nodes(body.nodes, outputs=tuple(body.outputs[i] for i in used)))
+    attributes = tuple((k, Body(fewer) if k == "body" else v) for k, v in node.attributes)
+    return replace(node, outputs=tuple(node.outputs[i] for i in used), attributes=attributes)
 
 
 def _identities(graph: CoreGraph) -> CoreGraph:
