@@ -102,10 +102,12 @@ def picture() -> tuple[onnx.ModelProto, Callable[[int], tuple[int | str, ...]]]:
 MODELS = {"transformer layer": transformer, "LSTM, 128 wide": recurrent, "text convolutions": text, "picture, height open": picture}
 
 
-def built(made: onnx.ModelProto, shape: tuple[int | str, ...], folder: Path) -> Path:
+def built(made: onnx.ModelProto, shape: tuple[int | str, ...], folder: Path, cache: bool = True) -> Path:
     onnx.save(made, folder / "m.onnx")
     return Path(
-        mlcc.build(folder / "m.onnx", "native", {"x": shape}, folder / "-".join(map(str, shape)).replace("..", "_"))["artifacts"][0]["path"]
+        mlcc.build(folder / "m.onnx", "native", {"x": shape}, folder / "-".join(map(str, shape)).replace("..", "_"), cache=cache)[
+            "artifacts"
+        ][0]["path"]
     )
 
 
@@ -165,7 +167,7 @@ def steps(folder: Path) -> str:
     made, shape = recurrent()
     for n in (1, 10, 1000):
         start = time.monotonic()
-        artifact = built(made, shape(n), folder)
+        artifact = built(made, shape(n), folder, cache=False)
         seconds = time.monotonic() - start
         m, x = mlcc.load(artifact), np.random.default_rng(n).standard_normal(shape(n)).astype(np.float32)
         taken, _ = paired(m, m, x)
