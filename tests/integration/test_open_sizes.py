@@ -103,6 +103,16 @@ def test_sizes_on_the_command_line(artifacts: dict[str, Path], tmp_path: Path) -
     assert run("verify", artifacts["native"]).returncode == 0
 
 
+def test_an_axis_that_is_one_at_some_sizes_only_is_not_dropped_silently(tmp_path: Path) -> None:
+    """The build for one step would have another rank."""
+    ends = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, d) for n, d in (("x", ["time", 3]), ("y", None))]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Squeeze", ["x"], ["y"])], "g", ends[:1], ends[1:])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9), tmp_path / "m.onnx")
+    with pytest.raises(mlcc.Error, match="whether an axis is dropped"):
+        mlcc.build(tmp_path / "m.onnx", "c99", dims={"time": "1..4"}, out=tmp_path)
+    assert mlcc.build(tmp_path / "m.onnx", "c99", dims={"time": "2..4"}, out=tmp_path)["artifacts"][0]["conformance"] == "passed"
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

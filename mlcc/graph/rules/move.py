@@ -54,6 +54,8 @@ def flatten(s: Source) -> Value:
 def squeeze(s: Source) -> Value:
     axes = s.ints("axes", 1)
     x = s[0]
+    if axes is None and any(isinstance(n, Dim) and least(n) <= 1 <= most(n) for n in x.shape):
+        raise s.unsupported("whether an axis is dropped depends on a size that a run decides", "give axes, or a range above 1")
     drop = {i for i, n in enumerate(x.shape) if n == 1} if axes is None else {normal_axis(a, x.rank, s.where) for a in axes}
     if any(x.shape[i] != 1 for i in drop):
         raise s.bad(f"axes {sorted(drop)} of {list(x.shape)} are not all 1")
@@ -251,8 +253,7 @@ def one_hot(s: Source) -> Value:
     axis = normal_axis(int(s.attr("axis", -1)), indices.rank + 1, s.where)
     i = b.cast(indices, "int64")
     wrapped = b("Where", b("Less", i, b.like(0, i)), b("Add", i, b.like(depth, i)), i)
-    shape_ = list(indices.shape)
-    shape_.insert(axis, 1)
+    shape_ = [*indices.shape[:axis], 1, *indices.shape[axis:]]
     b.room(most(indices.type.size) * depth)
     classes = b.constant(np.arange(depth, dtype=np.int64).reshape([-1 if a == axis else 1 for a in range(indices.rank + 1)]))
     hit = b("Equal", b.reshape(wrapped, shape_), classes)
