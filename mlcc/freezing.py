@@ -42,6 +42,8 @@ def frozen_model(request: Request, name: str, model_digest: str, progress: Progr
             checked(graph, one)
             graph = replace(graph, rewrites=(*graph.rewrites, core.Rewrite(f"pass {one}", graph.name)))
     core.validate(graph)
+    if graph.sizes and request.precision == "bf16":
+        raise Error("unsupported", "--precision bf16 of sizes that a run decides", str(request.model), "fix the sizes, or leave it away")
     graph = replace(graph, described=told(graph.described, request.describe, [*graph.inputs, *graph.outputs]))
 
     progress("freezing: golden vectors by the reference")
