@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mlcc.core.describe import Description
-from mlcc.core.dim import most
 from mlcc.core.graph import DTYPES, TensorType
+from mlcc.core.terms import most
 from mlcc.names import comment, string, unique
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mlcc.core.describe import Description
-from mlcc.core.dim import most
 from mlcc.core.graph import DTYPES, TensorType
+from mlcc.core.terms import most
 from mlcc.core.terms import public as public_size
 from mlcc.graph.draws import Draw
 from mlcc.graph.freeze import EDGES_F32, EDGES_INT, Golden

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import TYPE_CHECKING
 
-from mlcc.core.dim import most
+from mlcc.core.terms import most
 from mlcc.error import Error
 from mlcc.sizes import whole
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mlcc.core.dim import Dim, most, symbols
+from mlcc.core.dim import Dim, symbols
 from mlcc.core.graph import DTYPES, to_bytes
+from mlcc.core.terms import most
 from mlcc.graph.freeze import Golden
 from mlcc.names import comment, identifier
 from mlcc.plugin import KernelJob, Sources

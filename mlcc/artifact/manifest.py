@@ -11,7 +11,7 @@ from typing import Any, TypedDict, cast
 
 from mlcc.artifact import plain
 from mlcc.core.narrow import NARROW, TEXT, held
-from mlcc.core.ranges import evaluate
+from mlcc.core.ranges import evaluate, out_of_range
 from mlcc.error import Error
 from mlcc.names import C_TYPES
 
@@ -129,7 +129,7 @@ def _tensors(value: Any) -> bool:
 
 
 def _open(tensor: dict[str, Any]) -> bool:
-    """Extents that a run decides, as expressions (`mlcc.core.dim.evaluate`)."""
+    """Extents that a run decides, as expressions (`mlcc.core.ranges.evaluate`)."""
     given = tensor.get("open", tensor["shape"])
     return (
         isinstance(given, list)
@@ -209,10 +209,8 @@ def sizes_given(data: Manifest, arrays: Mapping[str, Any]) -> dict[str, int]:
             if isinstance(name, str) and found.setdefault(name, n) != n:
                 raise Error("usage", f"{name} is {n} here, and {found[name]} in another input", f"input {t['name']}")
     for name, n in found.items():
-        sizes = allowed[name]
-        if n not in sizes:
-            steps = f" in steps of {sizes.step}" if sizes.step > 1 else ""
-            raise Error("usage", f"{name} is {n}", data["name"], f"this build takes {sizes[0]} to {sizes[-1]}{steps}")
+        if n not in allowed[name]:
+            raise out_of_range(name, n, allowed[name], data["name"])
     return {name: found[name] for name in allowed}
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from mlcc.conformance.compare import ulps
-from mlcc.core.dim import most
 from mlcc.core.graph import DTYPES, ByteOrder, CoreGraph, Node, canonical_bytes, from_bytes, to_bytes
 from mlcc.core.ranges import bind, numbers_of
+from mlcc.core.terms import most
 from mlcc.error import Error
 from mlcc.graph.freeze import Golden, outputs_digest
 from mlcc.program.program import Program, turns

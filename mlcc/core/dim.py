@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlcc.core.terms import Atom, Made, Size, Symbol, Terms, key, ordered, product, said, unknown
+from mlcc.core.terms import Atom, Made, Size, Symbol, Terms, key, least, most, ordered, product, said, unknown
 
 if TYPE_CHECKING:
     _Base = int  # where an int is asked for, a Dim will do
@@ -304,15 +304,6 @@ def _atom_text(a: Atom, names: Mapping[str, str]) -> str:
 
 
 # what works on ints and Dims alike
-
-
-def most(n: Size) -> int:
-    """The largest that a size may be: what memory is planned for, and what choices of speed go by."""
-    return n.high if isinstance(n, Dim) else int(n)
-
-
-def least(n: Size) -> int:
-    return n.low if isinstance(n, Dim) else int(n)
 
 
 def whole(n: Any) -> Size:

@@ -14,9 +14,9 @@ import ml_dtypes
 import numpy as np
 
 from mlcc.core.describe import Description
-from mlcc.core.dim import Dim, most, symbols
+from mlcc.core.dim import Dim, symbols
 from mlcc.core.operators import OPERATORS
-from mlcc.core.terms import Symbol
+from mlcc.core.terms import Symbol, most
 from mlcc.error import Error
 
 ByteOrder = Literal["<", ">"]  # as NumPy names them

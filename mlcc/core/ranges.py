@@ -61,14 +61,18 @@ def bind(x: Any, numbers: Mapping[str, int]) -> Any:
     return x
 
 
+def out_of_range(name: str, size: int, allowed: range, where: str = "") -> Error:
+    steps = f" in steps of {allowed.step}" if allowed.step > 1 else ""
+    return Error("usage", f"{name} is {size}", where, f"this build takes {allowed[0]} to {allowed[-1]}{steps}")
+
+
 def numbers_of(sizes: Mapping[str, int], known: Iterable[Symbol]) -> dict[str, int]:
     """Symbols' numbers from the sizes that their names mean. Raises Error(usage) where one is out of range."""
     found = {}
     for s in known:
         size = sizes[s.name]
         if size not in s.sizes:
-            steps = f" in steps of {s.step}" if s.step > 1 else ""
-            raise Error("usage", f"{s.name} is {size}", hint=f"this build takes {s.sizes[0]} to {s.sizes[-1]}{steps}")
+            raise out_of_range(s.name, size, s.sizes)
         found[s.name] = (size - s.rest) // s.step
     return found
 

@@ -12,12 +12,13 @@ from mlcc.error import Error
 Size = Any  # int or mlcc.core.dim.Dim
 
 
-def low(n: Size) -> int:
-    return int(n) if isinstance(n, int | np.integer) else n.low
-
-
-def high(n: Size) -> int:
+def most(n: Size) -> int:
+    """The largest that a size may be: what memory is planned for, and what choices of speed go by."""
     return int(n) if isinstance(n, int | np.integer) else n.high
+
+
+def least(n: Size) -> int:
+    return int(n) if isinstance(n, int | np.integer) else n.low
 
 
 @dataclass(frozen=True, order=True)
@@ -55,15 +56,15 @@ class Made:
     def low(self) -> int:
         a, b = self.operands
         if self.kind == "quotient":
-            return low(a) // high(b)
-        return min(low(a), low(b)) if self.kind == "least" else max(low(a), low(b))
+            return least(a) // most(b)
+        return min(least(a), least(b)) if self.kind == "least" else max(least(a), least(b))
 
     @property
     def high(self) -> int:
         a, b = self.operands
         if self.kind == "quotient":
-            return high(a) // low(b)
-        return min(high(a), high(b)) if self.kind == "least" else max(high(a), high(b))
+            return most(a) // least(b)
+        return min(most(a), most(b)) if self.kind == "least" else max(most(a), most(b))
 
 
 Atom = Symbol | Made

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from mlcc.arithmetic.elementary import SEQUENCES
 from mlcc.arithmetic.scalar import scalar
-from mlcc.core.dim import least
 from mlcc.core.graph import DTYPES, CoreGraph, Node, TensorType, validate
 from mlcc.core.operators import family
+from mlcc.core.terms import least
 from mlcc.error import Error
 
 Types = Sequence[TensorType]

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from mlcc.arithmetic.scalar import HALF
-from mlcc.core.dim import Dim, most, whole
+from mlcc.core.dim import Dim, whole
 from mlcc.core.graph import DTYPES, MAX_ELEMENTS, CoreGraph, Node, Rewrite, TensorType
 from mlcc.core.narrow import TEXT, coded, element_of
 from mlcc.core.operators import family
+from mlcc.core.terms import most
 from mlcc.core.types import infer
 from mlcc.error import Error, Undecided
 from mlcc.graph import symbolic

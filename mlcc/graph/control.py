@@ -238,14 +238,14 @@ def _scanned(
 ) -> tuple[Value, ...]:  # fmt: skip
     b = walk.b
     steps = scanned[0].shape[axes[0]]
+    if any(v.shape[a] != steps for v, a in zip(scanned, axes)):
+        raise Error("model", "the scanned inputs are of different lengths", b.origin)
     if isinstance(steps, Dim) or steps > 1:
         try:
             return _scan_repeated(walk, body, scope, states, scanned, axes, backwards, out_axes, out_backwards)
         except (Error, Unsupported):
             if isinstance(steps, Dim):
                 raise
-    if any(v.shape[a] != steps for v, a in zip(scanned, axes)):
-        raise Error("model", "the scanned inputs are of different lengths", b.origin)
     if not 0 < steps <= UNROLL_LIMIT:
         raise Error("unsupported", f"a Scan of {steps} steps", b.origin, f"1 to {UNROLL_LIMIT} steps are supported")
     collected: list[list[Value]] = []
@@ -272,8 +272,6 @@ def _scan_repeated(
 ) -> tuple[Value, ...]:  # fmt: skip
     b = walk.b
     steps = scanned[0].shape[axes[0]]
-    if any(v.shape[a] != steps for v, a in zip(scanned, axes)):
-        raise Error("model", "the scanned inputs are of different lengths", b.origin)
     fronted = []
     for v, a, back in zip(scanned, axes, backwards):
         moved = b.transpose(v, (a, *(i for i in range(v.rank) if i != a)))

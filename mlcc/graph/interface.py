@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from mlcc.core.dim import most, size_of
+from mlcc.core.dim import size_of
 from mlcc.core.graph import DTYPES, TensorType
 from mlcc.core.narrow import NARROW, ONNX_NARROW, TEXT, held, numpy_type
 from mlcc.core.ranges import Range
-from mlcc.core.terms import Size
+from mlcc.core.terms import Size, most
 from mlcc.error import Error
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.names import identifier

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mlcc.core.dim import most
 from mlcc.core.graph import Body, CoreGraph, Node, TensorType
+from mlcc.core.terms import most
 from mlcc.core.types import infer
 from mlcc.error import Error
 from mlcc.graph.builder import Builder, Value
@@ -89,7 +89,7 @@ class Inner(Builder):
             return self.constant(array)
         if sizes is not None:
             return self.sizes(sizes, value.dtype)
-        self.captured.append(self.outer.own(value) if isinstance(self.outer, Inner) else value)
+        self.captured.append(value)
         return self.input(self.name("in"), value.type)
 
     def array(self, value: Value | None) -> np.ndarray | None:

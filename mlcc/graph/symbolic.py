@@ -13,7 +13,6 @@ import numpy as np
 
 from mlcc.core.dim import Dim, larger, smaller, symbol
 from mlcc.core.terms import Atom, Size, Symbol
-from mlcc.error import Error
 
 if TYPE_CHECKING:
     from mlcc.graph.builder import Builder, Value
@@ -151,7 +150,3 @@ def counting(b: Builder, n: Size) -> Value:
         return b.constant(np.arange(n, dtype=np.int64))
     ones = b.expand(b.constant(np.ones(1, np.int64)), (n,))
     return b("CumSum", ones, axis=0, exclusive=1, reverse=0)
-
-
-def undecided(what: str, where: str) -> Error:
-    return Error("unsupported", f"{what} depends on sizes that only a run knows", where, "fix the size")

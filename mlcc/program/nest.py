@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from mlcc.core.dim import Dim, most
+from mlcc.core.dim import Dim
+from mlcc.core.terms import most
 from mlcc.program.kernel import Access, Body, Dot, Kernel, Map, Nest, Reduce
 from mlcc.program.packing import PANEL
 from mlcc.program.program import Argument, Buffer, KernelCall, Loop

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mlcc.core.describe import Description
-from mlcc.core.dim import least, most, symbols
+from mlcc.core.dim import symbols
 from mlcc.core.graph import TensorType
 from mlcc.core.ranges import bind
-from mlcc.core.terms import Symbol
+from mlcc.core.terms import Symbol, least, most
 from mlcc.error import Error
 from mlcc.program.kernel import Dot, Kernel, Nest
 from mlcc.program.packing import PANELS

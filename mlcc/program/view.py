@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from mlcc.core.dim import least, most
+from mlcc.core.terms import least, most
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from mlcc.core.dim import Dim, most
+from mlcc.core.dim import Dim
+from mlcc.core.terms import most
 from mlcc.machine import Choice, Machine
 from mlcc.program.kernel import Dot
 from mlcc.program.packing import PANEL, panels

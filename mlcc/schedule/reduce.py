@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlcc.core.dim import most
+from mlcc.core.terms import most
 from mlcc.program.kernel import Reduce
 
 

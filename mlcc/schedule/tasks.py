@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from mlcc.core.dim import most
+from mlcc.core.terms import most
 from mlcc.machine import Choice, Machine
 from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter
 from mlcc.schedule import block, dot

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from onnx import numpy_helper
 
-from mlcc.core.dim import Dim, larger, least, most, smaller, whole
+from mlcc.core.dim import Dim, larger, smaller, whole
 from mlcc.core.graph import DTYPES
 from mlcc.core.narrow import INTEGERS, ONNX_NARROW, held
-from mlcc.core.terms import Size, said
+from mlcc.core.terms import Size, least, most, said
 from mlcc.core.types import broadcast_shapes
 from mlcc.graph import symbolic
 from mlcc.graph.builder import Value

@@ -10,8 +10,8 @@ from math import ceil, floor
 
 import numpy as np
 
-from mlcc.core.dim import Dim, least, most, whole
-from mlcc.core.terms import Size
+from mlcc.core.dim import Dim, whole
+from mlcc.core.terms import Size, least, most
 from mlcc.error import Error
 from mlcc.graph import symbolic
 from mlcc.graph.builder import Value

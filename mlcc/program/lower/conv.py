@@ -7,8 +7,8 @@ from math import prod
 
 import numpy as np
 
-from mlcc.core.dim import most
 from mlcc.core.graph import Node
+from mlcc.core.terms import most
 from mlcc.program.fusion import Group
 from mlcc.program.iteration import as_given, iterate
 from mlcc.program.kernel import Access, Bound, Chain, Plane

@@ -9,8 +9,8 @@ from math import gcd, prod
 
 import numpy as np
 
-from mlcc.core.dim import most
 from mlcc.core.graph import Node
+from mlcc.core.terms import most
 from mlcc.error import Error
 from mlcc.program.fusion import Group
 from mlcc.program.kernel import Access, Step

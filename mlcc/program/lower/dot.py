@@ -7,8 +7,9 @@ from math import prod
 
 import numpy as np
 
-from mlcc.core.dim import Dim, most
+from mlcc.core.dim import Dim
 from mlcc.core.graph import Node
+from mlcc.core.terms import most
 from mlcc.program.fusion import Group
 from mlcc.program.iteration import as_given, iterate
 from mlcc.program.kernel import Access, BlockDot, Bound, Dot

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from mlcc.core.dim import most
+from mlcc.core.terms import most
 from mlcc.program.fusion import Group
 from mlcc.program.iteration import iterate
 from mlcc.program.kernel import Access, Chain

@@ -9,8 +9,8 @@ from math import prod
 
 import numpy as np
 
-from mlcc.core.dim import most
 from mlcc.core.graph import DTYPES, CoreGraph, Node
+from mlcc.core.terms import most
 from mlcc.program import memory
 from mlcc.program.fusion import Group, fuse
 from mlcc.program.halves import bfloat16_values

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from tvm import tirx as t
 
-from mlcc.core.dim import Dim, most
-from mlcc.core.terms import Size
+from mlcc.core.dim import Dim
+from mlcc.core.terms import Size, most
 from mlcc.machine import Machine
 from mlcc.program.kernel import Access, Chain
 from mlcc.schedule.tasks import outer_dims
