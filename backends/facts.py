@@ -9,6 +9,7 @@ import numpy as np
 
 from mlcc.core.describe import Description
 from mlcc.core.graph import DTYPES, TensorType
+from mlcc.core.narrow import LETTERS
 from mlcc.core.terms import most
 from mlcc.names import comment, string, unique
 
@@ -41,7 +42,7 @@ def _values(t: TensorType, d: Description) -> list[tuple[str, str]]:
 
 def words(d: Description) -> str:
     """One line for a comment: layout, what a stored number stands for, its range and unit."""
-    said = [d.layout, d.channels]
+    said = [d.layout, d.channels, "text: code points along the last axis, 0 behind its end" if d.element == LETTERS else ""]
     if len(d.scale) == 1:
         zero = f" - {d.zero_point[0]}" if d.zero_point[0] > 0 else f" + {-d.zero_point[0]}" if d.zero_point[0] < 0 else ""
         said.append(f"stands for {f'(stored{zero})' if zero else 'stored'} * {np.float32(d.scale[0]):.9g}")

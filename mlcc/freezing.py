@@ -20,6 +20,7 @@ from mlcc.graph import freeze
 from mlcc.graph.interface import Dims, Shapes, input_types, tensors
 from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import checked, optimise
+from mlcc.graph.rules.text import reads_letters
 from mlcc.request import Frozen, Progress, Request
 from mlcc.tir import parallel
 from mlcc.versions import lowered
@@ -83,7 +84,8 @@ def sampled(files: Mapping[str, Sequence[Path]], graph: Any) -> list[dict[str, A
     for name, paths in files.items():
         t = graph.types[name]
         for vector, path in zip(found, paths):
-            vector[name] = read_npy(Path(path), t.dtype, tuple(None if isinstance(n, Dim) else n for n in t.shape))
+            shape = tuple(None if isinstance(n, Dim) else n for n in t.shape)
+            vector[name] = read_npy(Path(path), t.dtype, shape, graph.described[name].element if name in graph.described else "")
     return found
 
 
@@ -112,4 +114,10 @@ def _idle_notes(coverage: Mapping[str, Any], request: Request) -> list[str]:
 def shape_notes(source: Any, shapes: Shapes, where: str, dims: Dims) -> list[str]:
     """What was assumed of the inputs' shapes."""
     initial = {v.name for v in source.graph.initializers.values()}
-    return input_types(tensors([v for v in source.graph.inputs if v.name not in initial], shapes)[0], shapes, where, dims=dims).assumed
+    return input_types(
+        tensors([v for v in source.graph.inputs if v.name not in initial], shapes)[0],
+        shapes,
+        where,
+        dims=dims,
+        letters=reads_letters(source),
+    ).assumed

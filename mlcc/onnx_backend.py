@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import numpy_helper
 from onnx.backend.base import Backend, BackendRep, Device, DeviceType, namedtupledict
 
 from mlcc import pipeline
 from mlcc.error import Error, Undecided
+from mlcc.graph.rules.text import reads_letters
 from mlcc.request import Request
 from mlcc.runtime import Model, load
 
@@ -55,7 +57,7 @@ class Representation(BackendRep):  # type: ignore[misc]  # onnx.backend has no t
     def _model(self, feed: dict[str, np.ndarray]) -> Model:
         """The artifact for these sizes, and for the values of the inputs that are built in."""
         while True:
-            key = tuple((n, a.shape, str(a.dtype), a.tobytes() if n in self._fixed else b"") for n, a in feed.items())
+            key = tuple((n, a.shape, *_kind(a), a.tobytes() if n in self._fixed else b"") for n, a in feed.items())
             if key in self._built:
                 return self._built[key]
             try:
@@ -103,9 +105,21 @@ def _build(model: onnx.ModelProto, feed: dict[str, np.ndarray], fixed: Sequence[
     with tempfile.TemporaryDirectory(prefix="mlcc-") as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(proto, path)
-        shapes = {n: a.shape for n, a in feed.items() if n not in fixed}
+        letters = reads_letters(ir.from_proto(model))
+        shapes = {n: (*a.shape, *longest(a, letters)) for n, a in feed.items() if n not in fixed}
         made = pipeline.run(Request(path, ("native",), Path(folder), shapes=shapes, judge=False))
         return load(Path(made["artifacts"][0]["path"]))
+
+
+def _kind(array: np.ndarray) -> tuple[Any, ...]:
+    return ("text", *longest(array, True)) if array.dtype.kind in "OUS" else (str(array.dtype),)
+
+
+def longest(array: np.ndarray, letters: bool) -> tuple[int, ...]:
+    """How many characters text is built for, as the last number of its shape: a multiple of 64, at least as many as there are."""
+    if not letters or array.dtype.kind not in "OUS":
+        return ()
+    return (max(1, *(-(-len(str(w)) // 64) for w in array.ravel())) * 64 if array.size else 64,)
 
 
 class MlccBackend(Backend):  # type: ignore[misc]

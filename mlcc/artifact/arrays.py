@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlcc.core.graph import DTYPES
-from mlcc.core.narrow import TEXT, meant, shown
+from mlcc.core.narrow import LETTERS, TEXTS, coded, meant, shown
 from mlcc.error import Error
 
 
@@ -25,18 +25,24 @@ def readable(outputs: Mapping[str, np.ndarray], declared: Sequence[Any]) -> dict
     """An artifact's outputs as people want them: cut to what is meant, text as text; narrow types stay codes, which .npy files can hold."""
     about = {t["name"]: t for t in declared}
     kept = shown({n: [(axis, size) for axis, size in t.get("counts", ())] for n, t in about.items()}, outputs)
-    return {n: meant(a, TEXT, about[n]["labels"]).astype(str) if about[n].get("element") == TEXT else a for n, a in kept.items()}
+    return {n: _text(a, about[n]) if about[n].get("element") in TEXTS else a for n, a in kept.items()}
 
 
-def read_npy(path: Path, dtype: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    """A file's array in the wanted type (shape: None where any extent will do). Raises Error(usage) where the file is none or has another
-    shape, or numbers that the type lacks."""
+def _text(array: np.ndarray, about: Mapping[str, Any]) -> np.ndarray:
+    return meant(array, about["element"], about.get("labels", ())).astype(str)
+
+
+def read_npy(path: Path, dtype: str, shape: tuple[int | None, ...], element: str = "") -> np.ndarray:
+    """A file's array in the wanted type (shape: None where any extent will do; text where letters are wanted). Raises Error(usage) where
+    the file is none or has another shape, or numbers that the type lacks."""
     try:
         array = np.load(path, allow_pickle=False)
     except OSError as e:
         raise Error("usage", f"cannot read: {e.strerror or e}", str(path)) from None
     except (Exception, MemoryError) as e:  # headers are Python expressions: anything may be wrong with them
         raise Error("usage", f"not a .npy file: {e}", str(path)) from None
+    if isinstance(array, np.ndarray) and array.dtype.kind == "U" and element == LETTERS:
+        array = coded(array, element, width=shape[-1] or 0)
     fits = isinstance(array, np.ndarray) and len(array.shape) == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape))
     if not fits or array.dtype.kind not in "fiub":
         given = f"{array.dtype}{list(array.shape)}" if isinstance(array, np.ndarray) else "no array"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict, cast
 
 from mlcc.artifact import plain
-from mlcc.core.narrow import NARROW, TEXT, held
+from mlcc.core.narrow import NARROW, TEXTS, held
 from mlcc.core.ranges import evaluate, out_of_range
 from mlcc.error import Error
 from mlcc.names import C_TYPES
@@ -123,7 +123,7 @@ def _tensors(value: Any) -> bool:
         and prod(t["shape"]) < ELEMENTS
         and _counts(t)
         and _open(t)
-        and ("element" not in t or t["element"] in (*NARROW, TEXT) and t["dtype"] == held(t["element"]))
+        and ("element" not in t or t["element"] in (*NARROW, *TEXTS) and t["dtype"] == held(t["element"]))
         for t in value
     )
 

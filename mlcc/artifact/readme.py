@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from mlcc.artifact.manifest import Manifest
+from mlcc.core.narrow import LETTERS
 from mlcc.names import C_TYPES, identifier, markdown, unique
 
 TEXT = """# {{ about.model | md }} for {{ about.target | md }}
@@ -119,6 +120,8 @@ def rows(t: Mapping[str, Any]) -> list[tuple[str, str]]:
     elif "draw" in t and t["draw"]["kind"] in ("range", "ramp"):
         low, span = t["draw"]["low"], t["draw"]["span"]
         found.append(("golden vectors draw", f"{low} to {low + span - 1}, as {t['draw']['why']}"))
+    if t.get("element") == LETTERS:
+        found.append(("text", "code points (UTF-32) along the last axis, 0 behind a text's end"))
     if "labels" in t:
         found.append(
             ("classes", ", ".join(f"{i}: {label}" for i, label in enumerate(t["labels"][:200])) + (", …" if len(t["labels"]) > 200 else ""))

@@ -132,7 +132,9 @@ def read_inputs(about: Manifest, given: tuple[str, ...], dims: Mapping[str, Any]
         elif source.lower().endswith((".png", ".jpg", ".jpeg")):
             feed[t["name"]] = read_image(Path(source), t["dtype"], shape)
         else:
-            feed[t["name"]] = read_npy(Path(source), t["dtype"], tuple(n if isinstance(n, int) else None for n in whole))
+            feed[t["name"]] = read_npy(
+                Path(source), t["dtype"], tuple(n if isinstance(n, int) else None for n in whole), t.get("element", "")
+            )
             sizes |= {n: m for n, m in zip(whole, feed[t["name"]].shape) if isinstance(n, str)}
     return {t["name"]: feed[t["name"]] for t in declared}
 
@@ -174,7 +176,10 @@ def source_model(model: Path | None, about: Manifest) -> Path:
 
 def comparison(model: Path | None, about: Manifest, feed: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> dict[str, Any]:
     from mlcc.conformance.compare import difference, session
+    from mlcc.core.narrow import meant
 
     s = session(source_model(model, about))
-    theirs = s.run(None, feed)
+    said = {t["name"]: t for t in about["inputs"] if t.get("element")}
+    given = {n: meant(a, said[n]["element"], said[n].get("labels", ())) if n in said else a for n, a in feed.items()}
+    theirs = s.run(None, given)
     return {o.name: difference(outputs[o.name], np.asarray(t)) for o, t in zip(s.get_outputs(), theirs)}

@@ -18,8 +18,9 @@ import numpy as np
 import onnx
 
 from mlcc.conformance import compare
+from mlcc.core.describe import Description
 from mlcc.core.graph import CoreGraph
-from mlcc.core.narrow import INTEGERS, TEXT, coded, element_of, held, meant, shown
+from mlcc.core.narrow import INTEGERS, TEXT, TEXTS, coded, element_of, held, meant, shown
 from mlcc.error import Error
 from mlcc.graph.freeze import Golden
 
@@ -122,17 +123,21 @@ def _in_its_types(graph: CoreGraph, g: Golden) -> Golden:
         if n in said:
             inputs[n] = meant(a, said[n].element, said[n].labels, OTHER_TEXT)
     for n, a in g.outputs.items():
-        if n in said and said[n].element != TEXT:
+        if n in said and said[n].element not in TEXTS:
             outputs[n] = _numbers(meant(a, said[n].element))
     return replace(g, inputs=inputs, outputs=shown({n: d.counts for n, d in graph.described.items()}, outputs))
 
 
 def _coded(asked: Judge, graph: CoreGraph) -> Judge:
     """A judge whose text is codes, as the artifact's is."""
-    words = [graph.described[n].labels if n in graph.described else () for n in graph.outputs]
+    said = [graph.described.get(n, Description()) for n in graph.outputs]
+    widths = [(graph.types[n].shape or (0,))[-1] for n in graph.outputs]
 
     def run(feed: Feed) -> list[np.ndarray]:
-        return [coded(a, TEXT, w, dict(OTHER_TEXT)) if a.dtype.kind in "OUS" else a for a, w in zip(asked(feed), words)]
+        return [
+            coded(a, d.element or TEXT, d.labels, dict(OTHER_TEXT), width) if a.dtype.kind in "OUS" else a
+            for a, d, width in zip(asked(feed), said, widths)
+        ]
 
     return run
 

@@ -22,9 +22,9 @@ from mlcc.error import Error
 @dataclass(frozen=True)
 class Description:
     """A number stands for (stored − zero_point) · scale, one pair or one for each index of `axis`; layout: a letter an axis (N batch, C
-    channel, D H W space, T time, F feature); channels: their order, such as RGB; element: the narrow type that the bytes stand for, or
-    "string", whose numbers are places among `labels`; counts: (axis, the output that says how much of the axis is meant); range: of the
-    numbers that are meant; labels: of the classes; text: in words."""
+    channel, D H W space, T time, F feature); channels: their order, such as RGB; element: the narrow type that the bytes stand for,
+    "string", whose numbers are places among `labels`, or "letters", text as code points along the last axis; counts: (axis, the output
+    that says how much of the axis is meant); range: of the numbers that are meant; labels: of the classes; text: in words."""
 
     scale: tuple[float, ...] = ()
     zero_point: tuple[int, ...] = ()

@@ -80,6 +80,7 @@ class Builder:
         self.turns = 0  # operators in all turns of loops
         self.seed: Value | None = None  # the input that was added for random operators
         self.vocabulary: dict[str, int] = {}  # every text that the model knows → its code
+        self.letters: Sequence[Value] = []  # of text that only a run knows: code points [rows, characters] (`text.py`)
         self.quantised: dict[str, Quantised] = {}  # float values that DequantizeLinear made, or that were moved since
         self._producers: dict[str, Node] = {}
         self._known: dict[Any, tuple[Value, ...]] = {}

@@ -254,6 +254,7 @@ OTHERS: Mapping[str, Callable[[Source, Rule], Value]] = {
     "Slice": slice_,
     "Softmax": softmax,
     "Squeeze": squeeze,
+    "TfIdfVectorizer": lambda s, rule: first(rule(s)),
     "Transpose": transpose,
     "Unsqueeze": unsqueeze,
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlcc.core.graph import DTYPES, CoreGraph, Node, consumers
-from mlcc.core.narrow import TEXT
+from mlcc.core.narrow import LETTERS, TEXT
 from mlcc.core.operators import family
 
 CARRIERS = ("Reshape", "Transpose", "Slice", "Expand", "Identity", "Cast", "Concat", "Pad")  # hand their operand on
@@ -46,6 +46,7 @@ def draws(graph: CoreGraph) -> dict[str, Draw]:
     found = {v: _draw(graph, v, _uses(graph, readers, v)) for v in graph.inputs}
     text = {v: len(d.labels) for v in graph.inputs if (d := graph.described.get(v)) is not None and d.element == TEXT}
     found |= {v: Draw("range", -2, words + 2, "text") for v, words in text.items()}
+    found |= {v: Draw("range", 0, 127, "letters") for v in graph.inputs if v in graph.described and graph.described[v].element == LETTERS}
     for v, draw in found.items():
         if draw.kind == "free" and not graph.types[v].dtype.startswith(("float", "bfloat")):
             bound = _reached(graph, readers, v)

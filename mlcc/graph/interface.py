@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from mlcc.core.dim import size_of
 from mlcc.core.graph import DTYPES, TensorType
-from mlcc.core.narrow import NARROW, ONNX_NARROW, TEXT, held, numpy_type
+from mlcc.core.narrow import LETTERS, NARROW, ONNX_NARROW, TEXT, held, numpy_type
 from mlcc.core.ranges import Range
 from mlcc.core.terms import Size, most
 from mlcc.error import Error
@@ -20,6 +20,7 @@ from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.names import identifier
 
 STRING = 8  # TensorProto's number of text
+CHARACTERS = 64  # of a text, where nobody says how many
 KNOWN = {*ONNX_DTYPES, *ONNX_NARROW, STRING}
 Shapes = Mapping[str, tuple[int | Range, ...]]
 Dims = Mapping[str, int | Range]  # a dimension's name in the file → what it may be
@@ -93,11 +94,36 @@ def _opened(asked: Shapes, declared: Mapping[str, Any]) -> dict[str, tuple[Size,
     }
 
 
+def _without_characters(inputs: list[ir.Value], shapes: Shapes) -> tuple[Shapes, dict[str, int]]:
+    """(shapes as ONNX has them, how many characters each text may have): one number more than the file declares says it."""
+    found, characters = dict(shapes), dict[str, int]()
+    for v in inputs:
+        if v.dtype is not None and int(v.dtype) == STRING:
+            name, given = str(v.name), shapes.get(str(v.name), ())
+            more = v.shape is not None and len(given) == len(v.shape) + 1
+            last = given[-1] if more else CHARACTERS
+            if not isinstance(last, int) or last < 1:
+                raise Error(
+                    "usage", f"texts of {last} characters", f"input {name}", "the last number of --shape is the most that a text has"
+                )
+            characters[name] = last
+            if more:
+                found[name] = given[:-1]
+    return found, characters
+
+
 def input_types(
-    inputs: list[ir.Value], shapes: Shapes, where: str, supported: Callable[[], None] = lambda: None, dims: Dims = MappingProxyType({})
+    inputs: list[ir.Value],
+    shapes: Shapes,
+    where: str,
+    supported: Callable[[], None] = lambda: None,
+    dims: Dims = MappingProxyType({}),
+    letters: bool = False,
 ) -> Interface:
     """Types of the graph's inputs. A dimension's name is one size wherever it stands; an unknown leading dimension is a batch of 1; any
-    other needs --shape (before that is asked for, `supported` may raise: no shape helps where an operator is unknown)."""
+    other needs --shape (before that is asked for, `supported` may raise: no shape helps where an operator is unknown). letters: text has
+    one more axis, its characters."""
+    shapes, characters = _without_characters(inputs, shapes) if letters else (shapes, {})
     names = [str(v.name) for v in inputs]
     for given in shapes:
         if given not in names:
@@ -153,7 +179,8 @@ def input_types(
             "usage", "the model has dynamic input shapes", where, f"say what they may be, one number or a range: {' '.join(missing)}"
         )
     numbers = [int(v.dtype) for v in inputs if v.dtype is not None]
-    elements = [TEXT if n == STRING else ONNX_NARROW.get(n, "") for n in numbers]
+    elements = [(LETTERS if letters else TEXT) if n == STRING else ONNX_NARROW.get(n, "") for n in numbers]
+    finals = [[*f, characters[n]] if e == LETTERS else f for f, e, n in zip(finals, elements, names)]
     found = [TensorType(held(e) if e else ONNX_DTYPES[n], tuple(f)) for n, e, f in zip(numbers, elements, finals)]
     return Interface(found, elements, assumed)
 

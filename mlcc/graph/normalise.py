@@ -18,7 +18,7 @@ import onnx_ir as ir
 from mlcc.arithmetic.scalar import HALF
 from mlcc.core.describe import Description, described
 from mlcc.core.graph import CoreGraph
-from mlcc.core.narrow import ONNX_NARROW, TEXT
+from mlcc.core.narrow import LETTERS, ONNX_NARROW, TEXT
 from mlcc.core.terms import public
 from mlcc.error import Error
 from mlcc.graph import sequences
@@ -27,9 +27,10 @@ from mlcc.graph.control import CONTROL, POISON, Scope, Unsupported
 from mlcc.graph.counted import bare, counted, with_sizes
 from mlcc.graph.interface import Dims, Shapes, input_types, tensor_array, tensors
 from mlcc.graph.narrow import decoded
-from mlcc.graph.rules import RULES, Rule, fused, ml, move, onnxruntime, qonnx, quant, random, trees
+from mlcc.graph.rules import RULES, Rule, fused, ml, move, onnxruntime, qonnx, quant, random, text, trees
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.source import Source
+from mlcc.graph.text import from_letters, to_letters
 from mlcc.limits import Limits, check
 
 OLDEST_OPSET = 1
@@ -40,7 +41,7 @@ DOMAINS: dict[str, dict[str, Rule]] = {
         **qonnx.TABLE,
         "SimplifiedLayerNormalization": fused.simplified_layer_normalization,
     },  # where ONNX's own domain is claimed
-    "com.microsoft": onnxruntime.TABLE,
+    "com.microsoft": {**onnxruntime.TABLE, **text.MICROSOFT},
     "ai.onnx.ml": {**trees.TABLE, **ml.TABLE},
     **{domain: qonnx.TABLE for domain in qonnx.DOMAINS},
 }
@@ -64,6 +65,8 @@ AS_THEY_LIE = frozenset(
         "Equal",
         "TfIdfVectorizer",
         *ml.TABLE,
+        *text.TABLE,
+        *text.MICROSOFT,
     )
 )
 STATISTICS = {"LayerNormalization": (1, 2)}  # outputs that are binary32 whatever the operands are
@@ -88,9 +91,11 @@ def normalise(
     initial = {v.name for v in graph.initializers.values()}
     inputs = [v for v in graph.inputs if v.name not in initial]
     inputs, others = tensors(inputs, shapes)
-    interface = input_types(inputs, shapes, where, lambda: walk.survey(graph, where), dims)
+    letters = text.reads_letters(model)
+    interface = input_types(inputs, shapes, where, lambda: walk.survey(graph, where), dims, letters)
     for value, type, element in zip(inputs, interface.types, interface.elements):
-        scope[str(value.name)] = walk.b.input(str(value.name), type, element)
+        given = walk.b.input(str(value.name), type, element)
+        scope[str(value.name)] = from_letters(walk.b, given) if element == LETTERS else given
     for other, items in others.items():
         scope[other] = sequences.NOTHING if items is None else sequences.Sequence(tuple(scope[n] for n in items))
     for value in graph.initializers.values():
@@ -116,7 +121,7 @@ def normalise(
             outputs.append((str(value.name), found))
     if not outputs:
         raise Error("model", "the graph has no outputs", where)
-    outputs, sizes = with_sizes(walk.b, outputs)
+    outputs, sizes = with_sizes(walk.b, [(n, to_letters(walk.b, v) if letters else v) for n, v in outputs])
     elements = {**{str(v.name): e for v, e in zip(inputs, interface.elements)}, **{n: v.element for n, v in outputs}}
     said = described(model)
     for n in {*elements, *sizes}:

@@ -72,7 +72,7 @@ class Inner(Builder):
         super().__init__(outer.public, outer.limits)
         self.outer, self.prefix, self.origin = outer, prefix, outer.origin
         self.captured: list[Value] = []  # from outside, in the order of the inputs that they became
-        self.rewrites, self.vocabulary = outer.rewrites, outer.vocabulary
+        self.rewrites, self.vocabulary, self.letters = outer.rewrites, outer.vocabulary, tuple(outer.letters)
         self._adopted: dict[str, Value] = {}
 
     def own(self, value: Value) -> Value:

@@ -6,12 +6,12 @@ At a model's interface the items of a sequence `x` are tensors `x[0]`, `x[1]`, â
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from mlcc.error import Error
+from mlcc.error import Error, Undecided
 from mlcc.graph.builder import Builder, Value
 from mlcc.graph.source import normal_axis
 
@@ -125,14 +125,31 @@ TABLE: dict[str, Rule] = {
 
 
 def selected(b: Builder, flag: Value, yes: Any, no: Any, where: str) -> Any:
-    """What a branch gives that only a run chooses: both must be of one kind and shape."""
+    """What a branch gives that only a run chooses: both must be of one kind, type and rank."""
     if isinstance(yes, Sequence) and isinstance(no, Sequence) and len(yes.items) == len(no.items):
         return Sequence(tuple(selected(b, flag, a, c, where) for a, c in zip(yes.items, no.items)))
     if yes is NOTHING and no is NOTHING:
         return NOTHING
     if not isinstance(yes, Value) or not isinstance(no, Value):
-        raise Error("unsupported", "the branches of If give different things", where, "make the condition known at build time")
-    if yes.type != no.type or yes.element != no.element:
-        shapes = f"{list(yes.shape)} and {list(no.shape)}"
-        raise Error("unsupported", f"the branches of If give {shapes}", where, "make the condition known at build time")
-    return b("Where", flag, yes, no)
+        raise Undecided("the branches of If give different things", where, b.depends(flag))
+    if yes.dtype != no.dtype or yes.element != no.element or yes.rank != no.rank:
+        what = f"{yes.element or yes.dtype}{list(yes.shape)} and {no.element or no.dtype}{list(no.shape)}"
+        raise Undecided(f"the branches of If give {what}", where, b.depends(flag))
+    return either(b, flag, yes, no)
+
+
+def either(b: Builder, flag: Value, yes: Value, no: Value) -> Value:
+    """One of two values whose extents may differ: along such axes it lies in the larger, and a count says how much is meant."""
+    most = [max(n, m) for n, m in zip(yes.shape, no.shape)]
+    known = [dict(v.counts) for v in (yes, no)]
+    counts = []
+    for axis, (n, m) in enumerate(zip(yes.shape, no.shape)):
+        if n != m or any(axis in k for k in known):
+            one, other = (b.value(k[axis]) if axis in k else b.constant(np.int64(e)) for k, e in zip(known, (n, m)))
+            counts.append((axis, b("Where", flag, one, other).name))
+    whole = []
+    for v in (yes, no):
+        more = tuple(n - m for n, m in zip(most, v.shape))
+        bare = replace(v, counts=())
+        whole.append(b("Pad", bare, before=(0,) * v.rank, after=more, value=0) if any(more) else bare)
+    return replace(b("Where", flag, *whole), counts=tuple(counts))

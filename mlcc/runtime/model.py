@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mlcc.artifact import manifest
-from mlcc.core.narrow import TEXT, coded, meant, numpy_type, shown
+from mlcc.core.narrow import TEXTS, coded, meant, numpy_type, shown
 from mlcc.error import Error
 
 
@@ -170,7 +170,8 @@ class Model:
         given, words = {**(inputs or {}), **named}, dict[str, int]()
         for t in self.inputs:
             if t.element and t.name in given and (array := np.asarray(given[t.name])).dtype != t.numpy:
-                given[t.name] = coded(array.astype(object if t.element == TEXT else numpy_type(t.element)), t.element, t.labels, words)
+                plain = array.astype(object if t.element in TEXTS else numpy_type(t.element))
+                given[t.name] = coded(plain, t.element, t.labels, words, t.shape[-1] if t.shape else 0)
         found = self.stored(given)
         kept = shown({t.name: t.counts for t in self.outputs}, found)
         return {t.name: meant(kept[t.name], t.element, t.labels, words) if t.element else kept[t.name] for t in self.outputs}

@@ -12,8 +12,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import mlcc
+from mlcc.core.graph import canonical_bytes
+from mlcc.core.narrow import shown
 from mlcc.error import Error
 from mlcc.graph.normalise import normalise
+from mlcc.graph.passes import optimise
+from mlcc.program.lower import lower
+from mlcc.reference.execute import execute
+from tests.support import Compiled
 
 F, I = TensorProto.FLOAT, TensorProto.INT64
 
@@ -134,3 +140,33 @@ def test_what_would_take_the_bound_for_the_size_is_refused(node: Any) -> None:
     with pytest.raises(Error) as e:
         normalise(ir.from_proto(proto), "g", {}, "g")
     assert e.value.code == "unsupported" and "only at run time" in e.value.what
+
+
+def test_branches_of_different_shapes() -> None:
+    """If gives the larger bound and the extent that is meant."""
+    rows = helper.make_graph([helper.make_node("Slice", ["x", "start", "end"], ["a"])], "t", [], [onnx.ValueInfoProto(name="a")])
+    wide = helper.make_graph([helper.make_node("Concat", ["x", "x"], ["c"], axis=1)], "e", [], [onnx.ValueInfoProto(name="c")])
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["s"], keepdims=0),
+        helper.make_node("Greater", ["s", "zero"], ["f"]),
+        helper.make_node("If", ["f"], ["y"], then_branch=rows, else_branch=wide),
+        helper.make_node("Abs", ["y"], ["r"]),
+        helper.make_node("ReduceSum", ["y"], ["total"], keepdims=0),
+    ]
+    known = [("zero", np.float32(0)), ("start", np.array([0], np.int64)), ("end", np.array([3], np.int64))]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (4, 3))],
+        [onnx.ValueInfoProto(name="r"), onnx.ValueInfoProto(name="total")],
+        [numpy_helper.from_array(np.asarray(a), n) for n, a in known],
+    )
+    core = optimise(normalise(ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])), "g", {}, "g"))
+    for sign in (1, -1):
+        x = (np.arange(12, dtype=np.float32).reshape(4, 3) - 2) * sign
+        found = execute(core, {"x": x})
+        kept = shown({n: d.counts for n, d in core.described.items()}, found)
+        want = x[:3] if sign > 0 else np.concatenate([x, x], axis=1)
+        assert np.array_equal(kept["r"], np.abs(want)) and kept["total"] == want.sum()
+        native = Compiled(lower(core))({"x": x}, 2)
+        assert all(canonical_bytes(native[n]) == canonical_bytes(found[n]) for n in core.outputs)

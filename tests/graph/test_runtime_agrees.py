@@ -276,8 +276,8 @@ def test_weights_of_few_bits(bits: int, zeros: bool) -> None:
 def test_quantised_lstm(direction: str, columns: bool, lengths: list[int] | None) -> None:
     count, hidden, batch = 2 if direction == "bidirectional" else 1, 5, len(lengths or [1])
     w, rec = (
-        ("W", r.integers(-127, 128, (count, 7, 20)).astype(np.int8)),
-        ("R", r.integers(-127, 128, (count, hidden, 20)).astype(np.int8)),
+        ("W", r.integers(-64, 65, (count, 7, 20)).astype(np.int8)),
+        ("R", r.integers(-64, 65, (count, hidden, 20)).astype(np.int8)),
     )
     shape = (count, 20) if columns else (count,)
     scales = [("ws", (r.random(shape) / 200 + 0.002).astype(np.float32)), ("wz", np.zeros(shape, np.int8))]
@@ -289,6 +289,7 @@ def test_quantised_lstm(direction: str, columns: bool, lengths: list[int] | None
 
 
 def test_quantised_attention() -> None:
+    """Weights of seven bits: with eight, ONNX Runtime's pairs of products saturate on processors without VNNI."""
     single = [
         ("xs", np.array(0.02, np.float32)),
         ("ws", np.array(0.01, np.float32)),
@@ -298,7 +299,7 @@ def test_quantised_attention() -> None:
     ]
     operands = [
         ("x", r.integers(0, 255, (1, 4, 8)).astype(np.uint8)),
-        ("w", r.integers(-127, 127, (8, 24)).astype(np.int8)),
+        ("w", r.integers(-64, 65, (8, 24)).astype(np.int8)),
         numbers("b", 24),
     ]
     agrees(MS, "QAttention", [*operands, *single], stored=("w", "ws", "wz"), num_heads=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mlcc.graph.builder import Value
-from mlcc.graph.rules import conv, elementwise, matmul, move, pool, quant, recurrent, reduce, resize, sample, select, signal, words
+from mlcc.graph.rules import conv, elementwise, matmul, move, pool, quant, recurrent, reduce, resize, sample, select, signal, text, words
 from mlcc.graph.source import Source
 
 Rule = Callable[[Source], Value | tuple[Value, ...]]
@@ -23,5 +23,6 @@ RULES: dict[str, Rule] = {
     **sample.TABLE,
     **select.TABLE,
     **signal.TABLE,
+    **text.TABLE,
     **words.TABLE,
 }

@@ -13,6 +13,7 @@ import onnx
 from mlcc.arithmetic.elementary import UNARY
 from mlcc.core.graph import DTYPES
 from mlcc.core.narrow import NARROW, ONNX_NARROW, TEXT
+from mlcc.graph import text
 from mlcc.graph.builder import Value
 from mlcc.graph.narrow import decoded, encoded
 from mlcc.graph.source import Source
@@ -51,11 +52,10 @@ def binary(core: str, swap: bool = False) -> Callable[[Source], Value]:
 
 
 def equal(s: Source) -> Value:
-    """Text is equal where its codes are."""
     if (s[0].element == TEXT) != (s[1].element == TEXT):
         raise s.bad("text beside numbers")
     if s[0].element == TEXT:
-        return s.b("Equal", replace(s[0], element=""), replace(s[1], element=""))
+        return text.equal(s.b, s[0], s[1])
     operands = [decoded(s.b, v) if v.element else v for v in (s[0], s[1])]
     return binary("Equal")(replace(s, inputs=tuple(operands)))
 

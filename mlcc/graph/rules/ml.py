@@ -15,6 +15,7 @@ from mlcc.graph.narrow import searched
 from mlcc.graph.rules.elementwise import clipped
 from mlcc.graph.rules.standard import run
 from mlcc.graph.source import Source
+from mlcc.graph.text import recognised
 
 SMALLEST_NORM = 1e-30
 FEW_KEYS = 8  # up to which a table is searched key by key
@@ -311,7 +312,7 @@ def looked_up(s: Source, x: Value, keys: Value, values: Value, otherwise: Value)
     assert known is not None
     if bool(x.element) != bool(keys.element):
         raise s.bad("keys of another kind than the input")
-    plain = replace(x, element="")
+    plain = recognised(b, x) if x.element else x
     wide = "float64" if "float64" in (plain.dtype, str(known.dtype)) else plain.dtype
     at, hit = found_at(s, b.cast(plain, wide), known.astype(DTYPES[wide]))
     return b("Where", hit, b("Gather", values, at, axis=0), otherwise)
@@ -355,7 +356,7 @@ def one_hot_encoder(s: Source) -> Value:
     cats = labels(s, "cats_int64s", "cats_strings")
     if cats is None:
         raise s.bad("no categories")
-    x, cats = b.reshape(replace(x, element=""), (*x.shape, 1)), replace(cats, element="")
+    x, cats = b.reshape(recognised(b, x) if x.element else x, (*x.shape, 1)), replace(cats, element="")
     if x.dtype.startswith("float"):
         x = b.cast(x, "int64")
     return b.cast(b("Equal", b.cast(x, cats.dtype), cats), "float32")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
 from mlcc.graph.builder import Value
+from mlcc.graph.counted import bare, meant, with_counts
 from mlcc.graph.source import Source
+from mlcc.graph.text import recognised
 
 
 def grams(s: Source) -> dict[tuple[int, ...], int]:
@@ -34,10 +35,13 @@ def tf_idf(s: Source) -> Value:
     b, x = s.b, s[0]
     if bool(x.element) != bool(s.attr("pool_strings")):
         raise s.bad("a pool of another kind than the tokens")
-    tokens = b.cast(replace(x, element=""), "int64")
+    found, skips = grams(s), int(s.attr("max_skip_count"))  # first: it makes the pool's words known
+    if any(axis != x.rank - 1 for axis, _ in x.counts):
+        raise s.unsupported("TfIdfVectorizer of rows whose number is known only at run time")
+    tokens = b.cast(recognised(b, bare(x)) if x.element else bare(x), "int64")
+    tokens = meant(b, with_counts(tokens, x.counts), -1 if x.element else min(0, *(min(g) for g in found)) - 1)
     tokens = b.reshape(tokens, (1, *x.shape)) if x.rank == 1 else tokens
     rows, length = tokens.shape
-    found, skips = grams(s), int(s.attr("max_skip_count"))
     width = max(int(v) for v in s.attr("ngram_indexes")) + 1
     total = b.expand(b.constant(np.int64(0)), (rows, width))
     for size in sorted({len(g) for g in found}):
