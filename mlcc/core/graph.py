@@ -67,6 +67,11 @@ class Node:
     def __getitem__(self, key: str) -> Attribute:
         return dict(self.attributes)[key]
 
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells a node's result from others': operator, operands, attributes; +0 and −0, which compare equal, are told apart."""
+        return self.op, self.inputs, tuple((k, float(v).hex() if isinstance(v, float | np.floating) else v) for k, v in self.attributes)
+
     def get(self, key: str, default: Attribute = None) -> Attribute:
         return dict(self.attributes).get(key, default)
 

@@ -195,15 +195,14 @@ class Builder:
         if op not in NO_ARITHMETIC and family(op) != "move" and any(v.dtype in HALF for v in operands):
             return self._in_float32(op, operands, attributes)
         node = Node(op, tuple(v.name for v in operands), (), tuple(sorted(attributes.items())), self.origin)
-        key = (node.op, node.inputs, node.attributes)
-        if key in self._known:
-            return self._known[key]
+        if node.key in self._known:
+            return self._known[node.key]
         types = infer(node, [v.type for v in operands])
         if _changes_nothing(node, operands, types):
             return (operands[0],)
         self.count(node, types)
         results = self.folded(node, operands, types) or self.emitted(node, types)
-        self._known[key] = results
+        self._known[node.key] = results
         if operands and operands[0].name in self.quantised:
             standing = moved(self, node, self.quantised[operands[0].name])
             if standing is not None:

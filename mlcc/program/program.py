@@ -9,7 +9,7 @@ import numpy as np
 
 from mlcc.core.describe import Description
 from mlcc.core.dim import symbols
-from mlcc.core.graph import TensorType
+from mlcc.core.graph import DTYPES, TensorType
 from mlcc.core.ranges import bind
 from mlcc.core.terms import Symbol, least, most
 from mlcc.error import Error
@@ -159,7 +159,8 @@ def validate(program: Program) -> None:
             buffer = program.buffers.get(a.buffer)
             if buffer is None:
                 raise broken(f"no buffer {a.buffer}")
-            if least(a.offset) < 0 or most(a.offset) > most(buffer.elements):
+            room = max(most(buffer.elements), buffer.nbytes // DTYPES[buffer.dtype].itemsize)  # empty ones keep theirs
+            if least(a.offset) < 0 or most(a.offset) > room:
                 raise broken(f"{call.origin} points outside {a.buffer}")
             if i in call.writes:
                 if buffer.place in ("input", "constant"):

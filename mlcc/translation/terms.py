@@ -138,9 +138,13 @@ def _pointer(array: np.ndarray) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 
 
-@cache
 def _seed(*what: object) -> int:
-    return int.from_bytes(hashlib.sha256(repr(what).encode()).digest()[:8], "little")
+    return _seed_of(repr(what))  # as text, in which +0 and −0 differ
+
+
+@cache
+def _seed_of(what: str) -> int:
+    return int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "little")
 
 
 def constants(array: np.ndarray) -> Terms:
@@ -154,12 +158,16 @@ def constants(array: np.ndarray) -> Terms:
     return out.reshape(np.shape(array))
 
 
-@cache
 def number(value: float | int | bool, dtype: str) -> np.uint64:
     """The term of one known number; of half-width floats, given by its bits."""
-    if dtype in ("float16", "bfloat16") and isinstance(value, int):
-        return np.uint64(constants(np.array(value, np.uint16))[()])
-    return np.uint64(constants(np.array(value).astype(DTYPES[dtype]))[()])
+    bits = dtype in ("float16", "bfloat16") and isinstance(value, int)
+    a = np.array(value, np.uint16) if bits else np.array(value).astype(DTYPES[dtype])
+    return _number(a.tobytes(), "uint16" if bits else dtype)
+
+
+@cache
+def _number(contents: bytes, dtype: str) -> np.uint64:
+    return np.uint64(constants(np.frombuffer(contents, DTYPES[dtype]))[0])
 
 
 ZERO = number(0, "int32")  # of +0 and of integers' 0: the same bits

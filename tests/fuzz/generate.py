@@ -339,7 +339,7 @@ def pad(m: Maker) -> Tensor | None:
         return None
     before, after = ([m.r.choice((0, 0, 1, 2)) for _ in x.shape] for _ in range(2))
     mode = m.r.choice(("constant", "edge"))
-    more = [m.const(0.25, x.dtype)] if mode == "constant" else []
+    more = [m.const(m.r.choice((0.25, 0.0, -0.0)), x.dtype)] if mode == "constant" else []
     return m.node(
         "Pad", [x.name, m.ints(*before, *after), *more], x.dtype, tuple(a + n + b for a, n, b in zip(before, x.shape, after)), mode=mode
     )

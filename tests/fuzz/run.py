@@ -97,10 +97,14 @@ def opened(seed: int, counts: Counter[str]) -> None:
     if not sizes:
         return
     size, model = random.Random(seed).choice(sizes), m.model()
-    for value in model.graph.input:
-        for d in value.type.tensor_type.shape.dim:
-            if d.dim_value == size:
-                d.dim_param = "open"
+    stored = {t.name for t in model.graph.initializer}
+    names = {v.name for v in model.graph.input} - stored
+    given = [v for v in (*model.graph.input, *model.graph.output) if v.name in names]  # an input may be an output, too
+    dims = [d for v in given for d in v.type.tensor_type.shape.dim if d.dim_value == size]
+    if not dims:  # the size of a stored value, or of a sequence's item
+        return
+    for d in dims:
+        d.dim_param = "open"
 
     def graph(open_: int | Range) -> CoreGraph:
         return optimise(normalise(ir.from_proto(model), "fuzz", {}, "fuzz", dims={"open": open_}), check=True)

@@ -8,9 +8,22 @@ from mlcc.core.graph import validate
 from mlcc.graph.builder import Builder, Value
 from mlcc.graph.passes import compose_movement, dead_code, flush_tiny, fold_scale
 from mlcc.reference.execute import execute
-from tests.support import graph_of, numbers
+from mlcc.translation.terms import number
+from tests.support import assert_exact, graph_of, numbers
 
 CONV = {"group": 1, "strides": (1, 1), "dilations": (1, 1), "before": (0, 0), "after": (0, 0)}
+
+
+def test_equal_nodes_are_one_but_not_those_of_zeros_of_different_sign() -> None:
+    def make(b: Builder, x: Value) -> tuple[Value, ...]:
+        return tuple(b("Pad", x, before=(1,), after=(0,), value=v) for v in (0.0, -0.0, np.float32(-0.0), 0.0))
+
+    graph = graph_of({"x": ("float32", (2,))}, make)
+    assert len([n for n in graph.nodes if n.op == "Pad"]) == 2
+    found = execute(graph, {"x": np.ones(2, np.float32)})
+    assert [bool(np.signbit(found[v][0])) for v in graph.outputs] == [False, True, True, False]
+    assert number(0.0, "float32") != number(-0.0, "float32")  # nor does a proof take one for the other
+    assert_exact(graph, {"x": np.ones(2, np.float32)})
 
 
 def test_dead_code_1_unread_nodes_go() -> None:
