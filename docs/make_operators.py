@@ -11,7 +11,7 @@ import onnx
 from mlcc.error import Error
 from mlcc.graph.control import CONTROL
 from mlcc.graph.counted import ELEMENTWISE, OTHERS
-from mlcc.graph.rules import RULES, ml, onnxruntime, random, trees
+from mlcc.graph.rules import RULES, ml, onnxruntime, random, text, trees
 from mlcc.graph.sequences import TABLE as SEQUENCES
 from tests.graph.test_onnx_cases import attempt, cases
 
@@ -58,12 +58,15 @@ def page() -> str:
         "written out where turns differ in more than numbers; a `Loop` needs a bound, and may end early. Sequences and optionals are known at build time, item by item: at the interface the items of `x` are "
         "`x[0]`, `x[1]`, …",
         "",
-        "Results whose size only a run decides (of NonZero, NonMaxSuppression, Compress, Unique, TopK with a computed k) have a bound and a "
+        "Results whose size only a run decides (of NonZero, NonMaxSuppression, Compress, Unique, TopK with a computed k, StringSplit, StringNormalizer, branches of different shapes) have a bound and a "
         "count, an output of its own; they are taken by: " + ", ".join(sorted(ELEMENTWISE | set(OTHERS))) + ".",
         "",
-        "`ai.onnx.ml`: " + ", ".join(sorted({*ml.TABLE, *trees.TABLE})) + ". Text is its place in the model's vocabulary.",
+        "`ai.onnx.ml`: "
+        + ", ".join(sorted({*ml.TABLE, *trees.TABLE}))
+        + ". Text is its place in the model's vocabulary, or, where operators read its "
+        "letters, code points (UTF-32) along one more axis: `--shape words=3x128` takes three texts of at most 128 characters (64 unless said).",
         "",
-        "`com.microsoft`: " + ", ".join(sorted(onnxruntime.TABLE)) + ".",
+        "`com.microsoft`: " + ", ".join(sorted({*onnxruntime.TABLE, *text.MICROSOFT})) + ".",
         "",
         "## Node cases that are not supported",
         "",

@@ -140,7 +140,7 @@ def call_program(
     outs = [folder / f"out{i}" for i in range(len(about["outputs"]))]
     for path, t in zip(ins, about["inputs"]):
         path.write_bytes(to_bytes(feed[t["name"]], order))
-    sizes = sizes_given(about, feed)
+    sizes = sizes_given(about, {n: a.shape for n, a in feed.items()})
     execute_program(
         program, prefix, environment, ["run", "-1", *said(sizes), *map(str, ins), *map(str, outs), str(folder / "arena")], about["name"]
     )

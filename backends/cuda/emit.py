@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mlcc.core.dim import Dim
 from mlcc.core.graph import DTYPES
+from mlcc.core.terms import most
 from mlcc.graph.freeze import Golden
 from mlcc.names import comment
 from mlcc.plugin import Sources
@@ -23,6 +25,9 @@ from mlcc_backends.render import render
 from mlcc_backends.values import interface_values
 
 KNOWN = frozenset(("FMA", "fma_by_integers", "FMA_64", "fma_64_by_integers"))  # what the hardware does itself
+
+
+SPACES = {"constant": "IN_WEIGHTS", "arena": "IN_WORKSPACE", "input": "IN_INPUT", "output": "IN_OUTPUT"}
 
 
 def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources:
@@ -49,7 +54,6 @@ def emit(program: Program, target: Target, vectors: Sequence[Golden]) -> Sources
 
 def shared_files(values: dict[str, Any]) -> dict[str, bytes]:
     """What is the same for all GPUs."""
-    values["name"]
     return {
         "src/launches.h": render("launches.h.j2", **values),
         "src/selftest.c": render("selftest.c.j2", **values),
@@ -64,7 +68,8 @@ def gpu_values(program: Program, target: Target, vectors: Sequence[Golden], matr
     written: dict[str, set[int]] = {}
     for c in program.calls:
         written.setdefault(c.kernel, set()).update(c.writes)
-    made = {k: function(k, spec, sorted(written.get(k, ())), matrix) for k, spec in program.kernels.items()}
+    sizes = [s.variable for s in program.sizes]
+    made = {k: function(k, spec, sorted(written.get(k, ())), matrix, sizes) for k, spec in program.kernels.items()}
     order = {k: i for i, k in enumerate(made)}
     kernels: list[dict[str, Any]] = [
         {
@@ -82,7 +87,8 @@ def gpu_values(program: Program, target: Target, vectors: Sequence[Golden], matr
         launches.append(
             {
                 "kernel": order[c.kernel],
-                "blocks": launch.blocks,
+                "blocks": most(launch.blocks),
+                "open": str(launch.blocks) if isinstance(launch.blocks, Dim) else "",
                 "threads": launch.threads,
                 "shared": launch.shared,
                 "barriers": int(launch.barriers),
@@ -105,13 +111,18 @@ def gpu_values(program: Program, target: Target, vectors: Sequence[Golden], matr
 
 
 def _argument(program: Program, a: Argument) -> dict[str, Any]:
-    """Where a kernel's argument points: a space, which tensor of it, bytes."""
+    """Where a kernel's argument points: a space, which tensor of it, bytes; what sizes decide also as an expression."""
     b = program.buffers[a.buffer]
-    at = a.offset * DTYPES[b.dtype].itemsize
+    width = DTYPES[b.dtype].itemsize
+    at, index, space = a.offset * width, 0, SPACES[b.place]
     if b.place in ("constant", "arena"):
-        return {"space": "IN_WEIGHTS" if b.place == "constant" else "IN_WORKSPACE", "index": 0, "offset": b.offset + at}
-    index = [n for n, _ in (program.inputs if b.place == "input" else program.outputs)].index(b.name.split(".", 1)[1])
-    return {"space": "IN_INPUT" if b.place == "input" else "IN_OUTPUT", "index": index, "offset": at}
+        at = at + b.offset
+    else:
+        index = [n for n, _ in (program.inputs if b.place == "input" else program.outputs)].index(b.name.split(".", 1)[1])
+    found: dict[str, Any] = {"space": space, "index": index}
+    for key, n in (("offset", at), ("advance", a.advance * width)):
+        found |= {key: most(n), f"open_{key}": str(n) if isinstance(n, Dim) else ""}
+    return found
 
 
 def _about(program: Program, kernel: str) -> str:

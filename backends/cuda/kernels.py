@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from math import prod
 
+from mlcc.core.terms import most
 from mlcc.program.kernel import BlockDot, Chain, Dot, Kernel, Map, Nest, Reduce, Scan, Scatter
-from mlcc.program.packing import packed_columns
 from mlcc_backends.c.kernels import at_point
 from mlcc_backends.c.loops import close, fma, split
 from mlcc_backends.c.text import Lines, address, element, memory_type, typed, value_type
-from mlcc_backends.cuda.launch import Launch, threads
+from mlcc_backends.cuda.launch import Launch, over, threads
 from mlcc_backends.cuda.nest import nest
 from mlcc_backends.cuda.reduce import reduce
 from mlcc_backends.cuda.thread import batch_of_b, blocks, chain, one_dot, panel
@@ -24,8 +24,9 @@ from mlcc_backends.cuda.tiles import Tile, tile
 BYTES = ("int8", "uint8")
 
 
-def function(symbol: str, spec: Kernel, written: Sequence[int], matrix: bool = True) -> tuple[str, Launch]:
-    """The text of a kernel, and its launch. written: arguments that it writes; matrix: whether bytes have matrix instructions.
+def function(symbol: str, spec: Kernel, written: Sequence[int], matrix: bool = True, sizes: Sequence[str] = ()) -> tuple[str, Launch]:
+    """The text of a kernel, and its launch. written: arguments that it writes; matrix: whether bytes have matrix instructions; sizes: the
+    numbers, behind the pointers, of what a run decides.
 
     What differs between CUDA and OpenCL is a macro of theirs (KERNEL, GLOBAL, SHARED_ARRAY, COPY_4, …).
     """
@@ -46,10 +47,11 @@ def function(symbol: str, spec: Kernel, written: Sequence[int], matrix: bool = T
             launch = threads(lines, (*spec.rows, spec.columns), lambda at: blocks(lines, names, spec, at))
         case Nest():
             launch = nest(lines, names, spec)
-    pointers = ", ".join(
+    parameters = [
         f"GLOBAL {memory_type(d)} *{n}" if i in written else f"GLOBAL const {memory_type(d)} *RESTRICT {n}"
         for i, (d, n) in enumerate(zip(spec.arguments, names))
-    )
+    ]
+    pointers = ", ".join([*parameters, *(f"const int32_t {n}" for n in sizes)])
     shared = f"    SHARED_MEMORY({launch.shared});\n" if launch.shared else ""
     return f"KERNEL({launch.threads}) {symbol}({pointers})\n{{\n{shared}{lines.text()}\n}}", launch
 
@@ -77,9 +79,9 @@ def _tiled(lines: Lines, names: list[str], spec: Dot, t: Tile) -> Launch:
     unit = "int32_t" if words else "float"
     deep = t.depth  # elements of `unit` in shared memory; four k each where they are words
     per = 4 if words else 1
-    steps = -(-depth // (deep * per))
+    steps = over(depth, deep * per)
     stages = 1 if words else 2
-    tiles = -(-rows // t.rows), -(-columns // t.columns)
+    tiles = over(rows, t.rows), over(columns, t.columns)
     a_size, b_size = t.sizes
     lines.add(f"SHARED_ARRAY({unit}, a_tile, 0);")
     lines.add(f"SHARED_ARRAY({unit}, b_tile, {stages * a_size * 4});")
@@ -99,14 +101,14 @@ def _tiled(lines: Lines, names: list[str], spec: Dot, t: Tile) -> Launch:
     with lines.loop(passes, unrolled=True) as p:
         row = lines.fresh("row")
         lines.add(f"const int32_t {row} = row0 + own_row + {p} * {step_a};")
-        at = split(lines, f"({row} < {rows} ? {row} : 0)" if rows % t.rows else row, spec.rows)
+        at = split(lines, f"({row} < {rows} ? {row} : 0)" if rows % t.rows != 0 else row, spec.rows)
         strides = spec.a.strides[: len(spec.batch) + len(spec.rows)]
         lines.add(f"from[{p}] = {address([*batch, *at], strides, spec.a.offset)};")
     groups = t.columns // 4
     lines.add(f"const int32_t own_column = thread % {groups} * 4, own_b = thread / {groups};")
     first, pitch = panel(spec, "(column0 + own_column)")
     lines.add(f"const int32_t b_pitch = {pitch};")
-    lines.add(f"const int32_t b_valid = column0 + own_column < {packed_columns(columns)};")
+    lines.add(f"const int32_t b_valid = column0 + own_column < {spec.packing.across(columns)};")
     weights = names[spec.b.arg]
     lines.add(
         f"GLOBAL const {memory_type(spec.arguments[spec.b.arg])} *b_from = {weights} + (b_valid ? {batch_of_b(spec, batch)} + {first} : 0);"
@@ -117,9 +119,10 @@ def _tiled(lines: Lines, names: list[str], spec: Dot, t: Tile) -> Launch:
     if stages == 2:
         bring(lines, names, spec, t, "0", "0")
         lines.add("COPY_COMMIT();")
+    many = most(steps) > 1
     with lines.loop(steps) as step:
-        now = f"({step} & 1)" if stages == 2 and steps > 1 else "0"
-        if stages == 2 and steps > 1:
+        now = f"({step} & 1)" if stages == 2 and many else "0"
+        if stages == 2 and many:
             with lines.block(f"if ({step} + 1 < {steps})"):
                 bring(lines, names, spec, t, f"({step} + 1)", f"(~{step} & 1)")
                 lines.add("COPY_COMMIT();")
@@ -132,7 +135,7 @@ def _tiled(lines: Lines, names: list[str], spec: Dot, t: Tile) -> Launch:
             bring(lines, names, spec, t, step, "0")
         lines.add("__syncthreads();")
         (_multiply_warps if t.warps else _multiply)(lines, spec, t, now, unit)
-        if steps > 1:
+        if many:
             lines.add("__syncthreads();")
     _write(lines, names, spec, t, batch)
     return Launch(prod(spec.batch) * tiles[0] * tiles[1], t.threads, stages * (a_size + b_size) * 4, True)
@@ -184,15 +187,15 @@ def _bring_floats(lines: Lines, names: list[str], spec: Dot, t: Tile, step: str,
     depth, rows, deep, (a_size, b_size) = prod(spec.k), prod(spec.rows), t.depth, t.sizes
     with lines.block(""):
         lines.add(f"const int32_t k = {step} * {deep} + own_k;")
-        lines.add(f"const int32_t inside = k < {depth};" if depth % deep else "const int32_t inside = 1;")
-        lines.add(f"const int32_t reach = {_taps(lines, spec, '(inside ? k : 0)' if depth % deep else 'k')};")
+        lines.add(f"const int32_t inside = k < {depth};" if depth % deep != 0 else "const int32_t inside = 1;")
+        lines.add(f"const int32_t reach = {_taps(lines, spec, '(inside ? k : 0)' if depth % deep != 0 else 'k')};")
         with _own_rows(lines, t) as (p, row):
-            valid = " && ".join(["inside", *([f"row0 + {row} < {rows}"] if rows % t.rows else [])])
+            valid = " && ".join(["inside", *([f"row0 + {row} < {rows}"] if rows % t.rows != 0 else [])])
             to = f"&a_tile[{stage} * {a_size} + own_k * {t.pitches[0]} + {row}]"
             lines.add(f"COPY_4({to}, {names[spec.a.arg]} + from[{p}] + reach, {valid});")
         with _own_lines(lines, t) as line:
             lines.add(f"const int32_t line = {step} * {deep} + {line};")
-            valid = " && ".join(["b_valid", *([f"line < {depth}"] if depth % deep else [])])
+            valid = " && ".join(["b_valid", *([f"line < {depth}"] if depth % deep != 0 else [])])
             to = f"&b_tile[{stage} * {b_size} + ({line}) * {t.pitches[1]} + own_column]"
             lines.add(f"COPY_16({to}, b_from + line * b_pitch, {valid});")
 
@@ -216,8 +219,8 @@ def _bring_words(lines: Lines, names: list[str], spec: Dot, t: Tile, step: str, 
         with _own_rows(lines, t) as (p, row):
             lines.add("uint32_t word = 0u;")
             for n in range(4):
-                valid = [f"k + {n} < {depth}" if n else f"k < {depth}"] if depth % (4 * deep) else []
-                valid += [f"row0 + {row} < {rows}"] if rows % t.rows else []
+                valid = [f"k + {n} < {depth}" if n else f"k < {depth}"] if depth % (4 * deep) != 0 else []
+                valid += [f"row0 + {row} < {rows}"] if rows % t.rows != 0 else []
                 byte = f"(uint32_t)(uint8_t){names[spec.a.arg]}[from[{p}] + {names_of[n]}]"
                 inside = " && ".join(valid)
                 lines.add(f"word |= ({inside}) ? {byte} << {8 * n} : 0u;" if valid else f"word |= {byte} << {8 * n};")
@@ -227,7 +230,7 @@ def _bring_words(lines: Lines, names: list[str], spec: Dot, t: Tile, step: str, 
             with lines.loop(4, unrolled=True) as c:
                 lines.add("uint32_t word = 0u;")
                 for n in range(4):
-                    known = " && ".join(["b_valid", *([f"first + {n} < {depth}"] if depth % (4 * deep) else [])])
+                    known = " && ".join(["b_valid", *([f"first + {n} < {depth}"] if depth % (4 * deep) != 0 else [])])
                     lines.add(f"word |= ({known}) ? (uint32_t)(uint8_t)b_from[(first + {n}) * b_pitch + {c}] << {8 * n} : 0u;")
                 lines.add(f"b_tile[({line}) * {t.pitches[1]} + own_column + {c}] = (int32_t)word;")
 
@@ -280,9 +283,9 @@ def _write(lines: Lines, names: list[str], spec: Dot, t: Tile, batch: list[str])
     rows, columns = prod(spec.rows), spec.columns
     with lines.loop(t.held_rows, unrolled=True) as i:
         lines.add(f"const int32_t r = row0 + {t.row(i)};")
-        with lines.block(f"if (r < {rows})" if rows % t.rows else ""):
+        with lines.block(f"if (r < {rows})" if rows % t.rows != 0 else ""):
             at = split(lines, "r", spec.rows)
             with lines.loop(t.held_columns, unrolled=True) as j:
                 lines.add(f"const int32_t c = column0 + {t.column(j)};")
-                with lines.block(f"if (c < {columns})" if columns % t.columns else ""):
+                with lines.block(f"if (c < {columns})" if columns % t.columns != 0 else ""):
                     close(lines, names, spec, [*batch, *at, "c"], f"sum[{i}][{j}]")

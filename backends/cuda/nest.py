@@ -8,12 +8,13 @@ from math import prod
 
 import numpy as np
 
+from mlcc.core.terms import most
 from mlcc.error import Error
 from mlcc.program.kernel import Dot, Map, Nest, Reduce, storage
 from mlcc_backends.c.kernels import at_point
 from mlcc_backends.c.loops import split
 from mlcc_backends.c.text import Lines, memory_type, value_type
-from mlcc_backends.cuda.launch import BLOCK_THREADS, Launch
+from mlcc_backends.cuda.launch import BLOCK_THREADS, Launch, over
 from mlcc_backends.cuda.reduce import lanes, reduce_shared
 from mlcc_backends.cuda.thread import one_dot
 
@@ -28,7 +29,7 @@ def nest(lines: Lines, names: list[str], spec: Nest) -> Launch:
     at, offsets = 0, []
     for dtype, count in spec.locals:
         offsets.append(at)
-        at += -(-count * np.dtype(storage(dtype)).itemsize // 16) * 16
+        at += over(most(count) * np.dtype(storage(dtype)).itemsize, 16) * 16
     for n, (dtype, _) in enumerate(spec.locals):
         lines.add(f"SHARED_ARRAY({memory_type(dtype)}, local{n}, {offsets[n]});")
     lines.add("const int32_t thread = (int32_t)threadIdx.x, block = (int32_t)blockIdx.x;")

@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 from mlcc.arithmetic.scalar import combining
+from mlcc.core.terms import Size, most
 from mlcc.program.kernel import Reduce
 from mlcc.program.serial import LANES, lane_count, start_value, widening
 from mlcc_backends.c.loops import finish, split
 from mlcc_backends.c.sequences import expression
 from mlcc_backends.c.text import Lines, element, typed, value_type
-from mlcc_backends.cuda.launch import BLOCK_THREADS, MANY, Launch, threads
+from mlcc_backends.cuda.launch import BLOCK_THREADS, MANY, Launch, over, threads
 
 
 def reduce(lines: Lines, names: list[str], spec: Reduce) -> Launch:
     outputs, total = prod(spec.dims), prod(spec.reduced)
-    if outputs >= MANY or total < 32:
+    if most(outputs) >= MANY or most(total) < 32:
         return threads(lines, spec.dims, lambda at: _reduce_alone(lines, names, spec, at))
     width = lanes(spec)
     per_block = BLOCK_THREADS // width
@@ -24,7 +25,7 @@ def reduce(lines: Lines, names: list[str], spec: Reduce) -> Launch:
     lines.add(f"SHARED_ARRAY({value_type(spec.dtype)}, part, 0);")
     with lines.block(""):
         reduce_shared(lines, names, spec, f"output < {outputs}", lambda: split(lines, "output", spec.dims))
-    return Launch(-(-outputs // per_block), BLOCK_THREADS, BLOCK_THREADS * 8, True)
+    return Launch(over(outputs, per_block), BLOCK_THREADS, BLOCK_THREADS * 8, True)
 
 
 def lanes(spec: Reduce) -> int:
@@ -50,17 +51,17 @@ def _reduce_alone(lines: Lines, names: list[str], spec: Reduce, at: list[str]) -
     with lines.loop(width, unrolled=True) as j:
         lines.add(f"lane[{j}] = {start};")
 
-    def take(first: str, count: int) -> None:
-        with lines.loop(count, unrolled=True) as j:
+    def take(first: str, count: Size) -> None:
+        with lines.loop(count, unrolled=isinstance(count, int)) as j:
             n = lines.fresh("n")
             lines.add(f"const int32_t {n} = {first} + {j};")
             x = _source(lines, names, spec, [*at, *split(lines, n, spec.reduced)])
             lines.add(f"lane[{j}] = {expression(combining(spec.kind, spec.dtype), f'lane[{j}]', x)};")
 
-    if total >= width:
+    if most(total) >= width:
         with lines.loop(total // width) as b:
             take(f"{b} * {width}", width)
-    if total % width:
+    if total % width != 0:
         take(str(total // width * width), total % width)
     half = width // 2
     while half:

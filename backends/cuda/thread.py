@@ -8,17 +8,21 @@ from math import prod
 
 from mlcc.arithmetic.bf16 import BLOCK
 from mlcc.arithmetic.scalar import BRAIN, WIDENED
+from mlcc.core.dim import symbols
+from mlcc.core.terms import most
 from mlcc.program.kernel import BlockDot, Chain, Dot
-from mlcc.program.packing import packed_columns, panels
+from mlcc.program.packing import PANEL, panels
 from mlcc_backends.c.loops import close, fma, split
 from mlcc_backends.c.sequences import expression
 from mlcc_backends.c.text import Lines, address, element, memory_type, typed, value_type
+from mlcc_backends.cuda.launch import over
 
 
 def chain(lines: Lines, names: list[str], spec: Chain, at: list[str]) -> None:
     lines.add(f"{value_type(spec.dtype)} sum = {element(names, spec.init, at) if spec.init else typed(0, spec.dtype)};")
     with ExitStack() as inner:
-        taps = [inner.enter_context(lines.loop(n, unrolled=prod(spec.reduced) <= 32)) for n in spec.reduced]
+        few = most(prod(spec.reduced)) <= 32 and not symbols(spec.reduced)
+        taps = [inner.enter_context(lines.loop(n, unrolled=few)) for n in spec.reduced]
         x, w = (element(names, access, [*at, *taps]) for access in (spec.a, spec.b))
         lines.add(f"sum = {fma(spec.dtype, x, w, 'sum')};")
     close(lines, names, spec, at, "sum")
@@ -28,7 +32,7 @@ def blocks(lines: Lines, names: list[str], spec: BlockDot, at: list[str]) -> Non
     """The bf16 profile's dot: for each 32 k an even and an odd chain, then their sum."""
     *rows, column = at
     depth = prod(spec.k)
-    blocks = -(-depth // BLOCK)
+    blocks = over(depth, BLOCK)
 
     def operand(k: str) -> str:
         x = element(names, spec.a, [*rows, *split(lines, k, spec.k)])
@@ -39,10 +43,10 @@ def blocks(lines: Lines, names: list[str], spec: BlockDot, at: list[str]) -> Non
     with lines.loop(blocks) as b:
         lines.add("float even = 0.0f, odd = 0.0f;")
         with lines.loop(BLOCK // 2) as p:
-            lines.add(f"const int32_t k = {b} * {BLOCK} + {p} * 2;" if blocks > 1 else f"const int32_t k = {p} * 2;")
+            lines.add(f"const int32_t k = {b} * {BLOCK} + {p} * 2;" if most(blocks) > 1 else f"const int32_t k = {p} * 2;")
             lines.add(f"const uint32_t pair = w[({b} * 16 + {p}) * 16];")
             for which, offset, weight in (("even", 0, "pair << 16"), ("odd", 1, "pair & 0xFFFF0000u")):
-                with lines.block(f"if (k + {offset} < {depth})" if depth % BLOCK else ""):
+                with lines.block(f"if (k + {offset} < {depth})" if depth % BLOCK != 0 else ""):
                     lines.add(f"const int32_t {which}_k = k + {offset};")
                     lines.add(f"{which} = FMA({operand(f'{which}_k')}, float_of({weight}), {which});")
         lines.add("sum = sum + (even + odd);")
@@ -51,7 +55,10 @@ def blocks(lines: Lines, names: list[str], spec: BlockDot, at: list[str]) -> Non
 
 def panel(spec: Dot, column: str) -> tuple[str, str]:
     """(where a packed column begins, from one k to the next)."""
-    depth, widths = prod(spec.k), panels(spec.columns)
+    depth = prod(spec.k)
+    if spec.packing.even:
+        return f"{column} / {PANEL} * {depth * PANEL} + {column} % {PANEL}", str(PANEL)
+    widths = panels(spec.columns)
     if all(w == widths[0] for w in widths):
         w = widths[0]
         return (f"{column} / {w} * {w * depth} + {column} % {w}" if len(widths) > 1 else column), str(w)
@@ -60,7 +67,7 @@ def panel(spec: Dot, column: str) -> tuple[str, str]:
 
 
 def batch_of_b(spec: Dot, batch: Sequence[str]) -> str:
-    per = prod(spec.k) * packed_columns(spec.columns)
+    per = spec.packing.elements(prod(spec.k), spec.columns)
     return address(batch, [s * per for s in spec.b.strides], spec.b.offset)
 
 

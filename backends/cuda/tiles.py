@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from mlcc.arithmetic.elementary import SEQUENCES
+from mlcc.core.terms import most
 from mlcc.program.kernel import Dot
 
 PROCESSORS = 100  # streaming multiprocessors of a card of middling size: how many blocks run at once, at least
@@ -108,7 +109,7 @@ def tile(spec: Dot, matrix: bool = True) -> Tile | None:
     words = types[0] in ("int8", "uint8") and types[1] == "int8" and spec.dtype == "int32"
     if not words and not (types == ("float32", "float32") and spec.dtype == "float32"):
         return None
-    rows, columns, batch = prod(spec.rows), spec.columns, prod(spec.batch)
+    rows, columns, batch = most(prod(spec.rows)), most(spec.columns), most(prod(spec.batch))
     heavy = sum(len(SEQUENCES[s.op].instructions) if s.op in SEQUENCES else 1 for s in spec.body) > HEAVY
     best = batch * rows * columns / THIN / PROCESSORS if batch * rows * columns > 256 * PROCESSORS else 256 / THIN
     found = None

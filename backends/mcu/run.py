@@ -113,6 +113,6 @@ def execute(artifact: Path, about: Manifest, feed: Mapping[str, np.ndarray], tar
         for i, t in enumerate(about["inputs"]):
             (folder / f"in{i}").write_bytes(to_bytes(feed[t["name"]], "<"))
         names = [f"{kind}{i}" for kind, group in (("in", about["inputs"]), ("out", about["outputs"])) for i in range(len(group))]
-        sizes = sizes_given(about, feed)
+        sizes = sizes_given(about, {n: a.shape for n, a in feed.items()})
         emulate(found.prefix, folder / "test", ["run", "-1", *said(sizes), *names, "arena"], f"{name} under {found.name}")
         return {t["name"]: received((folder / f"out{i}").read_bytes(), t, "<", name, sizes) for i, t in enumerate(about["outputs"])}

@@ -17,7 +17,7 @@ packagings: Mapping[str, Packaging] = {}
 
 
 def lowering(target: Target) -> Lowering:
-    return Lowering()
+    return Lowering(loops=True, open=True)
 
 
 def tools(target: Target) -> Mapping[str, str]:

@@ -200,12 +200,13 @@ def signature(data: Manifest) -> str:
     return f"{groups[0]} >{groups[1]} > {data['workspace_bytes']}"
 
 
-def sizes_given(data: Manifest, arrays: Mapping[str, Any]) -> dict[str, int]:
-    """The sizes that inputs' arrays have, of those that a run decides. Raises Error(usage) where one is not allowed, or two differ."""
+def sizes_given(data: Manifest, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """The sizes that inputs of these shapes have, of those that a run decides. Raises Error(usage) where one is not allowed, or
+    two differ."""
     allowed = {s["name"]: range(s["least"], s["most"] + 1, s["step"]) for s in data.get("sizes", [])}
     found: dict[str, int] = {}
     for t in data["inputs"] if allowed else ():
-        for name, n in zip(t.get("open", ()), arrays[t["name"]].shape):
+        for name, n in zip(t.get("open", ()), shapes[t["name"]]):
             if isinstance(name, str) and found.setdefault(name, n) != n:
                 raise Error("usage", f"{name} is {n} here, and {found[name]} in another input", f"input {t['name']}")
     for name, n in found.items():

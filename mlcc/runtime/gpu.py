@@ -8,12 +8,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mlcc.artifact.manifest import extents
 from mlcc.error import Error
 from mlcc.runtime import dlpack
 from mlcc.runtime.model import Model, Tensor
@@ -25,7 +27,7 @@ class DeviceArray:
     """A result in the GPU's memory. Speaks DLPack; `numpy()` copies it to the host."""
 
     def __init__(self, model: GpuModel, tensor: Tensor, pointer: int) -> None:
-        self._model, self._tensor, self.pointer = model, tensor, pointer
+        self._model, self._tensor, self.pointer = model, tensor, pointer  # the tensor as it is, its shape what it is now
         self.shape, self.dtype = tensor.shape, tensor.dtype
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -103,7 +105,8 @@ class GpuModel(Model):
         if device not in ((dlpack.CUDA, self.device), (dlpack.CUDA_MANAGED, self.device)):
             raise Error("usage", f"a tensor on GPU {self.device} is wanted", t.name, f"this one is on DLPack device {device}")
         memory = dlpack.read(value, DEFAULT_STREAM)
-        dlpack.check(memory, t.dtype, t.shape, t.name)
+        fits = t.open and len(memory.shape) == len(t.shape) and all(memory.shape[i] == n for i, n in t.closed)
+        dlpack.check(memory, t.dtype, memory.shape if fits else t.shape, t.name)
         return memory
 
     def __call__(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, Any]:
@@ -111,23 +114,24 @@ class GpuModel(Model):
         given = {**(inputs or {}), **named}
         self._know(given)
         with self._lock:
-            kept, ins = [], []
-            borrowed: list[tuple[Tensor, int]] = []
-            on_gpu = False
+            found: list[dlpack.Memory | np.ndarray] = []
             for t in self.inputs:
                 value = given.get(t.name)
-                if (dlpack.device_of(value) or (dlpack.CPU, 0))[0] in (dlpack.CUDA, dlpack.CUDA_MANAGED):
-                    memory = self._on_device(t, value)
-                    kept.append(memory)
-                    ins.append(memory.pointer)
-                    on_gpu = True
-                else:
-                    array = self._input(t, given)
-                    borrowed.append((t, self._take(t)))
-                    ins.append(borrowed[-1][1])
-                    self.call("copy_in", ins[-1], array.ctypes.data, array.nbytes)
-            results = self.empty()
-            self._queue(ins, [r.pointer for r in results.values()], 0)
+                there = (dlpack.device_of(value) or (dlpack.CPU, 0))[0] in (dlpack.CUDA, dlpack.CUDA_MANAGED)
+                found.append(self._on_device(t, value) if there else self._input(t, given))
+            numbers, wanted = self._sized([v.shape for v in found])
+            on_gpu = any(isinstance(v, dlpack.Memory) for v in found)
+            ins, borrowed = list[int](), list[tuple[Tensor, int]]()
+            for t, v in zip(self.inputs, found):
+                if isinstance(v, dlpack.Memory):
+                    ins.append(v.pointer)
+                    continue
+                own = replace(t, shape=v.shape)
+                borrowed.append((own, self._take(own)))
+                ins.append(borrowed[-1][1])
+                self.call("copy_in", ins[-1], v.ctypes.data, v.nbytes)
+            results = self._places(wanted)
+            self._queue(ins, [r.pointer for r in results.values()], 0, numbers)
             if borrowed:
                 self.wait()  # what was borrowed is free again
             for t, pointer in borrowed:
@@ -140,27 +144,36 @@ class GpuModel(Model):
         found = {}
         for t in self.inputs:
             array = self._input(t, inputs)
-            found[t.name] = DeviceArray(self, t, self._take(t))
+            own = replace(t, shape=array.shape)
+            found[t.name] = DeviceArray(self, own, self._take(own))
             self.call("copy_in", found[t.name].pointer, array.ctypes.data, array.nbytes)
         return found
 
-    def empty(self) -> dict[str, DeviceArray]:
-        """Places for the outputs in the GPU's memory."""
-        return {t.name: DeviceArray(self, t, self._take(t)) for t in self._written}
+    def empty(self, **sizes: int) -> dict[str, DeviceArray]:
+        """Places for the outputs in the GPU's memory; sizes: those that a run decides, if any (else the largest)."""
+        known = {n: r[-1] for n, r in self.sizes.items()} | sizes
+        return self._places([extents(t, known) for t in self._manifest["outputs"]])
+
+    def _places(self, shapes: Sequence[tuple[int, ...]]) -> dict[str, DeviceArray]:
+        found = [replace(t, shape=shape) for t, shape in zip(self._written, shapes)]
+        return {t.name: DeviceArray(self, t, self._take(t)) for t in found}
 
     def run_on_stream(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], stream: int = 0) -> None:
         """Queue one inference on a CUDA stream (its handle as a number), from and to tensors that lie on the GPU. The caller orders and
         keeps them."""
         self._know(inputs)
-        pointers = [
-            [self._on_device(t, given[t.name]).pointer for t in wanted]
-            for wanted, given in ((self.inputs, inputs), (self._written, outputs))
-        ]
+        ins, outs = (
+            [self._on_device(t, given[t.name]) for t in wanted] for wanted, given in ((self.inputs, inputs), (self._written, outputs))
+        )
         with self._lock:
-            self._queue(pointers[0], pointers[1], stream)
+            numbers, shapes = self._sized([m.shape for m in ins])
+            for t, memory, shape in zip(self._written, outs, shapes):
+                dlpack.check(memory, t.dtype, shape, t.name)
+            self._queue([m.pointer for m in ins], [m.pointer for m in outs], stream, numbers)
 
-    def _queue(self, ins: list[int], outs: list[int], stream: int) -> None:
-        a, b = ((ctypes.c_void_p * (len(p) + 1))(*p, None) for p in (ins, outs))
+    def _queue(self, ins: list[int], outs: list[int], stream: int, numbers: Any) -> None:
+        a = (ctypes.c_void_p * (len(ins) + 1))(*ins, ctypes.addressof(numbers) if numbers else None)
+        b = (ctypes.c_void_p * (len(outs) + 1))(*outs, None)
         if self._function("queue_arrays")(self._gpu, a, b, ctypes.c_void_p(stream)):
             raise self._failure()
 

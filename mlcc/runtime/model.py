@@ -152,15 +152,15 @@ class Model:
             )
         return np.ascontiguousarray(value).reshape(value.shape)
 
-    def _sized(self, arrays: Sequence[np.ndarray]) -> tuple[Any, list[tuple[int, ...]]]:
-        """The sizes that arrays have, as the library takes them, and the outputs' shapes then; the last ones are kept, since finding them
-        takes longer than a small model does. Raises Error(usage) where a size is not allowed."""
+    def _sized(self, given: Sequence[tuple[int, ...]]) -> tuple[Any, list[tuple[int, ...]]]:
+        """The sizes that arrays of these shapes have, as the library takes them, and the outputs' shapes then; the last are kept, since
+        finding them takes longer than a small model does. Raises Error(usage) where a size is not allowed."""
         if not self.sizes:
             return None, [t.shape for t in self._written]
-        key = tuple([a.shape for a in arrays])
+        key = tuple(given)
         known = self._last
         if known is None or known[0] != key:
-            sizes = manifest.sizes_given(self._manifest, {t.name: a for t, a in zip(self.inputs, arrays)})
+            sizes = manifest.sizes_given(self._manifest, {t.name: shape for t, shape in zip(self.inputs, given)})
             numbers = (ctypes.c_int32 * len(sizes))(*sizes.values())
             self._last = known = key, numbers, [manifest.extents(t, sizes) for t in self._manifest["outputs"]]
         return known[1], known[2]
@@ -221,7 +221,7 @@ class Model:
         """The output arrays, and what runs steps first to last − 1 (−1: to the end) into them."""
         self._know(given)
         arrays = [self._input(t, given) for t in self.inputs]
-        numbers, shapes = self._sized(arrays)
+        numbers, shapes = self._sized([a.shape for a in arrays])
         results = [np.empty(shape, t.numpy) for t, shape in zip(self._written, shapes)]
         ins = (ctypes.c_void_p * (len(arrays) + 1))(*(a.ctypes.data for a in arrays), ctypes.addressof(numbers) if numbers else None)
         outs = (ctypes.c_void_p * (len(results) + 1))(*(a.ctypes.data for a in results))

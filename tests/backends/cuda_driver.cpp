@@ -11,7 +11,7 @@ int setting(const char *name, int otherwise)
     const char *text = getenv(name);
     return text ? atoi(text) : otherwise;
 }
-struct recorded { launch what; void *arguments[64]; };
+struct recorded { launch what; void *arguments[64 + SIZES]; };
 struct graph { recorded *items; int count; };
 struct stream { graph *capture; };
 struct { long launches, replays, graphs, allocated, freed, contexts, pushed; int ptx; } counts;
@@ -125,11 +125,13 @@ API cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, 
 {
     const uint32_t kernel = (uint32_t)(uintptr_t)f - 1;
     const launch *known = 0;
-    for (int i = 0; i < LAUNCHES; i++) if (launches[i].kernel == kernel) known = &launches[i];
+    const launch_plan *const all = &LARGEST;
+    for (int i = 0; i < LAUNCHES; i++) if (all->launches[i].kernel == kernel) known = &all->launches[i];
     if (!known || gy != 1 || gz != 1 || by != 1 || bz != 1 || bytes > sizeof shared) return 1;
     recorded r = {*known, {}};
     r.what.blocks = gx, r.what.threads = bx, r.what.shared = bytes;
     for (uint32_t n = 0; n < known->count; n++) r.arguments[n] = (void *)(uintptr_t)*(unsigned long long *)arguments[n];
+    for (uint32_t i = 0; i < SIZES; i++) r.arguments[known->count + i] = (void *)(intptr_t)*(int32_t *)arguments[known->count + i];
     counts.launches++;
     graph *capture = of(s)->capture;
     if (!capture) {

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mlcc.core.graph import DTYPES, CoreGraph
+from mlcc.core.ranges import bind
 from mlcc.plugin import Sources
 from mlcc.program import program as loop
 from mlcc.program.lower import lower
@@ -30,9 +31,13 @@ def sources_of(program: Program) -> Sources:
 
 
 def run_kernels(
-    program: Program, feed: Mapping[str, np.ndarray], orders: Sequence[int] = ORDERS, change: Callable[[str], str] = lambda text: text
+    program: Program,
+    feed: Mapping[str, np.ndarray],
+    orders: Sequence[int] = ORDERS,
+    change: Callable[[str], str] = lambda text: text,
+    numbers: Mapping[str, int] | None = None,
 ) -> list[dict[str, np.ndarray]]:
-    """The outputs for each order. change: of the kernels' text, to see that a test can fail."""
+    """The outputs for each order. change: of the kernels' text, to see that a test can fail; numbers: of the sizes that a run decides."""
     sources = sources_of(program)
     kernels = f"src/{sources.name}.cu"
     found = []
@@ -45,10 +50,12 @@ def run_kernels(
         outs = [folder / f"out{i}" for i in range(len(program.outputs))]
         for path, (name, _) in zip(ins, program.inputs):
             path.write_bytes(np.ascontiguousarray(feed[name]).tobytes())
+        sizes = "x".join(str((numbers or {})[s.name] * s.step + s.rest) for s in program.sizes)
+        bound = bind(program, numbers) if numbers else program
         for order in orders:
-            arguments = ["run", "-1", *map(str, ins), *map(str, outs), str(folder / "arena"), str(order)]
+            arguments = ["run", "-1", *([sizes] if sizes else []), *map(str, ins), *map(str, outs), str(folder / "arena"), str(order)]
             execute_program(test, [], "the host", arguments, program.name)
-            found.append({n: np.frombuffer(p.read_bytes(), DTYPES[t.dtype]).reshape(t.shape) for p, (n, t) in zip(outs, program.outputs)})
+            found.append({n: np.frombuffer(p.read_bytes(), DTYPES[t.dtype]).reshape(t.shape) for p, (n, t) in zip(outs, bound.outputs)})
     return found
 
 

@@ -9,27 +9,36 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mlcc
+from mlcc.cli.build import parse_shapes
 from mlcc.core.graph import CoreGraph, canonical_bytes
 from mlcc.error import Error
 from mlcc.graph.builder import Builder, Value
+from mlcc.graph.draws import draws
+from mlcc.graph.freeze import golden_input
 from mlcc.program.kernel import BlockDot, Dot, Nest
 from mlcc.program.lower import lower
 from mlcc.reference.execute import execute
 from mlcc.target import load
 from mlcc_backends.cuda import nvrtc
+from mlcc_backends.cuda.nvrtc import compile_image
 from mlcc_backends.cuda.sections import architectures_of
 from mlcc_backends.cuda.tiles import TILES, WORD_TILES, tile
 from tests.backends.models import small
 from tests.backends.on_host import assert_exact_on_host, run_kernels, sources_of
+from tests.graph.open_models import MODELS
+from tests.graph.test_open_sizes import every, numbers_in
+from tests.graph.test_open_sizes import graph_of as graph_at
 from tests.kernels.test_attention import attention
-from tests.support import graph_of, numbers
+from tests.support import assert_same_bits, graph_of, numbers
 
 HERE = Path(__file__).parent
 ARCHITECTURES = architectures_of(load("cuda"))
@@ -166,7 +175,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
 @pytest.fixture(scope="module")
 def driver(built: tuple[Path, dict], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with libcuda.so.1."""
-    root, folder = built[0] / "cuda", tmp_path_factory.mktemp("driver")
+    folder = tmp_path_factory.mktemp("driver")
+    subprocess.run([*driver_line(built[0] / "cuda"), "-o", folder / "libcuda.so.1"], check=True)
+    return folder
+
+
+def driver_line(root: Path) -> list[Any]:
+    """What compiles a driver for an artifact's kernels."""
     cc = [
         sys.executable,
         "-m",
@@ -181,18 +196,7 @@ def driver(built: tuple[Path, dict], tmp_path_factory: pytest.TempPathFactory) -
         "-fno-rtti",
         "-fno-sanitize=all",
     ]
-    line = [
-        *cc,
-        "-ffp-contract=off",
-        "-mcpu=native",
-        f"-I{root}/share/selftest",
-        "-o",
-        folder / "libcuda.so.1",
-        HERE / "cuda_driver.cpp",
-        "-lpthread",
-    ]
-    subprocess.run(line, check=True)
-    return folder
+    return [*cc, "-ffp-contract=off", "-mcpu=native", f"-I{root}/share/selftest", HERE / "cuda_driver.cpp", "-lpthread"]
 
 
 CALLER = """
@@ -263,6 +267,65 @@ def call(
     assert done.returncode == 0, done.stderr
     report = folder / "report.json"
     return json.loads(done.stdout), json.loads(report.read_text()) if report.exists() else {}
+
+
+SIZES = """
+import json, sys
+import numpy as np
+from mlcc.error import Error
+from mlcc.runtime import load
+
+gpu, cpu = load(sys.argv[1]), load(sys.argv[2])
+for time in (3, 3, 3, 9, 2, 3):
+    x = np.random.default_rng(time).standard_normal((2, time, 6)).astype(np.float32)
+    found, want = gpu(x=x), cpu(x=x)
+    ins, outs = gpu.upload({"x": x}), gpu.empty(batch=2, time=time)
+    gpu.run_on_stream(ins, outs)
+    for name, y in want.items():
+        for other in (found[name], outs[name].numpy()):
+            assert other.shape == y.shape and other.tobytes() == y.tobytes(), (time, name)
+    del ins, outs
+refused = 0
+for shape in ((2, 10, 6), (4, 3, 6), (2, 3, 5)):
+    try:
+        gpu(x=np.zeros(shape, np.float32))
+    except Error:
+        refused += 1
+gpu.close()
+print(json.dumps(refused))
+"""
+
+
+def test_sizes_that_a_run_decides(driver: Path, tmp_path: Path) -> None:
+    """Launch parameters follow from the sizes; a graph is replayed for those that it was captured with alone."""
+    onnx.save(MODELS["cut and joined"]()[0], tmp_path / "cut.onnx")
+    made = mlcc.build(tmp_path / "cut.onnx", ["cuda-sm90", "native"], {"x": ["1..3", "2..9", 6]}, tmp_path / "dist")
+    cuda, native = (a["path"] for a in made["artifacts"])
+    line = [*driver_line(Path(cuda)), "-o", tmp_path / "libcuda.so.1"]
+    subprocess.run(line, check=True)
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path), "CUDA_TEST_REPORT": str(tmp_path / "report.json")}
+    done = subprocess.run([sys.executable, "-c", SIZES, cuda, native], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == 3
+    counts = json.loads((tmp_path / "report.json").read_text())
+    assert counts["allocated"] == counts["freed"] and counts["graphs"] == 0
+
+
+@pytest.mark.parametrize("name", ["attention", "any pixels", "reshaped", "LSTM", "looped", "resized linear"])
+def test_kernels_of_open_sizes(name: str) -> None:
+    proto, spec = MODELS[name]()
+    shapes = parse_shapes(tuple(f"{n}={d}" for n, d in spec.items()))
+    graph = graph_at(proto, shapes)
+    program = lower(graph)
+    sources = sources_of(program)
+    compile_image(sources.files[f"src/{sources.name}.cu"], sources.name, "sm_75")
+    for sizes in every(shapes, 2):
+        alone = graph_at(proto, sizes)
+        how, chosen = draws(alone), numbers_in(graph, alone)
+        feed = {n: golden_input(alone.types[n], i, 5, "uniform", how[n]) for i, n in enumerate(alone.inputs)}
+        found = run_kernels(program, feed, (2,), numbers=chosen)[0]
+        for v, right in execute(alone, feed).items():
+            assert_same_bits(found[v], right, f"{v} at {chosen}", alone)
 
 
 def test_artifact_says_what_it_holds(built: tuple[Path, dict]) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import mlcc
+from mlcc.cli.build import parse_shapes
 from mlcc.core.graph import DTYPES, CoreGraph, canonical_bytes
 from mlcc.plugin import CompileOptions
 from mlcc.program.kernel import Dot, Nest
@@ -22,6 +24,8 @@ from mlcc_backends.opencl import compile, emit, runner
 from mlcc_backends.opencl.build import has_opencl
 from tests.backends.models import small
 from tests.backends.test_cuda import SHAPES, convolution, product
+from tests.graph.open_models import MODELS
+from tests.graph.test_open_sizes import every
 from tests.kernels.test_attention import attention
 from tests.support import numbers
 
@@ -52,6 +56,26 @@ def test_attention() -> None:
     graph = attention((2,), 37, 128, 16, 16)
     program = assert_exact(graph, {n: numbers(i, graph.types[n].shape, "float32", True) for i, n in enumerate(graph.inputs)})
     assert any(isinstance(k, Nest) for k in program.kernels.values())
+
+
+@pytest.mark.parametrize("name", ["attention", "LSTM", "cut and joined"])
+def test_sizes_that_a_run_decides(name: str, tmp_path: Path) -> None:
+    """The device's answers at many sizes are the CPU's, from one artifact."""
+    proto, spec = MODELS[name]()
+    onnx.save(proto, tmp_path / "open.onnx")
+    shapes = parse_shapes(tuple(f"{n}={d}" for n, d in spec.items()))
+    made = mlcc.build(
+        tmp_path / "open.onnx", ["opencl", "native"], {n: [str(d) for d in ds] for n, ds in shapes.items()}, tmp_path / "dist"
+    )
+    assert [a["environment"] for a in made["artifacts"]] == ["native", "native"]
+    device, cpu = (mlcc.load(a["path"]) for a in made["artifacts"])
+    for given in every(shapes, 6):
+        feed = {t.name: numbers(3, given.get(t.name, t.shape), t.dtype) for t in cpu.inputs}
+        found, want = device(feed), cpu(feed)
+        assert all(found[n].shape == y.shape and found[n].tobytes() == y.tobytes() for n, y in want.items()), given
+    big = {t.name: np.zeros([n + 1 for n in t.shape], t.dtype) for t in cpu.inputs}
+    with pytest.raises(mlcc.Error):
+        device(big)
 
 
 def test_library_and_its_errors(tmp_path: Path) -> None:
