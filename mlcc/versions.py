@@ -59,7 +59,7 @@ def versions(request: Request, frozen: Frozen, targets: Sequence[Target]) -> dic
         if not wanted.compact:
             if loop.narrow(frozen.program) and not wanted.narrow:
                 wide = found[t.name] = wide or version()
-            if not wanted.loops and frozen.program.loops:
+            if not wanted.loops and frozen.program.loops and not frozen.graph.sizes:  # turns of open sizes, a backend writes out itself
                 graph = unrolled(frozen.graph) if backend.consumes == "graph" else frozen.graph
                 found[t.name] = replace(found[t.name], graph=graph, program=written_out(found[t.name].program))
             continue

@@ -22,7 +22,7 @@ packagings: Mapping[str, Packaging] = {}
 
 
 def lowering(target: Target) -> Lowering:
-    return Lowering()
+    return Lowering(open=True)
 
 
 def tools(target: Target) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from mlcc.cache.code import code_digest
 from mlcc.cache.store import key_of
 from mlcc.core.graph import CoreGraph, Node
 from mlcc.core.operators import family
+from mlcc.core.ranges import bind
 from mlcc.error import Error
 from mlcc.graph.freeze import Golden
+from mlcc.graph.unroll import unrolled
 from mlcc.names import identifier
 from mlcc.plugin import Binaries, CompileOptions, Sources
 from mlcc.target import Target
@@ -37,13 +40,38 @@ ENVIRONMENT = {
     "JAX_TRACEBACK_FILTERING": "off",
     "JAX_TRACEBACK_IN_LOCATIONS_LIMIT": "0",  # else programs name the files of this machine that made them
 }
+MOST_PROGRAMS = 16  # of an artifact
 MOST_EXACT = 1 << 25  # operations on floats, each instruction of an elementary function one, up to which they are done in integers
 
 
+def tag(sizes: Sequence[int]) -> str:
+    """How the program for these sizes is called: 2x9, or nothing where none are open."""
+    return "x".join(map(str, sizes))
+
+
+def every(graph: CoreGraph) -> dict[str, CoreGraph]:
+    """A graph for each combination of the sizes that a run decides, its loops written out. Raises Error(unsupported) for too many."""
+    count = prod(len(s.sizes) for s in graph.sizes)
+    if count > MOST_PROGRAMS:
+        raise Error(
+            "unsupported",
+            f"{count:,} combinations of sizes, each of which is a program of its own to XLA; {MOST_PROGRAMS} at most",
+            graph.name,
+            "give ranges a step, such as 64..512:64",
+        )
+    found = {}
+    for sizes in product(*(s.sizes for s in graph.sizes)):
+        numbers = {s.name: (n - s.rest) // s.step for s, n in zip(graph.sizes, sizes)}
+        found[tag(sizes)] = unrolled(bind(graph, numbers)) if numbers else graph
+    return found
+
+
 def emit(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> Sources:
-    """The graph and how its floats are computed."""
-    work, xla, serving = float_work(graph), target.section(Xla) or Xla(), target.section(Serving) or Serving()
-    exact = xla.floats == "exact" or (not _float_products(graph) and work <= MOST_EXACT)
+    """The graphs, one for each size, and how their floats are computed."""
+    graphs = every(graph)
+    largest = max(graphs.values(), key=float_work)
+    work, xla, serving = float_work(largest), target.section(Xla) or Xla(), target.section(Serving) or Serving()
+    exact = xla.floats == "exact" or (not _float_products(largest) and work <= MOST_EXACT)
     if xla.floats == "exact" and work > MOST_EXACT:
         hint = f"--target {target.name.removesuffix('-exact')} computes floats as the device does"
         raise Error(
@@ -52,9 +80,13 @@ def emit(graph: CoreGraph, target: Target, vectors: Sequence[Golden]) -> Sources
             f"{graph.name} for {target.name}",
             hint,
         )
+    if serving.batches and graph.sizes:
+        raise Error(
+            "unsupported", "batches of a model of open sizes", f"{graph.name} for {target.name}", "build one artifact for each size"
+        )
     served = {**asdict(serving), "devices": serving.devices}
     settings = {"exact": exact, "topology": xla.topology, "platforms": xla.platforms, "serving": served}
-    return Sources(identifier(graph.name), {"graph.pickle": pickle.dumps(graph), "settings.json": json.dumps(settings).encode()}, ())
+    return Sources(identifier(graph.name), {"graphs.pickle": pickle.dumps(graphs), "settings.json": json.dumps(settings).encode()}, ())
 
 
 def _float_products(graph: CoreGraph) -> bool:
@@ -116,7 +148,8 @@ def worker(what: str, files: dict[str, bytes], platform: str = "cpu", devices: i
 
 
 def compile(sources: Sources, target: Target, options: CompileOptions) -> Binaries:
-    """lib/NAME.stablehlo (for any PJRT plugin), lib/NAME.jax (for jax.export) and, for a TPU, lib/NAME.tpu."""
+    """lib/NAME.stablehlo (for any PJRT plugin), lib/NAME.jax (for jax.export) and, for a TPU, lib/NAME.tpu; of open sizes, such files for
+    each (lib/NAME.2x9.stablehlo)."""
     topology = (target.section(Xla) or Xla()).topology
     if topology and find_spec("libtpu") is None:
         raise Error("toolchain", "the TPU compiler is not installed", "libtpu", "pip install 'mlcc[tpu]'")
@@ -127,7 +160,7 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         code_digest(),
         repr(versions),
         sources.files["settings.json"].decode(),
-        hashlib.sha256(sources.files["graph.pickle"]).hexdigest(),
+        hashlib.sha256(sources.files["graphs.pickle"]).hexdigest(),
     )
     found: bytes | memoryview | None = options.store.get(key) if options.store else None
     if found is None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from mlcc.artifact.manifest import Manifest
+from mlcc.artifact.manifest import Manifest, sizes_given
 from mlcc.conformance.check import WIDEST
 from mlcc.core.graph import CoreGraph, canonical_bytes
+from mlcc.core.ranges import numbers_from, sizes_at
 from mlcc.error import Error
 from mlcc.plugin import Binaries, Environment, Missing
 from mlcc.target import Target, host_machine
-from mlcc_backends.tpu.build import worker
+from mlcc_backends.tpu.build import tag, worker
 from mlcc_backends.tpu.sections import Serving, Xla
+
+Feed = Sequence[np.ndarray]
 
 
 class XlaRunner:
@@ -27,26 +30,31 @@ class XlaRunner:
     big_endian = False
     instructions: int | None = None
 
-    def __init__(self, exported: bytes, exact: bool, batches: Mapping[int, bytes] | None = None, devices: int = 1) -> None:
-        self.exported, self.exact, self.batches, self.devices = exported, exact, batches or {}, devices
+    def __init__(
+        self, programs: Mapping[str, bytes], program: Callable[[Feed], str], exact: bool, batches: Sequence[int] = (), devices: int = 1
+    ) -> None:
+        """programs: by file name, those of batches too; program: the file for a feed."""
+        self.programs, self.program, self.exact, self.batches, self.devices = programs, program, exact, batches, devices
         self.environment = "XLA"
 
-    def outputs(self, feeds: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:
+    def outputs(self, feeds: Sequence[Feed]) -> list[list[np.ndarray]]:
         """The outputs for each feed."""
-        made = worker(
-            "run", {"model.jax": self.exported, "feeds.pickle": pickle.dumps([list(f) for f in feeds])}, "tpu,cpu" if has_tpu() else "cpu"
-        )
+        made = self._run([(self.program(f), list(f)) for f in feeds], "tpu,cpu" if has_tpu() else "cpu")
         self.environment = json.loads(made["found.json"])["device"]
         found: list[list[np.ndarray]] = pickle.loads(made["outputs.pickle"])
-        for size, program in self.batches.items():
-            self._compare(size, program, feeds, found)
+        for size in self.batches:
+            self._compare(size, feeds, found)
         return found
 
-    def _compare(self, size: int, program: bytes, feeds: Sequence[Sequence[np.ndarray]], found: Sequence[Sequence[np.ndarray]]) -> None:
+    def _run(self, feeds: list[tuple[str, list[np.ndarray]]], platform: str = "cpu", devices: int = 1) -> dict[str, bytes]:
+        files = {name: self.programs[name] for name, _ in feeds}
+        return worker("run", {**files, "feeds.pickle": pickle.dumps(feeds)}, platform, devices)
+
+    def _compare(self, size: int, feeds: Sequence[Feed], found: Sequence[Sequence[np.ndarray]]) -> None:
         """A batch gives each input's own answer, on as many devices as it is dealt to. Raises Error(conformance) where it does not."""
         which = [i % len(feeds) for i in range(size)]
         batch = [np.stack([feeds[i][k] for i in which]) for k in range(len(feeds[0]))]
-        made = worker("run", {"model.jax": program, "feeds.pickle": pickle.dumps([batch])}, devices=self.devices)
+        made = self._run([(f"model.b{size}.jax", batch)], devices=self.devices)
         (outputs,) = pickle.loads(made["outputs.pickle"])
         for k, rows in enumerate(outputs):
             for n, i in enumerate(which):
@@ -83,11 +91,22 @@ def runner(binaries: Binaries, target: Target, graph: CoreGraph) -> XlaRunner | 
     if isinstance(environment(target), Missing):
         return None
     serving = target.section(Serving) or Serving()
-    batches = {n: binaries.private[f"model.b{n}.jax"] for n in serving.batches}
-    return XlaRunner(binaries.private["model.jax"], binaries.exact, batches, serving.devices)
+
+    def program(feed: Feed) -> str:
+        shapes = [(graph.types[v].shape, a.shape, v) for v, a in zip(graph.inputs, feed)]
+        return file_of(list(sizes_at(numbers_from(shapes), graph.sizes).values()))
+
+    return XlaRunner(binaries.private, program, binaries.exact, serving.batches, serving.devices)
+
+
+def file_of(sizes: Sequence[int]) -> str:
+    """The program for the sizes of a run, in the order of their names."""
+    return f"model.{tag(sizes)}.jax" if sizes else "model.jax"
 
 
 def execute(artifact: Path, about: Manifest, feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
-    exported = (artifact / "lib" / f"{about['name']}.jax").read_bytes()
-    (outputs,) = XlaRunner(exported, about["class"] == "exact").outputs([[feed[t["name"]] for t in about["inputs"]]])
+    file = file_of(list(sizes_given(about, {n: a.shape for n, a in feed.items()}).values()))
+    exported = (artifact / "lib" / file.replace("model", about["name"], 1)).read_bytes()
+    runner = XlaRunner({file: exported}, lambda _: file, about["class"] == "exact")
+    (outputs,) = runner.outputs([[feed[t["name"]] for t in about["inputs"]]])
     return {t["name"]: y for t, y in zip(about["outputs"], outputs)}

@@ -9,6 +9,7 @@ import json
 import pickle
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,22 @@ from mlcc_backends.tpu.operators import function
 
 
 def compile(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The model's files, those of each batch (model.b8.…), and what XLA says of them."""
-    graph: CoreGraph = pickle.loads((folder / "graph.pickle").read_bytes())
+    """The model's files, those of each batch (model.b8.…) or of each size (model.2x9.…), and what XLA says of them; of sizes, of the
+    largest."""
+    graphs: dict[str, CoreGraph] = pickle.loads((folder / "graphs.pickle").read_bytes())
+    for tag, graph in graphs.items():
+        found = _of_one(folder / f"model{f'.{tag}' if tag else ''}", graph, settings)
+    return found
+
+
+def _of_one(place: Path, graph: CoreGraph, settings: dict[str, Any]) -> dict[str, Any]:
     run = function(graph, ExactFloats() if settings["exact"] else Floats(lax.Precision.HIGHEST))
     shapes = [jax.ShapeDtypeStruct(graph.types[v].shape, _dtype(graph, v)) for v in graph.inputs]
-    found = _files(folder / "model", run, shapes, settings, settings["topology"], 0, False)
+    found = _files(place, run, shapes, settings, settings["topology"], 0, False)
     serving = settings["serving"]
     found["batches"] = {
         str(n): _files(
-            folder / f"model.b{n}",
+            place.with_name(f"{place.name}.b{n}"),
             jax.vmap(run),
             [jax.ShapeDtypeStruct((n, *s.shape), s.dtype) for s in shapes],
             settings,
@@ -95,12 +103,17 @@ def _dtype(graph: CoreGraph, value: str) -> Any:
 
 
 def run(folder: Path) -> dict[str, Any]:
-    """Outputs of model.jax for each of the inputs in feeds.pickle, to outputs.pickle, on whatever platform JAX has here."""
-    exported = jax.export.deserialize((folder / "model.jax").read_bytes())
+    """Outputs of a program for each of the inputs in feeds.pickle, (the program's file, inputs) each, to outputs.pickle, on whatever
+    platform JAX has here."""
+
+    @cache
+    def loaded(file: str) -> Any:
+        exported = jax.export.deserialize((folder / file).read_bytes())
+        lies = _dealt(jax.devices(), exported.nr_devices if exported.nr_devices > 1 else 0)
+        return jax.jit(exported.call, in_shardings=lies, out_shardings=lies) if exported.nr_devices > 1 else jax.jit(exported.call)
+
     feeds = pickle.loads((folder / "feeds.pickle").read_bytes())
-    lies = _dealt(jax.devices(), exported.nr_devices if exported.nr_devices > 1 else 0)
-    call = jax.jit(exported.call, in_shardings=lies, out_shardings=lies) if exported.nr_devices > 1 else jax.jit(exported.call)
-    outputs = [[np.asarray(y) for y in call(*feed)] for feed in feeds]
+    outputs = [[np.asarray(y) for y in loaded(file)(*feed)] for file, feed in feeds]
     (folder / "outputs.pickle").write_bytes(pickle.dumps(outputs))
     return {"device": f"XLA on {jax.devices()[0].device_kind}"}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX is imported
@@ -33,6 +34,7 @@ from mlcc_backends.tpu.run import XlaRunner  # noqa: E402
 from mlcc_backends.tpu.sections import Serving  # noqa: E402
 from tests.backends.models import small  # noqa: E402
 from tests.conftest import Mlcc  # noqa: E402
+from tests.graph.open_models import MODELS  # noqa: E402
 from tests.graph.test_onnx_cases import attempt, cases  # noqa: E402
 from tests.support import SPECIALS, graph_of, numbers  # noqa: E402
 
@@ -156,9 +158,9 @@ def test_a_batch_with_another_answer_does_not_pass(tmp_path: Path) -> None:
         for g, n in ((graph, 2), (graph_of({"x": ("int8", (1, 8))}, lambda b, x: b("Sub", x, x)), 2))
     )
     feed = [[numbers(1, (1, 8), "int8")], [numbers(2, (1, 8), "int8")]]
-    XlaRunner(double["model.jax"], True, {2: double["model.b2.jax"]}, 2).outputs(feed)
+    XlaRunner(double, lambda _: "model.jax", True, (2,), 2).outputs(feed)
     with pytest.raises(Error, match="in a batch of 2 on 2 devices input 0 has another answer"):
-        XlaRunner(double["model.jax"], True, {2: other["model.b2.jax"]}, 2).outputs(feed)
+        XlaRunner({**double, "model.b2.jax": other["model.b2.jax"]}, lambda _: "model.jax", True, (2,), 2).outputs(feed)
 
 
 def _dealt(count: int) -> Target:
@@ -178,6 +180,30 @@ def test_wrong_serving_is_said(serving: str, words: str, mlcc: Mlcc, tmp_path: P
     (tmp_path / "mlcc.toml").write_text(f'model = "m.onnx"\ntargets = ["stablehlo"]\n[serving]\n{serving}\n')
     done = mlcc("build", cwd=tmp_path)
     assert done.returncode == 2 and words in done.stderr
+
+
+def test_each_size_is_a_program(mlcc: Mlcc, tmp_path: Path) -> None:
+    """Of open sizes: one artifact, a program a size, each with the CPU's answer."""
+    nodes = [onnx.helper.make_node("Mul", ["x", "x"], ["xx"]), onnx.helper.make_node("Concat", ["x", "xx"], ["y"], axis=0),
+             onnx.helper.make_node("ReduceSum", ["y"], ["total"])]  # fmt: skip
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.INT32, ["time", 5])
+    graph = onnx.helper.make_graph(nodes, "g", [x], [onnx.ValueInfoProto(name=n) for n in ("y", "total")])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9), tmp_path / "m.onnx")
+    made = build_model(tmp_path / "m.onnx", ["stablehlo", "native"], {"x": ["2..6:4", 5]}, tmp_path)
+    xla, native = made["artifacts"]
+    assert xla["class"] == "exact" and xla["conformance"] == "passed"
+    assert sorted(p.name for p in (Path(xla["path"]) / "lib").glob("*.jax")) == ["m.2.jax", "m.6.jax"]
+    for size in (2, 6):
+        digests = [json.loads(mlcc("run", a["path"], "--dim", f"time={size}", "--json").stdout)["output_digest"] for a in (xla, native)]
+        assert digests[0] == digests[1]
+    with pytest.raises(Error, match="each of which is a program of its own"):
+        build_model(tmp_path / "m.onnx", "stablehlo", {"x": ["2..60", 5]}, tmp_path)
+
+
+def test_turns_of_each_size_are_written_out(tmp_path: Path) -> None:
+    onnx.save(MODELS["LSTM"]()[0], tmp_path / "m.onnx")
+    (about,) = build_model(tmp_path / "m.onnx", "stablehlo", {"x": ["2..4:2", 2, 5]}, tmp_path)["artifacts"]
+    assert about["class"] == "bounded" and about["conformance"] == "passed"
 
 
 def test_same_bytes_again(tmp_path: Path) -> None:
