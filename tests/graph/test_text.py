@@ -104,7 +104,7 @@ def simple(w: str, upper: bool) -> str:
 def test_normalizer(action: str, sensitive: int) -> None:
     letters = [c for c in map(chr, range(32, 0x2FFF)) if unicodedata.category(c) in ("Lu", "Ll", "Lt", "Nd")]
     x = np.concatenate([some(5, (30,), "".join(letters)), np.array(["Monday", "monday", "MONDAY", "", "Straße", "İI"], object)])
-    stop = ["Monday", "i", ""]
+    stop = ["Monday", "i", "", "Monday"]
     folded = {simple(w, False) for w in stop}
     kept = [w for w in x if (w not in stop if sensitive else simple(w, False) not in folded)]
     want = [w if action == "NONE" else simple(w, action == "UPPER") for w in kept]
@@ -201,7 +201,8 @@ def test_an_artifact_takes_and_gives_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [
     {"tokenexp": "[a-zA-Z0-9_]+", "mincharnum": 1}, {"tokenexp": r"\w\w+", "mincharnum": 1}, {"tokenexp": "[ab]{3,}", "mincharnum": 2},
-    {"separators": [" ", ",", "-"], "mincharnum": 2}, {"separators": ["-"], "mincharnum": 1},
+    {"separators": [" ", ",", "-"], "mincharnum": 2}, {"separators": ["-"], "mincharnum": 1}, {"separators": [""], "mincharnum": 1}, {"tokenexp": "[^\\n]", "mincharnum": 1},
+    {"tokenexp": ".", "mincharnum": 1},
 ])  # fmt: skip
 @pytest.mark.parametrize("mark", [0, 1])
 def test_tokens_are_onnx_runtimes(given: dict[str, Any], mark: int) -> None:

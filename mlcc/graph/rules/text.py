@@ -210,19 +210,22 @@ def normalizer(s: Source) -> Value:
 # Tokenizer
 
 WHOLE_CLASS = re.compile(r"(\[(?:[^\\\]]|\\.)+\]|\\[wdWDS]|\.)(\+|\{(\d+),\}|\1\+)?")
+TOKENS = {"mark", "mincharnum", "pad_value", "separators", "tokenexp"}
 START, STOP = "\x02", "\x03"
 
 
-def _runs(s: Source, letters: Value) -> tuple[Value, int]:
-    """(which letters are of tokens, how many a token has at least)."""
-    b, least = s.b, max(1, int(s.attr("mincharnum", 1)))
+def _runs(s: Source, letters: Value) -> tuple[Value, int, bool]:
+    """(which letters are of tokens, how many a token has at least, whether each letter is a token of its own)."""
+    b, least, single = s.b, max(1, int(s.attr("mincharnum", 1))), False
     pattern, separators = plain(s, "tokenexp", ""), words(s, "separators")
     if pattern:
         form = WHOLE_CLASS.fullmatch(pattern)
-        if form is None or form[2] is None:
+        if form is None:
             raise s.unsupported(f"tokens {pattern!r}", "runs of characters of one class, such as [a-zA-Z0-9_]+")
-        least = max(least, int(form[3] or 1), 2 if form[2].startswith(form[1]) else 1)
-        own = form[1]
+        own, single = form[1], form[2] is None
+        least = least if single else max(least, int(form[3] or 1), 2 if form[2].startswith(own) else 1)
+    elif separators == [""]:
+        own, single = r"[\s\S]", True
     elif separators and all(len(c) == 1 and c not in ".^$|?*+()[{\\" for c in separators):
         own = "[^" + "".join(f"\\{c}" if c in "]-" else c for c in separators) + "]"
     else:
@@ -230,20 +233,26 @@ def _runs(s: Source, letters: Value) -> tuple[Value, int]:
     machine = automaton(own)
     inside = np.array([bool(machine.accepts[machine.moves[0, k]]) for k in machine.kinds])
     found = b("Gather", b.constant(inside), searched(b, letters, machine.starts), axis=0)
-    return b("And", found, b("Not", b("Equal", letters, b.like(0, letters)))), least
+    return b("And", found, b("Not", b("Equal", letters, b.like(0, letters)))), least, single
 
 
 def tokenizer(s: Source) -> Value:
     """com.microsoft's: the tokens of each text along a last axis, `pad_value` behind the last."""
     b, x, mark = s.b, text(s, 0), int(s.attr("mark", 0))
+    if unknown := set(s.attributes) - TOKENS:
+        raise s.unsupported(f"attribute {min(unknown)}", f"known are {', '.join(sorted(TOKENS))}")
     if not x.type.size:
         raise s.unsupported("tokens of no text")
     letters = padded(b, spelled(b, x), 1)
     (rows, width), one = letters.shape, b.constant(np.int32(1))
-    ink, least = _runs(s, letters)
-    begins, ends, _ = _edges(b, ink, (width + 1) // 2)
+    ink, least, single = _runs(s, letters)
+    if single:
+        begins = nth(b, ink, width)
+        ends = b("Min", b("Add", begins, one), b.like(width, one))
+    else:
+        begins, ends, _ = _edges(b, ink, (width + 1) // 2)
     long = b("LessOrEqual", b.like(least, one), b("Sub", ends, begins))
-    most, count = (width + 1) // (least + 1), how_many(b, long)
+    most, count = width if single else (width + 1) // (least + 1), how_many(b, long)
     order = b("Min", nth(b, long, most), b.like(long.shape[1] - 1, one))
     begins, ends = (b("GatherElements", v, order, axis=1) for v in (begins, ends))
     tokens = added(b, taken(b, letters, begins, ends), (rows, most))
