@@ -170,6 +170,12 @@ def test_support_vector_machines(kernel: str) -> None:
             support_vectors=r.standard_normal(total * 6).tolist(), rho=r.standard_normal(pairs).tolist(),
             classlabels_ints=[4, 6, 8, 9][:classes], **shared,
         )  # fmt: skip
+        agrees(
+            ML, "SVMClassifier", [X], 2, coefficients=r.standard_normal((classes - 1) * total).tolist(), vectors_per_class=per,
+            support_vectors=r.standard_normal(total * 6).tolist(), rho=r.standard_normal(pairs).tolist(),
+            prob_a=(-1 - r.random(pairs)).tolist(), prob_b=r.standard_normal(pairs).tolist(),
+            classlabels_ints=[4, 6, 8, 9][:classes], **shared,
+        )  # fmt: skip
 
 
 def features() -> Iterator[tuple[str, list[Operand], dict[str, Any]]]:

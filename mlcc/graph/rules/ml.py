@@ -12,6 +12,7 @@ import numpy as np
 from mlcc.core.graph import DTYPES
 from mlcc.graph.builder import Value
 from mlcc.graph.narrow import searched
+from mlcc.graph.rules.coupling import coupled
 from mlcc.graph.rules.elementwise import clipped
 from mlcc.graph.rules.standard import run
 from mlcc.graph.source import Source
@@ -160,7 +161,7 @@ def svm_regressor(s: Source) -> Value:
 
 
 def svm_classifier(s: Source) -> tuple[Value, Value]:
-    """One against one by votes, or linear scores; Platt's probabilities of two classes."""
+    """One against one by votes, or linear scores; Platt's probabilities, coupled."""
     b, x = s.b, _rows(s)
     classes = labels(s, "classlabels_ints", "classlabels_strings")
     if classes is None:
@@ -192,11 +193,14 @@ def svm_classifier(s: Source) -> tuple[Value, Value]:
         votes.append(fold(lambda a, v: b("Add", a, v), parts))
     chosen = best(s, b.many("Concat", votes, axis=1)[0], classes)
     if s.attr("prob_a"):
-        if count != 2:
-            raise s.unsupported(f"probabilities of a support vector machine of {count} classes", "export without probabilities")
-        y = b("Add", b("Mul", scores, b.like(s.attr("prob_a")[0], scores)), b.like(s.attr("prob_b")[0], scores))
+        slope, shift = (b.constant(numbers(s, name, x)[: len(pairs)]) for name in ("prob_a", "prob_b"))
+        y = b("Add", b("Mul", scores, slope), shift)
         p = clipped(s, b("Sub", b.like(1, y), b("Sigmoid", y)), 1e-7, 1 - 1e-7)
-        return chosen, b.many("Concat", [p, b("Sub", b.like(1, p), p)], axis=1)[0]
+        both = b.many("Concat", [p, b("Sub", b.like(1, p), p)], axis=1)[0]
+        where = np.zeros((count, count), np.int64)
+        for n, (i, j) in enumerate(pairs):
+            where[i, j], where[j, i] = n, n + len(pairs)
+        return chosen, coupled(b, b("Gather", both, b.constant(where), axis=1), count)
     if count == 2:
         scores = b.many("Concat", [b("Neg", scores), scores], axis=1)[0]
     return chosen, transformed(s, scores)
