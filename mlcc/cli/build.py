@@ -69,7 +69,8 @@ def parse_settings(values: tuple[str, ...], slot: str | None, key: Path | None) 
 )
 @click.option(
     "--shape", "shapes", multiple=True, metavar="NAME=DIMS",
-    help="Shape of an input, such as x=1x3x320x320; ranges as 1..512 or (32..640:32) make one artifact for all of their sizes.",
+    help="Shape of an input, such as x=1x3x320x320; ranges as 1..512 or (32..640:32) make one artifact for all of their sizes. "
+    "Text whose letters a model reads takes one number more, the most characters: words=3x128.",
 )  # fmt: skip
 @click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Size of a dimension that the model names, such as seq=1..512.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for artifacts [default: dist].")
