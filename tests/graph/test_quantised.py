@@ -78,17 +78,20 @@ def quantised(kind: str, folder: Path) -> Path:
     source, target = network(folder / "float.onnx"), folder / f"{kind}.onnx"
     signed, unsigned = quantization.QuantType.QInt8, quantization.QuantType.QUInt8
     if kind == "dynamic":
-        quantization.quantize_dynamic(source, target, weight_type=signed)
+        quantization.quantize_dynamic(source, target, weight_type=signed, reduce_range=True)
     else:
         form = quantization.QuantFormat.QOperator if "qoperator" in kind else quantization.QuantFormat.QDQ
         types = {"activation_type": unsigned if "unsigned" in kind else signed, "weight_type": signed}
-        quantization.quantize_static(source, target, Calibration(), quant_format=form, per_channel="channel" in kind, **types)
+        quantization.quantize_static(
+            source, target, Calibration(), quant_format=form, reduce_range=True, per_channel="channel" in kind, **types
+        )
     return target
 
 
 @pytest.mark.parametrize("kind", ["qdq", "qdq-channel", "qdq-unsigned", "qoperator", "qoperator-unsigned", "dynamic"])
 def test_agrees_with_onnx_runtime(kind: str, tmp_path: Path) -> None:
-    """Within two steps of the outputs' quantisation (dynamic: within 1 %), and every kernel has the reference's bits."""
+    """Within two steps of the outputs' quantisation (dynamic: within 1 %), and every kernel has the reference's bits.
+    Weights of seven bits: with eight, ONNX Runtime's pairs of products saturate on processors without VNNI."""
     path = quantised(kind, tmp_path)
     graph: CoreGraph = optimise(normalise(importers.load(path), "q", {}, str(path)))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
