@@ -11,6 +11,7 @@ from functools import cache
 import numpy as np
 import onnx_ir as ir
 
+from mlcc.core.narrow import TEXT
 from mlcc.graph.builder import Builder, Value
 from mlcc.graph.counted import with_counts
 from mlcc.graph.narrow import searched
@@ -19,8 +20,6 @@ from mlcc.graph.repeat import repeat
 from mlcc.graph.rules.select import compacted
 from mlcc.graph.source import Source
 from mlcc.graph.text import added, lengths, padded, places, spelled
-
-SPACES = [c for c in range(sys.maxunicode + 1) if chr(c).isspace()]
 
 
 def among(b: Builder, letters: Value, ascending: np.ndarray) -> tuple[Value, Value]:
@@ -39,7 +38,7 @@ def plain(s: Source, name: str, otherwise: str) -> str:
 
 
 def text(s: Source, index: int) -> Value:
-    if s[index].element != "string":
+    if s[index].element != TEXT:
         raise s.bad("an operand that is no text")
     return s[index]
 
@@ -93,6 +92,12 @@ def _edges(b: Builder, ink: Value, most: int) -> tuple[Value, Value, Value]:
 # StringSplit
 
 
+@cache
+def spaces() -> np.ndarray:
+    """All characters that are white space, ascending."""
+    return np.array([c for c in range(sys.maxunicode + 1) if chr(c).isspace()], np.int32)
+
+
 def _separators(b: Builder, letters: Value, delimiter: str) -> Value:
     """[rows, characters]: where a delimiter begins, as they are found from the left."""
     rows, width = letters.shape
@@ -124,7 +129,7 @@ def _parts(s: Source, letters: Value) -> tuple[Value, Value, Value]:
     zero = b.like(0, one)
     if not delimiter:
         ink = b("Not", b("Equal", letters, zero))
-        ink = b("And", ink, b("Not", among(b, letters, np.array(SPACES, np.int32))[0]))
+        ink = b("And", ink, b("Not", among(b, letters, spaces())[0]))
         most = (width + 1) // 2 if limit < 0 else min((width + 1) // 2, limit + 1)
         begins, ends, count = _edges(b, ink, most)
         count = b("Min", count, b.like(most, one))
@@ -145,7 +150,7 @@ def split(s: Source) -> tuple[Value, Value]:
     """(parts along a last axis, "" behind a text's last; how many parts each text has)."""
     b, x = s.b, text(s, 0)
     if not x.type.size:
-        return replace(b.constant(np.zeros((*x.shape, 0), np.int32)), element="string"), b.constant(np.zeros(x.shape, np.int64))
+        return replace(b.constant(np.zeros((*x.shape, 0), np.int32)), element=TEXT), b.constant(np.zeros(x.shape, np.int64))
     letters = spelled(b, x)
     letters = padded(b, letters, 1)
     begins, ends, count = _parts(s, letters)
