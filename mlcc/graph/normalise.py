@@ -69,6 +69,7 @@ AS_THEY_LIE = frozenset(
         *text.MICROSOFT,
     )
 )
+HINTS = {"attribute accuracy_level", "attribute is_inner_broadcast"}  # say how to compute, not what
 STATISTICS = {"LayerNormalization": (1, 2)}  # outputs that are binary32 whatever the operands are
 
 
@@ -248,6 +249,8 @@ class Walk:
         source = Source(node.op_type, inputs, attributes, version, len(trimmed(node)), self.b, len(node.outputs))
         try:
             result = counted(source, rule) if any(v is not None and v.counts for v in inputs) else rule(source)
+            if domain == "com.microsoft" and (ignored := set(source.overlooked()) - HINTS):  # no checker has seen to it
+                raise source.unsupported(f"{min(ignored)} is not known here", "export without it")
         except Error as e:
             raise e if e.where else Error(e.code, e.what, f"{node.op_type} ({origin})", e.hint) from None
         except (MemoryError, RecursionError):

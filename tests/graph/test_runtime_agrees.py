@@ -79,6 +79,30 @@ WHOLE = ("x", r.integers(0, 12, (20, 2)))
 POSTS = ("NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT")
 
 
+@pytest.mark.parametrize(
+    "op,more,attributes",
+    [("Gelu", 0, {"exact": 2}), ("FusedMatMul", 0, {"beta": 2.0}), ("FusedGemm", 0, {"scale": [1]}), ("QuickGelu", 1, {})],
+)
+def test_what_a_rule_does_not_look_at_is_refused(op: str, more: int, attributes: dict[str, Any]) -> None:
+    """No checker knows these operators' attributes and operands: a new one would pass unseen."""
+    y, extra = ("y", np.ones((6, 6), np.float32)), ("extra", np.ones(6, np.float32))
+    operands = [X] if "Gelu" in op else [X, y]
+    proto = model(MS, op, operands + [extra] * more, 1, [], attributes)
+    with pytest.raises(Error, match="attribute (exact|beta|scale) is not known|input 1 is not known") as e:
+        normalise(ir.from_proto(proto), "case", {}, op)
+    assert e.value.code == "unsupported"
+
+
+@pytest.mark.parametrize("opset,axis", [(11, None), (11, 2), (13, None), (13, 1)])
+def test_quantised_softmax_means_what_its_opset_says(opset: int, axis: int | None) -> None:
+    x = ("x", r.integers(0, 255, (2, 3, 4), np.uint8))
+    scale, zero = ("s", np.array(0.05, np.float32)), ("z", np.array(7, np.uint8))
+    to = ("t", np.array(1 / 256, np.float32)), ("u", np.array(0, np.uint8))
+    stored = ["s", "z", "t", "u"]
+    more = {} if axis is None else {"axis": axis}
+    agrees(MS, "QLinearSoftmax", [x, scale, zero, *to], 1, stored, opset=opset, **more)
+
+
 @pytest.mark.parametrize("post,rows", [(p, n) for p in POSTS for n in (1, 2, 3) if n > 1 or p == "LOGISTIC"])
 def test_linear_classifiers(post: str, rows: int) -> None:
     labels = {"classlabels_strings": ["a", "b", "c"][: max(2, rows)]} if rows % 2 else {"classlabels_ints": [5, 7, 9][: max(2, rows)]}

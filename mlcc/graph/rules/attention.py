@@ -82,7 +82,7 @@ def attention(s: Source) -> tuple[Value, ...]:
 def attention_of(
     s: Source, qkv: Value, sizes: list[int], count: int, mask: Value | None, past: Value | None, added: Value | None
 ) -> tuple[Value, ...]:
-    b = s.b
+    b, filtered = s.b, float(s.attr("mask_filter_value", FILTERED))
     if s.attr("do_rotary", 0):
         raise s.unsupported("do_rotary=1", "export RotaryEmbedding by itself")
     q, k, v = (heads(s, b.slice(qkv, 2, sum(sizes[:i]), sizes[i]), count) for i in range(3))
@@ -91,7 +91,7 @@ def attention_of(
     n, _, length, size = q.shape
     total, extra = k.shape[2], []
     if mask is not None:
-        extra.append(mask_of(s, mask, n, length, total, q, float(s.attr("mask_filter_value", FILTERED))))
+        extra.append(mask_of(s, mask, n, length, total, q, filtered))
     if s.attr("unidirectional", 0):
         extra.append(causal(s, length, total, q))
     if added is not None:
@@ -104,6 +104,7 @@ def attention_of(
 
 def multi_head_attention(s: Source) -> tuple[Value, ...]:
     b, count, (query, key, value, bias) = s.b, int(s.attr("num_heads")), (s[0], s.optional(1), s.optional(2), s.optional(3))
+    filtered = float(s.attr("mask_filter_value", FILTERED))
     if query.rank == 5:  # [batch, length, heads, 3, size]
         q, k, v = (b.transpose(b.reshape(b.slice(query, 3, i, 1), (*query.shape[:3], query.shape[4])), (0, 2, 1, 3)) for i in range(3))
     elif key is not None and key.rank == 5:
@@ -126,7 +127,7 @@ def multi_head_attention(s: Source) -> tuple[Value, ...]:
     n, _, length, size = q.shape
     total, extra = k.shape[2], []
     if (mask := s.optional(4)) is not None:
-        extra.append(mask_of(s, mask, n, length, total, q, float(s.attr("mask_filter_value", FILTERED))))
+        extra.append(mask_of(s, mask, n, length, total, q, filtered))
     if s.attr("unidirectional", 0):
         extra.append(causal(s, length, total, q))
     if (added := s.optional(5)) is not None:
@@ -159,6 +160,8 @@ def rotated(s: Source, x: Value, positions: Value, cos: Value, sin: Value, inter
 def rotary_embedding(s: Source) -> Value:
     b, x, positions, cos, sin = s.b, s[0], s[1], s[2], s[3]
     width, count = int(s.attr("rotary_embedding_dim", 0)), int(s.attr("num_heads", 0))
+    if s.attr("scale", 1.0) != 1.0:
+        raise s.unsupported("scale", "multiply by it in a Mul")
     flat = x.rank == 3
     if flat:
         size = x.shape[2] // count if count else (width or 2 * cos.shape[1])
@@ -174,7 +177,7 @@ def rotary_embedding(s: Source) -> Value:
 def group_query_attention(s: Source) -> tuple[Value, ...]:
     """Attention with fewer heads of keys, behind a cache of keys and values: row i of the batch has seqlens_k[i] + 1 of them in the end."""
     b, count, groups = s.b, int(s.attr("num_heads")), int(s.attr("kv_num_heads"))
-    query, key, value = s[0], s.optional(1), s.optional(2)
+    query, key, value, lengths, limit, cos, sin, given = s[0], *(s.optional(i) for i in (1, 2, 5, 6, 7, 8, 9))
     if s.optional(11) is not None or s.attr("smooth_softmax", 0):
         raise s.unsupported("attention sinks", "export without head_sink and smooth_softmax")
     if key is None or value is None:
@@ -186,19 +189,22 @@ def group_query_attention(s: Source) -> tuple[Value, ...]:
     past = s.optional(3), s.optional(4)
     place = b.expand(b.constant(np.arange(length, dtype=np.int64).reshape(1, length)), (n, length))
     if past[0] is not None:
-        last = b.reshape(b.cast(s[5], "int64"), (n, 1))  # the place of each row's newest entry
+        if lengths is None:
+            raise s.bad("a cache without seqlens_k")
+        last = b.reshape(b.cast(lengths, "int64"), (n, 1))  # the place of each row's newest entry
         place = b("Add", b("Sub", last, b.like(length - 1, last)), place)
         place = b("Max", place, b.like(0, place))
+    turn = bool(s.attr("rotary_interleaved", 0))
     if s.attr("do_rotary", 0):
-        given = s.optional(9)
-        at, (cos, sin), turn = place if given is None else given, (s[7], s[8]), bool(s.attr("rotary_interleaved", 0))
+        if cos is None or sin is None:
+            raise s.bad("a rotation without cos_cache and sin_cache")
+        at = place if given is None else given
         q, k = rotated(s, q, at, cos, sin, turn), rotated(s, k, at, cos, sin, turn)
     if past[0] is None or past[1] is None:
         total = length
     else:
-        limit = b.array(s.optional(6))
-        whole = past[0].shape[2] + length
-        total = past[0].shape[2] if limit is not None and int(limit.reshape(-1)[0]) <= past[0].shape[2] else whole
+        most, whole = b.array(limit), past[0].shape[2] + length
+        total = past[0].shape[2] if most is not None and int(most.reshape(-1)[0]) <= past[0].shape[2] else whole
         rows = b.expand(b.reshape(place, (n, 1, length, 1)), k.shape)
         k, v = (_cached(s, p, new, rows, total) for p, new in zip(past, (k, v)) if p is not None)
     seen = b.constant(np.arange(total, dtype=np.int64).reshape(1, 1, total))

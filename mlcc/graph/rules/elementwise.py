@@ -44,7 +44,7 @@ def unary(core: str) -> Callable[[Source], Value]:
 def binary(core: str, swap: bool = False) -> Callable[[Source], Value]:
     def run(s: Source) -> Value:
         x, y = s[0], s[1]
-        if s.opset < 7 and "axis" in s.attributes:  # the older broadcast: y's axes lie at x's from `axis` on
+        if s.opset < 7 and s.has("axis"):  # the older broadcast: y's axes lie at x's from `axis` on
             y = s.b.reshape(y, (*y.shape, *(1,) * (x.rank - y.rank - s.axis())))
         return s.b(core, y, x) if swap else s.b(core, x, y)
 
@@ -190,9 +190,9 @@ def power(s: Source) -> Value:
 def clip(s: Source) -> Value:
     b, x = s.b, s[0]
     low, high = (s.optional(1), s.optional(2)) if s.opset >= 11 else (None, None)
-    if "min" in s.attributes:
+    if s.has("min"):
         low = b.like(s.attr("min"), x)
-    if "max" in s.attributes:
+    if s.has("max"):
         high = b.like(s.attr("max"), x)
     low, high = (b.reshape(v, ()) if v is not None and v.type.size == 1 else v for v in (low, high))  # files hold vectors of one, too
     return clamp(s, clamp(s, x, low, False), high, True)

@@ -45,17 +45,15 @@ def activated(s: Source, y: Value, name: str, parameters: list[float]) -> Value:
 
 def fused_conv(s: Source) -> Value:
     """Conv, plus a sum, then an activation."""
-    own = ("activation", "activation_params")
-    y = run(s, "Conv", s[0], s[1], s.optional(2), **{k: v for k, v in s.attributes.items() if k not in own})
+    y = run(s, "Conv", s[0], s[1], s.optional(2), **s.some("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"))
     other = s.optional(3)
     y = y if other is None else s.b("Add", y, other)
     return activated(s, y, s.attr("activation", ""), [float(v) for v in s.attr("activation_params", [])])
 
 
 def fused_gemm(s: Source) -> Value:
-    kept = {k: v for k, v in s.attributes.items() if not k.startswith("activation")}
-    y = run(s, "Gemm", s[0], s[1], s.optional(2), **kept)
-    parameters = [float(s.attr(f"activation_{k}")) for k in ("alpha", "beta", "gamma") if f"activation_{k}" in s.attributes]
+    y = run(s, "Gemm", s[0], s[1], s.optional(2), **s.some("alpha", "beta", "transA", "transB"))
+    parameters = [float(s.attr(f"activation_{k}")) for k in ("alpha", "beta", "gamma") if s.has(f"activation_{k}")]
     return activated(s, y, s.attr("activation", ""), parameters)
 
 

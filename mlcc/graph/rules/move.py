@@ -153,7 +153,7 @@ def pad(s: Source) -> Value:
             x = b.slice(x, axis, low, x.shape[axis] - low - high)
     before, after = [larger(0, p) for p in before], [larger(0, p) for p in after]
     if mode == "constant":
-        value = s.attr("value") if "value" in s.attributes else (s.scalar("constant_value", 2, 0) if s.optional(2) is not None else 0)
+        value = s.attr("value") if s.has("value") else (s.scalar("constant_value", 2, 0) if s.optional(2) is not None else 0)
         return b("Pad", x, before=tuple(before), after=tuple(after), value=value) if any(p != 0 for p in (*before, *after)) else x
     numpy_mode = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}.get(mode)
     if numpy_mode is None:
@@ -227,7 +227,7 @@ def range_(s: Source) -> Value:
 
 
 def eye_like(s: Source) -> Value:
-    dtype = ONNX_DTYPES[int(s.attr("dtype"))] if "dtype" in s.attributes else s[0].dtype
+    dtype = ONNX_DTYPES[int(s.attr("dtype"))] if s.has("dtype") else s[0].dtype
     s.b.room(prod(s[0].shape))
     return s.b.constant(np.eye(s[0].shape[0], s[0].shape[1], k=int(s.attr("k", 0))), dtype)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mlcc.graph.builder import Value
-from mlcc.graph.rules import quant
+from mlcc.graph.rules import quant, reduce
 from mlcc.graph.rules.attention import TABLE as ATTENTION
 from mlcc.graph.rules.attention import attention_of
 from mlcc.graph.rules.fused import TABLE as FUSED
@@ -35,14 +35,22 @@ def binary(op: str) -> Callable[[Source], Value]:
     return lambda s: between(s, op, [parts(s, 0), parts(s, 3)], s[6], s.optional(7))
 
 
-def unary(op: str) -> Callable[[Source], Value]:
+def unary(op: str, *names: str) -> Callable[[Source], Value]:
+    """Of an operator with attributes of these names."""
+
     def rule(s: Source) -> Value:
-        kept = {k: v for k, v in s.attributes.items() if k not in ("opset", "channels_last")}
         if s.attr("channels_last", 0):
             raise s.unsupported("channels_last", "export the model with channels first")
-        return between(s, op, [parts(s, 0)], s[3], s.optional(4), **kept)
+        return between(s, op, [parts(s, 0)], s[3], s.optional(4), **s.some(*names))
 
     return rule
+
+
+def softmax(s: Source) -> Value:
+    """Softmax as the opset that the node names has it: before 13 over all axes from `axis` on. Without one it is the last."""
+    x = run(s, "DequantizeLinear", *parts(s, 0))
+    y = reduce.softmax(Source("Softmax", (x,), {"axis": s.attr("axis", -1)}, int(s.attr("opset")), 1, s.b))
+    return run(s, "QuantizeLinear", y, s[3], s.optional(4))
 
 
 def concat(s: Source) -> Value:
@@ -58,7 +66,7 @@ def gemm(s: Source) -> Value:
     floats = [run(s, "DequantizeLinear", *a), run(s, "DequantizeLinear", w, w_scale, w_zero, axis=0 if s.attr("transB", 0) else 1)]
     if bias is not None:
         floats.append(run(s, "DequantizeLinear", bias, b("Mul", s[1], s[4]), None, axis=0))
-    y = run(s, "Gemm", *floats, **{k: v for k, v in s.attributes.items() if k in ("alpha", "transA", "transB")})
+    y = run(s, "Gemm", *floats, **s.some("alpha", "transA", "transB"))
     return y if y_scale is None else run(s, "QuantizeLinear", y, y_scale, s.optional(8))
 
 
@@ -131,9 +139,9 @@ TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "QLinearAdd": binary("Add"),
     "QLinearMul": binary("Mul"),
     "QLinearSigmoid": unary("Sigmoid"),
-    "QLinearLeakyRelu": unary("LeakyRelu"),
-    "QLinearSoftmax": unary("Softmax"),
-    "QLinearAveragePool": unary("AveragePool"),
+    "QLinearLeakyRelu": unary("LeakyRelu", "alpha"),
+    "QLinearSoftmax": softmax,
+    "QLinearAveragePool": unary("AveragePool", "auto_pad", "ceil_mode", "count_include_pad", "kernel_shape", "pads", "strides"),
     "QLinearGlobalAveragePool": unary("GlobalAveragePool"),
     "QLinearConcat": concat,
     "QGemm": gemm,

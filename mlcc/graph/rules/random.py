@@ -28,7 +28,7 @@ def words(s: Source, elements: int) -> Value:
     b.room(rows * 4, 16, "the numbers drawn")
     stream = sum(r.rule == RULE for r in b.rewrites)
     b.record(RULE)
-    if "seed" in s.attributes:
+    if s.has("seed"):
         low = b.constant(np.array([int(np.float32(s.attr("seed")).view(np.uint32))], np.uint64))
     else:
         if b.seed is None:
@@ -79,7 +79,7 @@ def of_shape(draw: Draw) -> Callable[[Source], Value]:
 
 def like(draw: Draw) -> Callable[[Source], Value]:
     def run(s: Source) -> Value:
-        dtype = ONNX_DTYPES[int(s.attr("dtype"))] if "dtype" in s.attributes else s[0].dtype
+        dtype = ONNX_DTYPES[int(s.attr("dtype"))] if s.has("dtype") else s[0].dtype
         return draw(s, s[0].shape, dtype if dtype.startswith(("float", "bfloat")) else "float32")
 
     return run

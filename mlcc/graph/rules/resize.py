@@ -212,7 +212,7 @@ def _targets(s: Source, x: Value, old: bool, transform: str) -> list[Target]:
     """What the operator's scales or sizes ask for, axis by axis."""
     axes = [normal_axis(a, x.rank, s.where) for a in (s.ints("axes") or range(x.rank))]
     rois = _rois(s, None if old else s.optional(1), len(axes))
-    scales = np.asarray(s.attr("scales")) if "scales" in s.attributes else _given(s, s.optional(1 if old else 2), "scales")
+    scales = np.asarray(s.attr("scales")) if s.has("scales") else _given(s, s.optional(1 if old else 2), "scales")
     if scales is not None:
         if len(scales) != len(axes) or not np.all(scales > 0):
             raise s.bad(f"scales {scales.tolist()}")

@@ -47,7 +47,7 @@ def non_zero(s: Source) -> Value:
 
 def compress(s: Source) -> Value:
     b, x = s.b, s[0]
-    if "axis" in s.attributes:
+    if s.has("axis"):
         axis = s.axis()
     else:
         x, axis = b.reshape(x, (x.type.size,)), 0
@@ -61,7 +61,7 @@ def compress(s: Source) -> Value:
 def top_k(s: Source) -> tuple[Value, ...]:
     b, x, axis, largest = s.b, s[0], s.axis(-1), int(s.attr("largest", 1))
     given = s.optional(1)
-    if "k" in s.attributes or b.array(given) is not None:
+    if s.has("k") or b.array(given) is not None:
         return b.many("TopK", [x], axis=axis, k=(s.ints("k", 1) or [0])[0], largest=largest)
     assert given is not None
     count = b.reshape(b("Max", b("Min", b.cast(given, "int64"), b.constant(np.int64(x.shape[axis]))), b.constant(np.int64(0))), ())
@@ -85,7 +85,7 @@ def _sorted_rows(b: Builder, keys: Value) -> tuple[Value, Value]:
 def unique(s: Source) -> tuple[Value, ...]:
     """Y, the place of each one's first occurrence, which one each element is, how often each occurs."""
     b, x, ascending = s.b, s[0], bool(s.attr("sorted", 1))
-    axis = s.axis() if "axis" in s.attributes else None
+    axis = s.axis() if s.has("axis") else None
     moved = b.reshape(x, (x.type.size, 1)) if axis is None else b.transpose(x, [axis, *(i for i in range(x.rank) if i != axis)])
     rows, inner = moved.shape[0], moved.shape[1:]
     keys = b.reshape(moved, (rows, prod(inner)))

@@ -215,7 +215,6 @@ def normalizer(s: Source) -> Value:
 # Tokenizer
 
 WHOLE_CLASS = re.compile(r"(\[(?:[^\\\]]|\\.)+\]|\\[wdWDS]|\.)(\+|\{(\d+),\}|\1\+)?")
-TOKENS = {"mark", "mincharnum", "pad_value", "separators", "tokenexp"}
 START, STOP = "\x02", "\x03"
 
 
@@ -244,8 +243,6 @@ def _runs(s: Source, letters: Value) -> tuple[Value, int, bool]:
 def tokenizer(s: Source) -> Value:
     """com.microsoft's: the tokens of each text along a last axis, `pad_value` behind the last."""
     b, x, mark = s.b, text(s, 0), int(s.attr("mark", 0))
-    if unknown := set(s.attributes) - TOKENS:
-        raise s.unsupported(f"attribute {min(unknown)}", f"known are {', '.join(sorted(TOKENS))}")
     if not x.type.size:
         raise s.unsupported("tokens of no text")
     letters = padded(b, spelled(b, x), 1)
