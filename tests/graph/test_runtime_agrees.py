@@ -48,8 +48,10 @@ def agrees(
     outputs: int = 1,
     stored: Sequence[str] = (),
     tolerance: float = 1e-4,
+    steps: int = 0,
     **attributes: Any,
 ) -> None:
+    """`steps`: by how many an integer may differ."""
     proto = model(domain, op, operands, outputs, stored, attributes)
     feed = {o[0]: o[1] for o in operands if o is not None and o[0] not in stored}
     options = ort.SessionOptions()
@@ -68,6 +70,8 @@ def agrees(
         assert got.shape == want.shape and got.dtype == want.dtype, (name, got.dtype, got.shape, want.dtype, want.shape)
         if want.dtype.kind == "f":
             np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+        elif steps:
+            assert abs(got.astype(np.int64) - want).max() <= steps, name
         else:
             assert (got == want).all(), name
 

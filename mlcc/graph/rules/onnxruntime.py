@@ -7,17 +7,21 @@ https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from mlcc.graph.builder import Value
+from mlcc.graph.builder import Builder, Value
 from mlcc.graph.rules import quant, reduce
 from mlcc.graph.rules.attention import TABLE as ATTENTION
 from mlcc.graph.rules.attention import attention_of
+from mlcc.graph.rules.experts import TABLE as EXPERTS
 from mlcc.graph.rules.fused import TABLE as FUSED
+from mlcc.graph.rules.fused import fused_conv
 from mlcc.graph.rules.recurrent import LSTM_ACTIVATIONS, Cell, long_short_term_memory
 from mlcc.graph.rules.standard import run
 from mlcc.graph.source import Source
 
+WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
 Parts = tuple[Value | None, Value | None, Value | None]  # a quantised tensor, its scale, its zero point
 
 
@@ -37,13 +41,32 @@ def binary(op: str) -> Callable[[Source], Value]:
 
 def unary(op: str, *names: str) -> Callable[[Source], Value]:
     """Of an operator with attributes of these names."""
+    return lambda s: between(s, op, [parts(s, 0)], s[3], s.optional(4), **s.some(*names))
 
-    def rule(s: Source) -> Value:
-        if s.attr("channels_last", 0):
-            raise s.unsupported("channels_last", "export the model with channels first")
-        return between(s, op, [parts(s, 0)], s[3], s.optional(4), **s.some(*names))
 
-    return rule
+def channels_first(b: Builder, x: Value) -> Value:
+    return b.transpose(x, (0, x.rank - 1, *range(1, x.rank - 1)))
+
+
+def channels_last(b: Builder, y: Value) -> Value:
+    return b.transpose(y, (0, *range(2, y.rank), 1))
+
+
+def with_last(rule: Callable[[Source], Value], always: bool = False, images: tuple[int, ...] = (0,)) -> Callable[[Source], Value]:
+    """An operator whose images may lie with their channels last, as the attribute says or always."""
+
+    def of(s: Source) -> Value:
+        if not (always or s.attr("channels_last", 0)):
+            return rule(s)
+        turned = tuple(channels_first(s.b, v) if i in images and v is not None else v for i, v in enumerate(s.inputs))
+        return channels_last(s.b, rule(replace(s, inputs=turned)))
+
+    return of
+
+
+def where(s: Source) -> Value:
+    x, y = (run(s, "DequantizeLinear", *parts(s, i)) for i in (1, 4))
+    return run(s, "QuantizeLinear", run(s, "Where", s[0], x, y), s[7], s.optional(8))
 
 
 def softmax(s: Source) -> Value:
@@ -141,8 +164,14 @@ TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "QLinearSigmoid": unary("Sigmoid"),
     "QLinearLeakyRelu": unary("LeakyRelu", "alpha"),
     "QLinearSoftmax": softmax,
-    "QLinearAveragePool": unary("AveragePool", "auto_pad", "ceil_mode", "count_include_pad", "kernel_shape", "pads", "strides"),
-    "QLinearGlobalAveragePool": unary("GlobalAveragePool"),
+    "QLinearReduceMean": unary("ReduceMean", "axes", "keepdims"),
+    "QLinearWhere": where,
+    "QLinearConv": with_last(quant.qlinear_conv),
+    "NhwcConv": with_last(lambda s: run(s, "Conv", s[0], s[1], s.optional(2), **s.some(*WINDOW, "group")), always=True),
+    "NhwcFusedConv": with_last(fused_conv, always=True, images=(0, 3)),
+    "NhwcMaxPool": with_last(lambda s: run(s, "MaxPool", s[0], **s.some(*WINDOW, "ceil_mode")), always=True),
+    "QLinearAveragePool": with_last(unary("AveragePool", *WINDOW, "ceil_mode", "count_include_pad")),
+    "QLinearGlobalAveragePool": with_last(unary("GlobalAveragePool")),
     "QLinearConcat": concat,
     "QGemm": gemm,
     "MatMulIntegerToFloat": matmul_integer_to_float,
@@ -153,4 +182,5 @@ TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "DequantizeLinear": quant.dequantize_linear,
     **FUSED,
     **ATTENTION,
+    **EXPERTS,
 }
