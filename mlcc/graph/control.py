@@ -13,6 +13,7 @@ from mlcc.core.dim import Dim, whole
 from mlcc.core.graph import DTYPES, TensorType
 from mlcc.core.terms import Size
 from mlcc.error import Error
+from mlcc.graph.bounds import range_of
 from mlcc.graph.builder import Builder, Value
 from mlcc.graph.interface import tensor_array
 from mlcc.graph.repeat import repeat
@@ -85,10 +86,14 @@ def branch(walk: Walk, given: Mapping[str, ir.Attr], inputs: tuple[Value | None,
 
 
 def loop(walk: Walk, given: Mapping[str, ir.Attr], inputs: tuple[Value | None, ...], scope: Scope) -> tuple[Value, ...]:
-    """Loop with a trip count that does not depend on the inputs: one loop of the program, or written out where turns differ in more than
-    numbers."""
+    """Loop: one loop of the program, or written out where turns differ in more than numbers. A trip count that only a run knows must have
+    a bound."""
     b = walk.b
     body = given["body"].as_graph()
+    if (limit := inputs[0]) is not None and b.array(limit) is None and limit.name not in b.symbolic:
+        bound = range_of(b, limit)
+        if bound is not None and bound[1] <= UNROLL_LIMIT:
+            return _masked(walk, body, inputs, scope, max(1, bound[1]), b.reshape(limit, ()))
     trips = whole(b.known(inputs[0], "the trip count").reshape(-1)[0]) if inputs[0] is not None else UNROLL_LIMIT
     if inputs[0] is not None and (isinstance(trips, Dim) or trips > 1):
         early = False
@@ -155,12 +160,16 @@ def _repeated(walk: Walk, body: ir.Graph, inputs: tuple[Value | None, ...], scop
     return (*last, *stacked)
 
 
-def _masked(walk: Walk, body: ir.Graph, inputs: tuple[Value | None, ...], scope: Scope, trips: Size) -> tuple[Value, ...]:
-    """Loop whose condition only a run knows: once it is false, turns change nothing, and the program leaves them out. Of what is stacked,
-    as many rows are meant as there were turns."""
+def _masked(
+    walk: Walk, body: ir.Graph, inputs: tuple[Value | None, ...], scope: Scope, trips: Size, limit: Value | None = None
+) -> tuple[Value, ...]:
+    """Loop whose condition, or whose trip count `limit`, only a run knows: once it has ended, turns change nothing, and the program leaves
+    them out. Of what is stacked, as many rows are meant as there were turns."""
     b, carried = walk.b, _tensors(walk, inputs[2:])
     going = b.constant(np.array(True)) if inputs[1] is None else b.reshape(inputs[1], ())
     none = b.constant(np.int64(0))
+    if limit is not None:
+        going = b("And", going, b("Less", none, limit))
 
     def turn(inner: Builder, states: list[Value], parts: list[Value]) -> tuple[list[Value], list[Value]]:
         alive, count, *old = states
@@ -168,7 +177,10 @@ def _masked(walk: Walk, body: ir.Graph, inputs: tuple[Value | None, ...], scope:
         new = [inner("Where", alive, n, o) for n, o in zip(results[1 : 1 + len(old)], old)]
         rows = [inner("Where", alive, row, inner.like(0, row)) for row in results[1 + len(old) :]]
         more = inner("Where", alive, inner("Add", count, inner.constant(np.int64(1))), count)
-        return [inner("And", alive, inner.reshape(results[0], ())), more, *new], rows
+        going = inner("And", alive, inner.reshape(results[0], ()))
+        if limit is not None:
+            going = inner("And", going, inner("Less", more, limit))
+        return [going, more, *new], rows
 
     (_, count, *last), stacked = repeat(b, trips, [going, none, *carried], [counting(b, trips)], turn, while_first=True)
     return (*last, *(replace(v, counts=((0, count.name),)) for v in stacked))

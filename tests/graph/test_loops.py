@@ -15,6 +15,7 @@ from onnx import helper as h
 import mlcc
 from mlcc.core.graph import CoreGraph, digest, validate
 from mlcc.core.types import check
+from mlcc.error import Error
 from mlcc.graph.freeze import golden_input
 from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import optimise
@@ -98,6 +99,52 @@ def test_a_loop_may_end_early(condition: bool, tmp_path: Path) -> None:
         np.testing.assert_allclose(found["rows"], want[1], rtol=1e-6)
         turns.add(len(want[1]))
     assert {1, 20} < turns
+
+
+def counted_loop(how: str) -> Any:
+    """y doubled as often as a run says: n, cut to 7 (or, by bytes, to 255), or how many elements are positive; each turn's y is stacked."""
+    body = h.make_graph(
+        [N("Identity", ["c"], ["more"]), N("Add", ["v", "v"], ["w"]), N("Identity", ["w"], ["row"])],
+        "body",
+        [h.make_tensor_value_info(n, t, s) for n, t, s in (("i", T.INT64, []), ("c", T.BOOL, []), ("v", T.FLOAT, [4]))],
+        [h.make_tensor_value_info(n, t, s) for n, t, s in (("more", T.BOOL, []), ("w", T.FLOAT, [4]), ("row", T.FLOAT, [4]))],
+    )
+    count = {
+        "cut": [N("Min", ["n", "seven"], ["trips"])],
+        "bytes": [N("Cast", ["n"], ["trips"], to=T.INT64)],
+        "positive": [N("Greater", ["x", "zero"], ["p"]), N("Cast", ["p"], ["q"], to=T.INT64), N("ReduceSum", ["q"], ["trips"], keepdims=0)],
+        "unknown": [N("Identity", ["n"], ["trips"])],
+    }[how]
+    stored = [h.make_tensor("seven", T.INT64, [], [7]), h.make_tensor("zero", T.FLOAT, [], [0.0])]
+    given = [h.make_tensor_value_info("x", T.FLOAT, [4])]
+    if how != "positive":
+        given.append(h.make_tensor_value_info("n", T.UINT8 if how == "bytes" else T.INT64, []))
+    results = [h.make_tensor_value_info("y", T.FLOAT, [4]), h.make_tensor_value_info("rows", T.FLOAT, [None, 4])]
+    graph = h.make_graph([*count, N("Loop", ["trips", "", "x"], ["y", "rows"], body=body)], "g", given, results, stored)
+    return h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("how", ["cut", "bytes", "positive"])
+def test_a_run_may_say_how_often(how: str, tmp_path: Path) -> None:
+    """As ONNX Runtime repeats it: not at all, once, and as often as can be."""
+    ort = pytest.importorskip("onnxruntime")
+    proto = counted_loop(how)
+    onnx.save(proto, tmp_path / "m.onnx")
+    made = mlcc.build(tmp_path / "m.onnx", ["native"], out=tmp_path / "out")
+    assert made["artifacts"][0]["conformance"] == "passed"
+    m = mlcc.load(made["artifacts"][0]["path"])
+    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    for n in (0, 1, 3, 4) if how == "positive" else (0, 1, 6, 7, 8, 100) if how == "bytes" else (-9, 0, 1, 7, 9, 1 << 40):
+        x = np.where(np.arange(4) < n, 1.5, -0.5).astype(np.float32)
+        feed = {"x": x} if how == "positive" else {"x": x, "n": np.array(n, np.uint8 if how == "bytes" else np.int64)}
+        for name, want in zip(("y", "rows"), session.run(None, feed)):
+            np.testing.assert_array_equal(m(**feed)[name], want)
+
+
+def test_a_trip_count_without_a_bound_is_refused() -> None:
+    with pytest.raises(Error, match="the trip count depends on the model's inputs") as e:
+        graph_of(counted_loop("unknown"))
+    assert e.value.code == "unsupported"
 
 
 def test_what_nobody_reads_is_not_stacked() -> None:
