@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+# Modules are compiled once, not in each of the hundreds of processes that the tests start (containers often forbid it).
+unexport PYTHONDONTWRITEBYTECODE
 # Emulators for the foreign CPUs and boards that tests build for, compilers for the examples and the portable C, OpenCL on the CPU,
 # simulation and synthesis of hardware, and the compilers that firmware is built with.
 PACKAGES := qemu-user-static qemu-system-arm qemu-system-misc gcc g++ libc6-dev pocl-opencl-icd verilator yosys nextpnr-ice40 fpga-icestorm \

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mlcc import later
 from mlcc.error import Error
 from mlcc.version import __version__
 
 if TYPE_CHECKING:
     from mlcc.pipeline import build
     from mlcc.runtime import Model, load
+
+later.install()
 
 __all__ = ["Error", "Model", "__version__", "build", "load"]
 
