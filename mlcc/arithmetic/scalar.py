@@ -74,6 +74,18 @@ def _shift_left(a: Term, b: Term) -> Term:
     return select(inside, a << select(inside, b, b.lift(0)), a.lift(0))
 
 
+def _rescale(x: Term, multiplier: Term, shift: Term) -> Term:
+    """x · multiplier · 2^(shift − 31): the high half of the doubled product, half rounded up, then what a negative shift divides by, half
+    rounded away from zero (gemmlowp's SaturatingRoundingDoublingHighMul and RoundingDivideByPOT). Shifts by 31 at most; all wraps."""
+    back = shift < 0
+    left, right = select(back, shift.lift(0), shift & 31), select(back, -shift & 31, shift.lift(0))
+    product = (x << left).convert("int64") * multiplier.convert("int64")
+    high = ((product + (1 << 30)) >> 31).convert("int32")
+    mask = (x.lift(1) << right) - 1
+    half = (mask >> 1) + select(high < 0, high.lift(1), high.lift(0))
+    return (high >> right) + select(half < (high & mask), high.lift(1), high.lift(0))
+
+
 OPERATORS: dict[str, Callable[..., Term]] = {
     "Add": lambda a, b: a + b,
     "Sub": lambda a, b: a - b,
@@ -106,6 +118,7 @@ OPERATORS: dict[str, Callable[..., Term]] = {
     "ShiftLeft": _shift_left,
     "ShiftRight": lambda a, b: a.shift_right_logical(b),
     "Where": lambda c, a, b: select(c, a, b),
+    "Rescale": _rescale,  # of int32
 }
 OF_BITS: dict[str, Callable[..., Term]] = {  # of half-width floats
     "Neg": lambda a: a ^ 0x8000,

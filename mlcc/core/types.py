@@ -56,6 +56,8 @@ def _elementwise(node: Node, t: Types) -> list[TensorType]:
         raise wrong(node, "bool given, a number wanted")
     if node.op in FLOAT_ONLY and dtype not in FLOATS:
         raise wrong(node, f"a float wanted, {dtype} given")
+    if node.op == "Rescale" and dtype != "int32":
+        raise wrong(node, f"int32 wanted, {dtype} given")
     if node.op.startswith(("Bitwise", "Shift")) and dtype in FLOATS:
         raise wrong(node, f"an integer wanted, {dtype} given")
     if node.op == "BitCast" and DTYPES[node["to"]].itemsize != DTYPES[dtype].itemsize:

@@ -27,7 +27,7 @@ from mlcc.graph.control import CONTROL, POISON, Scope, Unsupported
 from mlcc.graph.counted import bare, counted, with_sizes
 from mlcc.graph.interface import Dims, Shapes, input_types, tensor_array, tensors
 from mlcc.graph.narrow import decoded
-from mlcc.graph.rules import RULES, Rule, fused, ml, move, onnxruntime, qonnx, quant, random, text, trees
+from mlcc.graph.rules import RULES, Rule, fused, lite, ml, move, onnxruntime, qonnx, quant, random, text, trees
 from mlcc.graph.rules.elementwise import ONNX_DTYPES
 from mlcc.graph.source import Source
 from mlcc.graph.text import from_letters, to_letters
@@ -43,6 +43,7 @@ DOMAINS: dict[str, dict[str, Rule]] = {
     },  # where ONNX's own domain is claimed
     "com.microsoft": {**onnxruntime.TABLE, **text.MICROSOFT},
     "ai.onnx.ml": {**trees.TABLE, **ml.TABLE},
+    "tflite": lite.TABLE,
     **{domain: qonnx.TABLE for domain in qonnx.DOMAINS},
 }
 # operators that move, select or quantise: their half-width operands stay as they are
@@ -69,7 +70,9 @@ AS_THEY_LIE = frozenset(
         *text.MICROSOFT,
     )
 )
-HINTS = {"attribute accuracy_level", "attribute is_inner_broadcast"}  # say how to compute, not what
+# what says how to compute, not what; a tensor's scale, which rules of `lite` ask for where they must
+HINTS = ("attribute accuracy_level", "attribute is_inner_broadcast", "attribute in.", "attribute out.", "attribute types")
+UNCHECKED = ("com.microsoft", "tflite")
 STATISTICS = {"LayerNormalization": (1, 2)}  # outputs that are binary32 whatever the operands are
 
 
@@ -230,7 +233,7 @@ class Walk:
             raise Error("unsupported", f"{node.op_type} of a sequence or an optional", origin, "take its items out first")
         if node.op_type not in AS_THEY_LIE:
             inputs = tuple(decoded(self.b, v) if v is not None and v.element else v for v in inputs)
-        half = half_of(node.op_type, inputs)
+        half = half_of(node.op_type, inputs) if domain != "tflite" else None
         if half:
             inputs = tuple(
                 replace(self.b.cast(bare(v), "float32"), counts=v.counts) if v is not None and v.dtype in HALF else v for v in inputs
@@ -249,7 +252,8 @@ class Walk:
         source = Source(node.op_type, inputs, attributes, version, len(trimmed(node)), self.b, len(node.outputs))
         try:
             result = counted(source, rule) if any(v is not None and v.counts for v in inputs) else rule(source)
-            if domain == "com.microsoft" and (ignored := set(source.overlooked()) - HINTS):  # no checker has seen to it
+            ignored = [x for x in source.overlooked() if not x.startswith(HINTS)] if domain in UNCHECKED else []
+            if ignored:  # no checker has seen to it
                 raise source.unsupported(f"{min(ignored)} is not known here", "export without it")
         except Error as e:
             raise e if e.where else Error(e.code, e.what, f"{node.op_type} ({origin})", e.hint) from None

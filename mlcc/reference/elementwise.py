@@ -91,6 +91,17 @@ def requantize(x: Array, scale: Array, to: str, zero: int, low: int, high: int) 
     return np.clip(np.where(np.isnan(rounded), -np.inf, rounded) + zero, low, high).astype(DTYPES[to])
 
 
+def rescale(x: Array, multiplier: Array, shift: Array) -> Array:
+    """x · multiplier · 2^(shift − 31), rounded twice, as gemmlowp does: first half up, then half away from zero."""
+    x, multiplier, shift = np.broadcast_arrays(x, multiplier, shift)
+    left, right = np.where(shift > 0, shift, 0) & 31, np.where(shift < 0, -shift, 0) & 31
+    product = np.left_shift(x, left).astype(np.int64) * multiplier
+    high = np.floor_divide(product + 2**30, 2**31).astype(np.int32).astype(np.int64)
+    divisor = np.int64(1) << right.astype(np.int64)
+    magnitude = (2 * abs(high) + divisor) // (2 * divisor)
+    return (np.sign(high) * magnitude).astype(np.int32)
+
+
 def elementary(name: str) -> Callable[..., Array]:
     def run(*args: Array) -> Array:
         if args[0].dtype not in (np.float32, np.float64):
@@ -137,4 +148,5 @@ TABLE: dict[str, Callable[..., Any]] = {
     "ShiftRight": lambda a, b: shift(a, b, False),
     "IsNaN": np.isnan,
     "Where": where,
+    "Rescale": rescale,
 }

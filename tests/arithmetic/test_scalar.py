@@ -27,6 +27,7 @@ OF = {  # operator → the types that it takes
     **dict.fromkeys(BITWISE, INTEGERS),
     **dict.fromkeys(("ShiftLeft", "ShiftRight"), ("uint8", "uint16", "uint32", "uint64")),
     "Identity": (*NUMBERS, "bool"),
+    "Rescale": ("int32",),
 }
 
 

@@ -91,6 +91,8 @@ def test_integer_operators(dtype: str) -> None:
             b("Less", x, y),
             b("Equal", x, y),
         ]
+        if dtype == "int32":
+            found.append(b("Rescale", x, y, x))
         if dtype.startswith("u"):
             found += [b("ShiftLeft", x, y), b("ShiftRight", x, y)]
         return tuple(found)

@@ -1,0 +1,11 @@
+"""TensorFlow Lite's operators in core operators. Integers with scales give the bits of LiteRT's reference kernels.
+
+Integer arithmetic is named by the kernel's file: https://github.com/google-ai-edge/LiteRT/tree/main/tflite/kernels/internal/reference
+"""
+
+from __future__ import annotations
+
+from mlcc.graph.rules import Rule
+from mlcc.graph.rules.lite import pointwise, products, reduce, shapes
+
+TABLE: dict[str, Rule] = {**pointwise.TABLE, **products.TABLE, **reduce.TABLE, **shapes.TABLE}

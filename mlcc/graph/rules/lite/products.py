@@ -1,0 +1,149 @@
+"""Convolutions and matrix products. Of bytes: exact sums in int32, scaled as LiteRT's reference kernels do.
+
+Convolutions scale in fixed point (reference/integer_ops/conv.h); fully connected layers in binary64, half away from zero
+(reference/integer_ops/fully_connected.h).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mlcc.graph.builder import Value
+from mlcc.graph.rules.lite.grid import Grid, grid, is_quantised, needed, placed, rescaled
+from mlcc.graph.rules.lite.layout import first, last
+from mlcc.graph.rules.lite.pointwise import activated
+from mlcc.graph.rules.quant import product
+from mlcc.graph.rules.standard import run
+from mlcc.graph.source import Source
+
+PADDINGS = ("SAME_UPPER", "VALID")
+
+
+def weights(s: Source, index: int) -> Value:
+    """A layer's weights as numbers: those of a layer of floats may be kept as bytes."""
+    w, of = s[index], grid(s, index)
+    if w.dtype in ("int8", "uint8") and of is not None and not is_quantised(s, 0):
+        return dequantised(s, w, of)
+    return s.b.cast(w, "float32") if w.dtype == "float16" else w
+
+
+def dequantised(s: Source, x: Value, of: Grid) -> Value:
+    b = s.b
+    place = [-1 if i == of.axis else 1 for i in range(x.rank)] if len(of.scales) > 1 else []
+    steps = b.cast(x, "float32")
+    if any(of.zeros):
+        steps = b("Sub", steps, b.constant(np.array(of.zeros, np.float32).reshape(place)))
+    return b("Mul", steps, b.constant(np.array(of.scales, np.float32).reshape(place)))
+
+
+def convolved(s: Source, turned: tuple[int, ...], group: int) -> Value:
+    """turned: the axes of the weights as [results, features, height, width]."""
+    b, activation = s.b, int(s.attr("fused_activation_function", 0))
+    x, w, bias = first(b, s[0]), b.transpose(weights(s, 1), turned), s.optional(2)
+    how = {
+        "auto_pad": PADDINGS[int(s.attr("padding", 0))],
+        "dilations": [int(s.attr(f"dilation_{d}_factor", 1)) for d in "hw"],
+        "strides": [int(s.attr(f"stride_{d}", 1)) for d in "hw"],
+        "group": group,
+    }
+    if not is_quantised(s):
+        return last(b, activated(s, run(s, "Conv", x, w, bias, **how), activation))
+    if x.dtype == "int16":
+        raise s.unsupported("sums of 64 bits (int16 activations)", "quantise activations to int8")
+    given, kernel, out = needed(s, 0), grid(s, 1), needed(s, 0, "out")
+    if kernel is None:
+        raise s.bad("weights without a scale")
+    acc = run(s, "ConvInteger", x, w, *_zeros(s, x, w, given, kernel), **how)
+    if bias is not None:
+        acc = b("Add", acc, b.reshape(bias, (bias.shape[0], 1, 1)))
+    real = np.float64(given.scale) * np.array(kernel.scales, np.float64) / np.float64(out.scale)
+    return last(b, placed(s, rescaled(b, acc, real, 1), out, activation))
+
+
+def _zeros(s: Source, x: Value, w: Value, given: Grid, kernel: Grid) -> tuple[Value | None, Value | None]:
+    """Zero points as operands."""
+    b = s.b
+    if any(z != kernel.zero for z in kernel.zeros):
+        raise s.unsupported("weights with several zero points", "quantise them symmetrically")
+    return tuple(b.constant(np.array(of.zero), v.dtype) if of.zero else None for v, of in ((x, given), (w, kernel)))  # type: ignore[return-value]
+
+
+def conv_2d(s: Source) -> Value:
+    channels, features = s[0].shape[3], s[1].shape[3]
+    if features == 0 or channels % features:
+        raise s.bad(f"{features} features a filter of {channels} channels")
+    return convolved(s, (0, 3, 1, 2), channels // features)
+
+
+def depthwise_conv_2d(s: Source) -> Value:
+    s.attr("depth_multiplier")  # said by the shapes too
+    return convolved(s, (3, 0, 1, 2), s[0].shape[3])
+
+
+def fully_connected(s: Source) -> Value:
+    b, activation, bias = s.b, int(s.attr("fused_activation_function", 0)), s.optional(2)
+    if s.attr("weights_format", 0):
+        raise s.unsupported("shuffled weights", "convert the model without them")
+    s.attr("asymmetric_quantize_inputs")  # how ranges of a run are found; the weights' bytes are taken as the numbers that they stand for
+    w = weights(s, 1)
+    x = b.reshape(s[0], (s[0].type.size // w.shape[1], w.shape[1]))
+    shape = (*s[0].shape[:-1], w.shape[0]) if s.attr("keep_num_dims", 0) else (x.shape[0], w.shape[0])
+    if not is_quantised(s):
+        y = run(s, "Gemm", x, w, bias, transB=1)
+        return b.reshape(activated(s, y, activation), shape)
+    given, kernel, out = needed(s, 0), grid(s, 1), needed(s, 0, "out")
+    if kernel is None or x.dtype == "int16":
+        raise s.unsupported("int16 activations" if x.dtype == "int16" else "weights without a scale", "quantise activations to int8")
+    turned = b.transpose(w, (1, 0))
+    x_zero, w_zero = _zeros(s, x, w, given, kernel)
+    acc = product(s, "MatMul", x, x_zero, turned, w_zero, None)
+    if bias is not None:
+        acc = b("Add", acc, bias)
+    real = np.float64(given.scale) * np.array(kernel.scales, np.float64) / np.float64(out.scale)
+    scaled = b("Mul", b.cast(acc, "float64"), b.constant(real if real.size > 1 else real.reshape(())))
+    return b.reshape(placed(s, b.cast(_away(s, scaled), "int32"), out, activation), shape)
+
+
+def _away(s: Source, x: Value) -> Value:
+    """Rounded, half away from zero."""
+    b = s.b
+    whole = b("Floor", b("Abs", x))
+    more = b("LessOrEqual", b.like(0.5, x), b("Sub", b("Abs", x), whole))
+    size = b("Where", more, b("Add", whole, b.like(1, x)), whole)
+    return b("Where", b("Less", x, b.like(0, x)), b("Neg", size), size)
+
+
+def transpose_conv(s: Source) -> Value:
+    """Inputs: the result's shape, weights [results, height, width, features], an image, a bias."""
+    b, activation = s.b, int(s.attr("fused_activation_function", 0))
+    s.optional(0)
+    if is_quantised(s, 2):
+        raise s.unsupported("integers", "keep this layer in float")
+    shape = [int(v) for v in b.known(s[0], "output_shape")]
+    x, w, bias = first(b, s[2]), b.transpose(weights(s, 1), (3, 0, 1, 2)), s.optional(3)
+    how = {"auto_pad": PADDINGS[int(s.attr("padding", 0))], "strides": [int(s.attr(f"stride_{d}", 1)) for d in "hw"]}
+    y = run(s, "ConvTranspose", x, w, bias, output_shape=shape[1:3], **how)
+    return last(b, activated(s, y, activation))
+
+
+def batch_matmul(s: Source) -> Value:
+    b = s.b
+    s.attr("asymmetric_quantize_inputs")
+    if is_quantised(s):
+        raise s.unsupported("integers", "keep this layer in float")
+
+    def turned(x: Value, on: bool) -> Value:
+        return b.transpose(x, (*range(x.rank - 2), x.rank - 1, x.rank - 2)) if on else x
+
+    return run(s, "MatMul", turned(s[0], bool(s.attr("adj_x", 0))), turned(weights(s, 1), bool(s.attr("adj_y", 0))))
+
+
+TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
+    "BATCH_MATMUL": batch_matmul,
+    "CONV_2D": conv_2d,
+    "DEPTHWISE_CONV_2D": depthwise_conv_2d,
+    "FULLY_CONNECTED": fully_connected,
+    "TRANSPOSE_CONV": transpose_conv,
+}

@@ -1,0 +1,220 @@
+"""TensorFlow Lite files (.tflite) as they are: each operator a node of the domain `tflite`, its tensors' quantisation beside it. Extra:
+mlcc[tflite] (the FlatBuffers schema; TensorFlow is not needed).
+
+What the operators mean: `mlcc.graph.rules.lite`. https://ai.google.dev/edge/litert
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from mlcc.cache.tools import packages
+from mlcc.error import Error
+
+suffixes = (".tflite",)
+IDENTIFIER = b"TFL3"
+DOMAIN = "tflite"
+OPSET = 20  # of the operators that rules use
+TYPES = {
+    "FLOAT32": ir.DataType.FLOAT, "FLOAT16": ir.DataType.FLOAT16, "FLOAT64": ir.DataType.DOUBLE, "BFLOAT16": ir.DataType.BFLOAT16,
+    "INT8": ir.DataType.INT8, "UINT8": ir.DataType.UINT8, "INT16": ir.DataType.INT16, "UINT16": ir.DataType.UINT16,
+    "INT32": ir.DataType.INT32, "UINT32": ir.DataType.UINT32, "INT64": ir.DataType.INT64, "UINT64": ir.DataType.UINT64,
+    "BOOL": ir.DataType.BOOL, "INT4": ir.DataType.INT8,
+}  # fmt: skip
+
+
+def inputs(path: Path, raw: bytes) -> list[tuple[str, Path]]:
+    """One file holds all."""
+    return []
+
+
+def tools() -> dict[str, str]:
+    return packages("tflite", "flatbuffers")
+
+
+def load(path: Path) -> ir.Model:
+    """Read a TensorFlow Lite file; needs the extra `tflite`."""
+    try:
+        import tflite
+    except ImportError:
+        raise Error("usage", "reading .tflite needs the FlatBuffers schema", str(path), "pip install 'mlcc[tflite]'") from None
+    raw = path.read_bytes()
+    if raw[4:8] != IDENTIFIER:
+        raise Error("model", "not a TensorFlow Lite model", str(path), f"such a file has {IDENTIFIER.decode()} at its fifth byte")
+    try:
+        return _Reader(tflite, raw, str(path)).model(path.stem)
+    except Error:
+        raise
+    except Exception as e:  # FlatBuffers' Python code checks nothing: a damaged file raises whatever comes of it
+        raise Error("model", f"a damaged TensorFlow Lite model: {type(e).__name__}", str(path), "convert it again") from None
+
+
+class _Reader:
+    """One file's first subgraph."""
+
+    def __init__(self, schema: ModuleType, raw: bytes, where: str) -> None:
+        self.schema, self.raw, self.where = schema, raw, where
+        self.file = schema.Model.GetRootAsModel(raw, 0)
+        self.types = {v: k for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
+        self.operators = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+        self.options = {v: k for k, v in vars(schema.BuiltinOptions).items() if isinstance(v, int)}
+        self.options2 = {v: k for k, v in vars(schema.BuiltinOptions2).items() if isinstance(v, int)}
+        self.values: dict[int, ir.Value] = {}
+
+    def each(self, length: int, item: Any) -> Iterator[Any]:
+        """A vector's items. A damaged length would run for years."""
+        if length > len(self.raw):
+            raise ValueError("more items than bytes")
+        return (item(i) for i in range(length))
+
+    def model(self, name: str) -> ir.Model:
+        if self.file.Version() != 3:
+            raise Error("unsupported", f"version {self.file.Version()} of the format", self.where, "version 3 is read")
+        graph = self.file.Subgraphs(0)
+        tensors = list(self.each(graph.TensorsLength(), graph.Tensors))
+        given, results = graph.InputsAsNumpy(), graph.OutputsAsNumpy()
+        names = self.names(tensors, given, results)
+        initializers = []
+        for i, (tensor, own) in enumerate(zip(tensors, names)):
+            self.values[i] = self.value(tensor, own)
+            if tensor.IsVariable():
+                raise Error(
+                    "unsupported", f"{own} is a variable that calls share", self.where, "convert the model with its states as inputs"
+                )
+            data = self.data(tensor)
+            if data is not None:
+                self.values[i].const_value = ir.Tensor(data, name=own)
+                initializers.append(self.values[i])
+        nodes = [self.node(o, tensors) for o in self.each(graph.OperatorsLength(), graph.Operators)]
+        made = ir.Graph(
+            [self.values[int(i)] for i in given],
+            [self.values[int(i)] for i in results],
+            nodes=nodes,
+            initializers=initializers,
+            opset_imports={"": OPSET, DOMAIN: 1},
+            name=name,
+        )
+        return ir.Model(made, ir_version=10, producer_name="tflite")
+
+    def names(self, tensors: list[Any], given: Any, results: Any) -> list[str]:
+        """A name for each tensor, once: inputs and outputs as the signature calls them."""
+        wanted = {i: (t.Name() or b"").decode("utf-8", "replace") or f"tensor_{i}" for i, t in enumerate(tensors)}
+        if self.file.SignatureDefsLength() == 1:
+            signature = self.file.SignatureDefs(0)
+            for count, item in ((signature.InputsLength(), signature.Inputs), (signature.OutputsLength(), signature.Outputs)):
+                for entry in self.each(count, item):
+                    wanted[entry.TensorIndex()] = entry.Name().decode("utf-8", "replace")
+        first = [int(i) for i in (*given, *results)]
+        found: dict[int, str] = {}
+        for i in [*first, *(i for i in wanted if i not in first)]:
+            name = wanted[i]
+            while name in found.values() and i not in found:
+                name += "_"
+            found.setdefault(i, name)
+        return [found[i] for i in range(len(tensors))]
+
+    def value(self, tensor: Any, name: str) -> ir.Value:
+        kind = self.types.get(tensor.Type(), "?")
+        if kind not in TYPES:
+            raise Error("unsupported", f"{name} is of type {kind}", self.where, f"types read: {', '.join(TYPES)}")
+        if tensor.Sparsity() is not None:
+            raise Error("unsupported", f"{name} is sparse", self.where, "convert the model without sparse weights")
+        dims = [int(d) for d in tensor.ShapeAsNumpy()] if tensor.ShapeLength() else []
+        open_ = [int(d) for d in tensor.ShapeSignatureAsNumpy()] if tensor.ShapeSignatureLength() else dims
+        return ir.Value(name=name, type=ir.TensorType(TYPES[kind]), shape=ir.Shape([None if d < 0 else d for d in open_]))
+
+    def data(self, tensor: Any) -> np.ndarray | None:
+        """A constant's numbers; None where the tensor is computed."""
+        buffer = self.file.Buffers(tensor.Buffer())
+        if buffer.Offset() > 1:  # behind the tables, in files beyond 2 GB
+            raw: Any = np.frombuffer(self.raw, np.uint8, buffer.Size(), buffer.Offset())
+        elif buffer.DataLength():
+            raw = buffer.DataAsNumpy()
+        else:
+            return None
+        dims = [int(d) for d in tensor.ShapeAsNumpy()] if tensor.ShapeLength() else []
+        kind = self.types[tensor.Type()]
+        if kind == "INT4":  # two to a byte, the lower half first
+            both = np.stack([raw & 15, raw >> 4], -1).reshape(-1).astype(np.int8)
+            return (np.where(both < 8, both, both - 16)).astype(np.int8)[: int(np.prod(dims))].reshape(dims)
+        return np.frombuffer(raw.tobytes(), TYPES[kind].numpy()).reshape(dims)
+
+    def node(self, operator: Any, tensors: list[Any]) -> ir.Node:
+        code = self.file.OperatorCodes(operator.OpcodeIndex())
+        op = self.operators.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "?")
+        domain = DOMAIN
+        if op == "CUSTOM":
+            domain, op = f"{DOMAIN}.custom", (code.CustomCode() or b"?").decode("utf-8", "replace")
+        taken = [int(i) for i in operator.InputsAsNumpy()] if operator.InputsLength() else []
+        made = [int(i) for i in operator.OutputsAsNumpy()] if operator.OutputsLength() else []
+        attributes = self.attributes(operator)
+        for kind, group in (("in", taken), ("out", made)):
+            for k, i in enumerate(group):
+                if i >= 0:
+                    attributes |= {f"{kind}.{k}.{n}": v for n, v in quantisation(tensors[i]).items()}
+        attributes["types"] = [self.types[tensors[i].Type()].lower() for i in made]
+        return ir.Node(
+            domain,
+            op,
+            [self.values[i] if i >= 0 else None for i in taken],
+            [_attribute(n, v) for n, v in sorted(attributes.items())],
+            outputs=[self.values[i] for i in made],
+            name=self.values[made[0]].name if made else None,
+        )
+
+    def attributes(self, operator: Any) -> dict[str, Any]:
+        """An operator's options by their names in the schema."""
+        for kinds, kind, table in (
+            (self.options, operator.BuiltinOptionsType(), operator.BuiltinOptions()),
+            (self.options2, operator.BuiltinOptions2Type(), operator.BuiltinOptions2()),
+        ):
+            if kind and table is not None:
+                options = getattr(self.schema, kinds[kind])()
+                options.Init(table.Bytes, table.Pos)
+                return {_snake(n): v for n, v in _fields(options)}
+        return {}
+
+
+def _fields(options: Any) -> Iterator[tuple[str, Any]]:
+    """A table's fields: getters without arguments; of vectors the one that gives an array."""
+    names = [n for n in dir(options) if n[0].isupper() and n not in ("Init",) and not n.startswith("GetRoot")]
+    for name in names:
+        if name.endswith(("AsNumpy", "Length", "IsNone", "BufferHasIdentifier")):
+            continue
+        if f"{name}AsNumpy" in names:
+            if getattr(options, f"{name}Length")():
+                yield name, [x.item() for x in getattr(options, f"{name}AsNumpy")()]
+        else:
+            value = getattr(options, name)()
+            if value is not None:
+                yield name, value
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def quantisation(tensor: Any) -> dict[str, Any]:
+    """scale, zero, along: the steps of a tensor, where zero lies, and the axis that has one each."""
+    q = tensor.Quantization()
+    if q is None or not q.ScaleLength():
+        return {}
+    zeros = [int(z) for z in q.ZeroPointAsNumpy()] if q.ZeroPointLength() else [0] * q.ScaleLength()
+    return {"scale": [float(v) for v in q.ScaleAsNumpy()], "zero": zeros, "along": q.QuantizedDimension()}
+
+
+def _attribute(name: str, value: Any) -> ir.Attr:
+    if isinstance(value, bytes):
+        return ir.AttrString(name, value.decode("utf-8", "replace"))
+    if isinstance(value, list):
+        if value and isinstance(value[0], str):
+            return ir.AttrStrings(name, value)
+        return ir.AttrFloat32s(name, value) if value and isinstance(value[0], float) else ir.AttrInt64s(name, [int(v) for v in value])
+    return ir.AttrFloat32(name, value) if isinstance(value, float) else ir.AttrInt64(name, int(value))
