@@ -21,7 +21,7 @@ NEWTON = 1515870810, -1010580540  # 48/17 and −32/17, two bits before the poin
 
 def _times(a: Array | int, b: Array | int) -> Array:
     """SaturatingRoundingDoublingHighMul."""
-    product: Array = np.asarray(a, np.int64) * np.asarray(b, np.int64)
+    product = np.asarray(np.multiply(a, b, dtype=np.int64))
     return (product + (1 << 30)) >> 31
 
 

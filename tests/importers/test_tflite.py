@@ -1,0 +1,384 @@
+"""TensorFlow Lite: integers are LiteRT's reference kernels' bits, floats agree within rounding, and what is not read is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tflite")
+interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+
+from mlcc.core.graph import CoreGraph  # noqa: E402
+from mlcc.error import Error  # noqa: E402
+from mlcc.graph.normalise import normalise  # noqa: E402
+from mlcc.graph.passes import optimise  # noqa: E402
+from mlcc.importers.tflite import load  # noqa: E402
+from mlcc.program.lower import lower  # noqa: E402
+from mlcc.reference.execute import execute  # noqa: E402
+from tests.importers.lite import Operator, Tensor, constant, written  # noqa: E402
+from tests.support import Compiled, assert_same_bits  # noqa: E402
+
+r = np.random.default_rng(7)
+SAME, VALID = 0, 1
+I8, U8, I32, F = "int8", "uint8", "int32", "float32"
+
+
+def q(name: str, shape: tuple[int, ...], scale: float = 0.05, zero: int = -3, dtype: str = I8) -> Tensor:
+    return Tensor(name, dtype, shape, None, (scale,), (zero,))
+
+
+def f(name: str, *shape: int, dtype: str = F) -> Tensor:
+    return Tensor(name, dtype, shape)
+
+
+def numbers(t: Tensor, seed: int) -> np.ndarray:
+    g = np.random.default_rng(seed)
+    if t.dtype == "bool":
+        return g.integers(0, 2, t.shape).astype(bool)
+    if np.dtype(t.dtype).kind in "iu":
+        info = np.iinfo(t.dtype)
+        low, high = (info.min, info.max) if t.scale else (-9, 10)
+        return g.integers(low, high, t.shape, endpoint=True).astype(t.dtype)
+    return (g.standard_normal(t.shape) * 3).astype(t.dtype)
+
+
+def graph_of(raw: bytes, path: Path) -> CoreGraph:
+    path.write_bytes(raw)
+    return optimise(normalise(load(path), "lite", {}, str(path)), check=True)
+
+
+def agrees(raw: bytes, path: Path, inputs: list[Tensor], kernels: bool = True, tolerance: float = 1e-5) -> None:
+    """At random numbers and at each type's ends: LiteRT's reference kernels, mlcc's reference, mlcc's kernels."""
+    graph, kinds = graph_of(raw, path), interpreter.OpResolverType
+    try:
+        judge = interpreter.Interpreter(model_content=raw, experimental_op_resolver_type=kinds.BUILTIN_REF)
+    except ValueError:  # no reference kernel of these floats
+        judge = interpreter.Interpreter(model_content=raw, experimental_op_resolver_type=kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    judge.allocate_tensors()
+    compiled = Compiled(lower(graph)) if kernels else None
+    for seed in range(3):
+        feed = {t.name: numbers(t, 10 * seed + i) for i, t in enumerate(inputs)}
+        for detail, t in zip(judge.get_input_details(), inputs):
+            judge.set_tensor(detail["index"], feed[t.name])
+        judge.invoke()
+        found = execute(graph, feed)
+        for detail, name in zip(judge.get_output_details(), graph.outputs):
+            want, got = judge.get_tensor(detail["index"]), found[name]
+            assert want.shape == got.shape and want.dtype == got.dtype, (name, want.dtype, want.shape, got.dtype, got.shape)
+            if want.dtype.kind == "f":
+                np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+            else:
+                np.testing.assert_array_equal(got, want, name)
+        if compiled is not None:
+            for name, array in compiled(feed).items():
+                assert_same_bits(array, found[name], name, graph)
+
+
+CONV = {"Padding": SAME, "StrideH": 1, "StrideW": 1, "DilationHFactor": 1, "DilationWFactor": 1}
+
+
+def products() -> Iterator[tuple[str, Operator, list[Tensor]]]:
+    for dtype, zero in ((I8, -3), (U8, 120)):
+        x = q("x", (2, 7, 6, 4), 0.05, zero, dtype)
+        for n, more in enumerate(
+            (
+                {},
+                {"Padding": VALID, "StrideH": 2},
+                {"StrideW": 2, "FusedActivationFunction": 1},
+                {"DilationHFactor": 2, "DilationWFactor": 2, "FusedActivationFunction": 3},
+            )
+        ):
+            scales = (r.random(5) / 50 + 0.001) if dtype == I8 else np.array([0.02])
+            w = constant(
+                "w",
+                r.integers(-127, 128, (5, 3, 2, 4)).astype(I8) if dtype == I8 else r.integers(0, 256, (5, 3, 2, 4)).astype(U8),
+                scales,
+                [0] * len(scales) if dtype == I8 else [99],
+            )
+            b = constant("b", r.integers(-3000, 3000, 5).astype(I32), 0.05 * scales, [0] * len(scales))
+            yield (
+                f"conv {dtype} {n}",
+                Operator(
+                    "CONV_2D",
+                    [x, w, b],
+                    [q("y", _conv_shape(x, 3, 2, {**CONV, **more}, 5), 0.11, zero + 5, dtype)],
+                    "Conv2DOptions",
+                    {**CONV, **more},
+                ),
+                [x],
+            )
+    for multiplier in (1, 3):
+        x = q("x", (1, 6, 6, 4))
+        scales = r.random(4 * multiplier) / 40 + 0.001
+        w = constant("w", r.integers(-127, 128, (1, 3, 3, 4 * multiplier)).astype(I8), scales, [0] * len(scales), 3)
+        b = constant("b", r.integers(-900, 900, 4 * multiplier).astype(I32), 0.05 * scales, [0] * len(scales))
+        more = {**CONV, "DepthMultiplier": multiplier, "StrideH": 2, "StrideW": 2, "FusedActivationFunction": 1}
+        yield (
+            f"depthwise {multiplier}",
+            Operator("DEPTHWISE_CONV_2D", [x, w, b], [q("y", (1, 3, 3, 4 * multiplier), 0.1, -128)], "DepthwiseConv2DOptions", more),
+            [x],
+        )
+    x, w = q("x", (3, 40)), constant("w", r.integers(-127, 128, (9, 40)).astype(I8), [0.01], [0])
+    for n, bias in enumerate((None, constant("b", r.integers(-999, 999, 9).astype(I32), [0.0005], [0]))):
+        yield (
+            f"dense {n}",
+            Operator("FULLY_CONNECTED", [x, w, bias], [q("y", (3, 9), 0.2, 4)], "FullyConnectedOptions", {"FusedActivationFunction": n}),
+            [x],
+        )
+    x = f("x", 1, 5, 6, 3)
+    fw, fb = constant("w", r.standard_normal((4, 3, 3, 3)).astype(F)), constant("b", r.standard_normal(4).astype(F))
+    yield "conv float", Operator("CONV_2D", [x, fw, fb], [f("y", 1, 5, 6, 4)], "Conv2DOptions", {**CONV, "FusedActivationFunction": 3}), [x]
+    fw = constant("w", r.standard_normal((1, 3, 3, 6)).astype(F))
+    yield (
+        "depthwise float",
+        Operator(
+            "DEPTHWISE_CONV_2D",
+            [x, fw, constant("b", r.standard_normal(6).astype(F))],
+            [f("y", 1, 5, 6, 6)],
+            "DepthwiseConv2DOptions",
+            {**CONV, "DepthMultiplier": 2},
+        ),
+        [x],
+    )
+    x = f("x", 2, 3, 4)
+    yield (
+        "dense float, dimensions kept",
+        Operator(
+            "FULLY_CONNECTED",
+            [x, constant("w", r.standard_normal((5, 4)).astype(F)), None],
+            [f("y", 2, 3, 5)],
+            "FullyConnectedOptions",
+            {"KeepNumDims": True},
+        ),
+        [x],
+    )
+    x = f("x", 1, 4, 5, 2)
+    shape, tw = constant("s", np.array([1, 8, 10, 3], I32)), constant("w", r.standard_normal((3, 3, 3, 2)).astype(F))
+    yield (
+        "transposed conv",
+        Operator(
+            "TRANSPOSE_CONV", [shape, tw, x], [f("y", 1, 8, 10, 3)], "TransposeConvOptions", {"Padding": SAME, "StrideH": 2, "StrideW": 2}
+        ),
+        [x],
+    )
+    a, c = f("a", 2, 3, 4), f("c", 2, 5, 4)
+    yield "batch matmul", Operator("BATCH_MATMUL", [a, c], [f("y", 2, 3, 5)], "BatchMatMulOptions", {"AdjY": True}), [a, c]
+
+
+def _conv_shape(x: Tensor, kh: int, kw: int, how: dict[str, Any], results: int) -> tuple[int, ...]:
+    def out(n: int, k: int, stride: int, dilation: int) -> int:
+        return -(-n // stride) if how["Padding"] == SAME else (n - (k - 1) * dilation - 1) // stride + 1
+
+    _, h, w, _ = x.shape
+    return (x.shape[0], out(h, kh, how["StrideH"], how["DilationHFactor"]), out(w, kw, how["StrideW"], how["DilationWFactor"]), results)
+
+
+def bytes_() -> Iterator[tuple[str, Operator, list[Tensor]]]:
+    """Elements of integers with scales."""
+    for dtype, zero in ((I8, -3), (U8, 120)):
+        x, y = q("x", (1, 3, 4, 5), 0.05, zero, dtype), q("y", (1, 3, 4, 5), 0.031, zero + 20, dtype)
+        for op, table in (("ADD", "AddOptions"), ("SUB", "SubOptions"), ("MUL", "MulOptions")):
+            for activation in (0, 1, 3):
+                out = q("z", x.shape, 0.07 if op != "MUL" else 0.2, zero - 6, dtype)
+                yield f"{op} {dtype} {activation}", Operator(op, [x, y], [out], table, {"FusedActivationFunction": activation}), [x, y]
+        row = constant("row", r.integers(0, 100, 5).astype(dtype), [0.031], [zero + 20])
+        yield f"ADD {dtype} row", Operator("ADD", [x, row], [q("z", x.shape, 0.07, zero, dtype)], "AddOptions", {}), [x]
+        low = -128 if dtype == I8 else 0
+        for scale in (0.02, 0.1, 1.3):
+            t = q("x", (3, 97), scale, zero, dtype)
+            yield f"LOGISTIC {dtype} {scale}", Operator("LOGISTIC", [t], [q("y", t.shape, 1 / 256, low, dtype)]), [t]
+            yield f"TANH {dtype} {scale}", Operator("TANH", [t], [q("y", t.shape, 1 / 128, 0 if dtype == I8 else 128, dtype)]), [t]
+            for beta in (1.0, 0.4):
+                yield (
+                    f"SOFTMAX {dtype} {scale} {beta}",
+                    Operator("SOFTMAX", [t], [q("y", t.shape, 1 / 256, low, dtype)], "SoftmaxOptions", {"Beta": beta}),
+                    [t],
+                )
+        image = q("x", (1, 7, 6, 4), 0.05, zero, dtype)
+        pool = {"FilterHeight": 3, "FilterWidth": 2, "StrideH": 2, "StrideW": 2, "Padding": SAME}
+        for op in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
+            for activation in (0, 3):
+                yield (
+                    f"{op} {dtype} {activation}",
+                    Operator(
+                        op,
+                        [image],
+                        [q("y", (1, 4, 3, 4), 0.05, zero, dtype)],
+                        "Pool2DOptions",
+                        {**pool, "FusedActivationFunction": activation},
+                    ),
+                    [image],
+                )
+        for op in ("RELU", "RELU6"):
+            yield f"{op} {dtype}", Operator(op, [image], [q("y", image.shape, 0.03, zero + 9, dtype)]), [image]
+        yield (
+            f"LEAKY_RELU {dtype}",
+            Operator("LEAKY_RELU", [image], [q("y", image.shape, 0.04, zero, dtype)], "LeakyReluOptions", {"Alpha": 0.3}),
+            [image],
+        )
+        g = f("x", 5, 40)
+        yield f"QUANTIZE {dtype}", Operator("QUANTIZE", [g], [q("y", g.shape, 0.037, zero, dtype)], "QuantizeOptions", {}), [g]
+        yield (
+            f"QUANTIZE again {dtype}",
+            Operator("QUANTIZE", [image], [q("y", image.shape, 0.081, zero + 3, dtype)], "QuantizeOptions", {}),
+            [image],
+        )
+        yield f"DEQUANTIZE {dtype}", Operator("DEQUANTIZE", [image], [f("y", *image.shape)], "DequantizeOptions", {}), [image]
+        same = q("y", x.shape, 0.05, zero, dtype)
+        for op in ("MAXIMUM", "MINIMUM"):
+            yield f"{op} {dtype}", Operator(op, [x, same], [q("z", x.shape, 0.05, zero, dtype)], "MaximumMinimumOptions", {}), [x, same]
+        pads = constant("p", np.array([[0, 0], [1, 2], [0, 1], [0, 0]], I32))
+        yield f"PAD {dtype}", Operator("PAD", [image, pads], [q("y", (1, 10, 7, 4), 0.05, zero, dtype)], "PadOptions", {}), [image]
+
+
+def moves() -> Iterator[tuple[str, Operator, list[Tensor]]]:
+    x = f("x", 2, 3, 4, 6)
+
+    def ints(name: str, *values: Any) -> Tensor:
+        return constant(name, np.array(values, I32))
+
+    yield "RESHAPE", Operator("RESHAPE", [x, ints("s", 6, -1)], [f("y", 6, 24)], "ReshapeOptions", {"NewShape": [6, -1]}), [x]
+    yield "TRANSPOSE", Operator("TRANSPOSE", [x, ints("s", 3, 0, 2, 1)], [f("y", 6, 2, 4, 3)], "TransposeOptions", {}), [x]
+    yield "SLICE", Operator("SLICE", [x, ints("a", 0, 1, 0, 2), ints("n", 2, -1, 3, 3)], [f("y", 2, 2, 3, 3)], "SliceOptions", {}), [x]
+    strided = [x, ints("a", 0, -1, 3, 1), ints("e", 1, -4, 0, 6), ints("t", 1, -1, -2, 2)]
+    yield (
+        "STRIDED_SLICE",
+        Operator("STRIDED_SLICE", strided, [f("y", 3, 2, 3)], "StridedSliceOptions", {"ShrinkAxisMask": 1, "EndMask": 4, "BeginMask": 0}),
+        [x],
+    )
+    halves = [f("y", 2, 3, 4, 3), f("z", 2, 3, 4, 3)]
+    yield "SPLIT", Operator("SPLIT", [constant("a", np.array(3, I32)), x], halves, "SplitOptions", {"NumSplits": 2}), [x]
+    uneven = [f("y", 2, 3, 1, 6), f("z", 2, 3, 3, 6)]
+    yield (
+        "SPLIT_V",
+        Operator("SPLIT_V", [x, ints("n", 1, -1), constant("a", np.array(2, I32))], uneven, "SplitVOptions", {"NumSplits": 2}),
+        [x],
+    )
+    a, c = f("a", 3, 2), f("c", 3, 2)
+    yield "PACK", Operator("PACK", [a, c], [f("y", 3, 2, 2)], "PackOptions", {"ValuesCount": 2, "Axis": -1}), [a, c]
+    yield "UNPACK", Operator("UNPACK", [a], [f("y", 3), f("z", 3)], "UnpackOptions", {"Num": 2, "Axis": 1}), [a]
+    yield (
+        "CONCATENATION",
+        Operator("CONCATENATION", [a, c], [f("y", 3, 4)], "ConcatenationOptions", {"Axis": 1}),
+        [a, c],
+    )
+    yield "GATHER", Operator("GATHER", [x, ints("i", 2, 0, 1, 1)], [f("y", 2, 4, 4, 6)], "GatherOptions", {"Axis": 1}), [x]
+    yield "TILE", Operator("TILE", [a, ints("n", 2, 3)], [f("y", 6, 6)], "TileOptions", {}), [a]
+    yield (
+        "MIRROR_PAD",
+        Operator("MIRROR_PAD", [a, constant("p", np.array([[1, 2], [0, 1]], I32))], [f("y", 6, 3)], "MirrorPadOptions", {"Mode": 0}),
+        [a],
+    )
+    image = f("x", 1, 4, 6, 4)
+    yield "SPACE_TO_DEPTH", Operator("SPACE_TO_DEPTH", [image], [f("y", 1, 2, 3, 16)], "SpaceToDepthOptions", {"BlockSize": 2}), [image]
+    yield "DEPTH_TO_SPACE", Operator("DEPTH_TO_SPACE", [image], [f("y", 1, 8, 12, 1)], "DepthToSpaceOptions", {"BlockSize": 2}), [image]
+    crop = [image, ints("b", 2, 3), constant("p", np.array([[0, 2], [1, 2]], I32))]
+    yield "SPACE_TO_BATCH_ND", Operator("SPACE_TO_BATCH_ND", crop, [f("y", 6, 3, 3, 4)], "SpaceToBatchNDOptions", {}), [image]
+    batch = f("x", 6, 3, 3, 4)
+    uncrop = [batch, ints("b", 2, 3), constant("p", np.array([[0, 2], [1, 2]], I32))]
+    yield "BATCH_TO_SPACE_ND", Operator("BATCH_TO_SPACE_ND", uncrop, [f("y", 1, 4, 6, 4)], "BatchToSpaceNDOptions", {}), [batch]
+    for op, table in (("RESIZE_BILINEAR", "ResizeBilinearOptions"), ("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions")):
+        for corners, half in ((False, False), (True, False), (False, True)):
+            for size in ((9, 5), (2, 3)):
+                how = {"AlignCorners": corners, "HalfPixelCenters": half}
+                yield f"{op} {corners} {half} {size}", Operator(op, [image, ints("s", *size)], [f("y", 1, *size, 4)], table, how), [image]
+    yield (
+        "ARG_MAX",
+        Operator("ARG_MAX", [x, constant("a", np.array(2, I32))], [f("y", 2, 3, 6, dtype=I32)], "ArgMaxOptions", {"OutputType": 2}),
+        [x],
+    )
+    yield (
+        "TOPK_V2",
+        Operator("TOPK_V2", [a, constant("k", np.array(1, I32))], [f("y", 3, 1), f("i", 3, 1, dtype=I32)], "TopKV2Options", {}),
+        [a],
+    )
+    for op in ("MEAN", "SUM", "REDUCE_MAX"):
+        for axes, keep in (((1, 2), False), ((1, 2), True), ((0, 3), False)):
+            shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape) if keep or i not in axes)
+            yield f"{op} {axes} {keep}", Operator(op, [x, ints("a", *axes)], [f("y", *shape)], "ReducerOptions", {"KeepDims": keep}), [x]
+    for op in (
+        "ABS",
+        "CEIL",
+        "COS",
+        "ELU",
+        "EXP",
+        "FLOOR",
+        "HARD_SWISH",
+        "LOGISTIC",
+        "NEG",
+        "RELU",
+        "RELU6",
+        "ROUND",
+        "SIN",
+        "SQUARE",
+        "TANH",
+        "RELU_N1_TO_1",
+    ):
+        yield op, Operator(op, [x], [f("y", *x.shape)]), [x]
+    y = f("z", 4, 6)
+    for op, table in (("ADD", "AddOptions"), ("SUB", "SubOptions"), ("MUL", "MulOptions"), ("DIV", "DivOptions")):
+        yield op, Operator(op, [x, y], [f("w", *x.shape)], table, {"FusedActivationFunction": 3}), [x, y]
+    for op in ("MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "FLOOR_DIV"):
+        yield op, Operator(op, [x, y], [f("w", *x.shape)]), [x, y]
+    for op in ("EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "NOT_EQUAL"):
+        yield op, Operator(op, [x, y], [f("w", *x.shape, dtype="bool")]), [x, y]
+    yield "SELECT_V2", Operator("SELECT_V2", [f("c", 4, 6, dtype="bool"), x, y], [f("w", *x.shape)]), [f("c", 4, 6, dtype="bool"), x, y]
+    yield "CAST", Operator("CAST", [x], [f("y", *x.shape, dtype=I32)], "CastOptions", {"InDataType": 0, "OutDataType": 2}), [x]
+    yield "SOFTMAX", Operator("SOFTMAX", [x], [f("y", *x.shape)], "SoftmaxOptions", {"Beta": 0.7}), [x]
+    yield "L2_NORMALIZATION", Operator("L2_NORMALIZATION", [a], [f("y", 3, 2)], "L2NormOptions", {}), [a]
+
+
+CASES = {name: (operator, inputs) for group in (products, bytes_, moves) for name, operator, inputs in group()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operators(name: str, tmp_path: Path) -> None:
+    operator, inputs = CASES[name]
+    agrees(
+        written([operator], inputs, list(operator.outputs)), tmp_path / "m.tflite", inputs, kernels=name.split()[-1] in ("0", "1.3", "int8")
+    )
+
+
+def small(path: Path) -> bytes:
+    """A file of two operators, one of them quantised."""
+    x, w = q("x", (1, 8)), constant("w", r.integers(-127, 128, (4, 8)).astype(I8), [0.01], [0])
+    y, z = q("y", (1, 4), 0.2, 4), f("z", 1, 4)
+    dense = Operator("FULLY_CONNECTED", [x, w, None], [y], "FullyConnectedOptions", {})
+    return written([dense, Operator("DEQUANTIZE", [y], [z], "DequantizeOptions", {})], [x], [z])
+
+
+def test_damaged_files_are_said_to_be_so(tmp_path: Path) -> None:
+    """Every cut, and many changed bytes: an error of ours or another model, never a crash and never for long."""
+    raw, path = small(tmp_path), tmp_path / "m.tflite"
+    g = np.random.default_rng(0)
+    damaged = [raw[:n] for n in range(0, len(raw), 7)]
+    for _ in range(300):
+        changed = bytearray(raw)
+        for at in g.integers(8, len(raw), 3):
+            changed[at] = g.integers(256)
+        damaged.append(bytes(changed))
+    refused = 0
+    for content in damaged:
+        path.write_bytes(content)
+        try:
+            normalise(load(path), "lite", {}, str(path))
+        except Error as e:
+            refused += e.code in ("model", "unsupported", "limit")
+    assert refused > len(damaged) // 2
+
+
+def test_what_is_not_read_is_named(tmp_path: Path) -> None:
+    x = f("x", 2, 3)
+    for operators, what in (
+        ([Operator("SVDF", [x], [f("y", 2, 3)])], "tflite::SVDF"),
+        ([Operator("SIN", [q("x", (2, 3))], [q("y", (2, 3))])], "int8 with a scale"),
+        ([Operator("CONV_2D", [q("x", (1, 3, 3, 2), dtype="int16", zero=0), constant("w", np.ones((1, 1, 1, 2), np.int8), [0.1], [0]), None], [q("y", (1, 3, 3, 1), dtype="int16", zero=0)], "Conv2DOptions", CONV)], "int16"),
+    ):  # fmt: skip
+        given = operators[0].inputs[0]
+        with pytest.raises(Error, match=what) as e:
+            graph_of(written(operators, [given], list(operators[0].outputs)), tmp_path / "m.tflite")  # type: ignore[list-item]
+        assert e.value.code == "unsupported"
