@@ -43,6 +43,7 @@ def parameters_of(request: Request) -> dict[str, Any]:
         "precision": request.precision,
         "version": request.version,
         **({"passes": list(request.passes)} if request.passes else {}),
+        **({"trust_pickle": True} if request.trust_pickle else {}),
     }
 
 

@@ -29,7 +29,7 @@ from mlcc.versions import lowered
 def frozen_model(request: Request, name: str, model_digest: str, progress: Progress) -> Frozen:
     """import → normalise → freeze → lower."""
     progress("importing")
-    source = importers.load(request.model)
+    source = importers.load(request.model, request.trust_pickle)
 
     progress("normalising")
     with explained("reading the graph", str(request.model), "model"):  # a hostile file can break any assumption of any library under us

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlcc import finished, lock, plugin
+from mlcc import finished, importers, lock, plugin
 from mlcc.artifact import write
 from mlcc.artifact.keys import SigningKey, signing_key, withheld
 from mlcc.cache import bound
@@ -58,6 +58,7 @@ def _run(request: Request, progress: Progress) -> dict[str, Any]:
             return _run(replace(request, model=copy), progress)
     if not request.model.exists():
         raise Error("usage", "no such file", str(request.model), "give the path of a model file")
+    importers.demand_trust(request.model, request.trust_pickle)
     model_digest = digest_model(request.model)
     remember(request.model, model_digest)
     key = signing_key(request.key)

@@ -210,7 +210,7 @@ class Packaging(Protocol):
 
 
 class Importer(Protocol):
-    """Reads a framework's files."""
+    """Reads a framework's files. Where reading some suffixes runs what a file says, it also has `executes`, a tuple of these."""
 
     suffixes: tuple[str, ...]
 

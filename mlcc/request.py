@@ -30,7 +30,8 @@ class Request:
     the table's own dataclass; passes: names of plugins' passes; samples: input → .npy files, real inputs that become golden vectors;
     describe: input or output → what the artifact says of it beyond the file (layout, unit, labels, … as
     `mlcc.core.describe.Description`); limits: what the model may ask for; strict: fail where some operator is not exercised by the
-    golden vectors; judge: compare the artifact's outputs with an outside judge's; validate: the graph is checked after each pass."""
+    golden vectors; judge: compare the artifact's outputs with an outside judge's; validate: the graph is checked after
+    each pass; trust_pickle: a pickled model is read, which runs what it says."""
 
     model: Path
     targets: tuple[str, ...]
@@ -58,6 +59,7 @@ class Request:
     judge: bool = True
     validate: bool = False
     dims: Mapping[str, int | Range] = field(default_factory=dict)
+    trust_pickle: bool = False
 
 
 @dataclass(frozen=True)

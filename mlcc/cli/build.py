@@ -124,6 +124,9 @@ def parse_settings(values: tuple[str, ...], slot: str | None, key: Path | None) 
 )
 @click.option("--strict", is_flag=True, help="Fail where some operator is not exercised by the golden vectors.")
 @click.option("--check", is_flag=True, help="Validate the graph after each pass, its types inferred again: to find which pass is at fault.")
+@click.option(
+    "--trust-pickle", is_flag=True, help="Read a pickled model (.joblib, .pkl), which runs what it says, in a process of its own."
+)
 @click.option("--no-judge", is_flag=True, help="Do not compare the artifact's outputs with ONNX Runtime's (the report then says so).")
 @click.option("--no-cache", is_flag=True, help="Ignore every cache.")
 @click.option("--no-test", is_flag=True, help="Do not run the golden vectors (the artifact then says so).")
@@ -154,6 +157,7 @@ def command(
     limits: tuple[str, ...],
     strict: bool,
     check: bool,
+    trust_pickle: bool,
     no_judge: bool,
     no_cache: bool,
     no_test: bool,
@@ -210,6 +214,7 @@ def command(
         strict=strict,
         judge=not no_judge,
         validate=check,
+        trust_pickle=trust_pickle,
         **options,
     )
     with progress() as report:

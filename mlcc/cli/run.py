@@ -175,11 +175,11 @@ def source_model(model: Path | None, about: Manifest) -> Path:
 
 
 def comparison(model: Path | None, about: Manifest, feed: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> dict[str, Any]:
-    from mlcc.conformance.compare import difference, session
+    from mlcc.conformance.compare import difference, session, tensor
     from mlcc.core.narrow import meant
 
     s = session(source_model(model, about))
     said = {t["name"]: t for t in about["inputs"] if t.get("element")}
     given = {n: meant(a, said[n]["element"], said[n].get("labels", ())) if n in said else a for n, a in feed.items()}
     theirs = s.run(None, given)
-    return {o.name: difference(outputs[o.name], np.asarray(t)) for o, t in zip(s.get_outputs(), theirs)}
+    return {o.name: difference(outputs[o.name], tensor(t)) for o, t in zip(s.get_outputs(), theirs)}

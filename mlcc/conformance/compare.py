@@ -66,6 +66,12 @@ def session(model: Path, threads: int = 1, optimised: bool = True) -> Any:
         raise Error("unsupported", f"ONNX Runtime cannot load the model: {str(e).splitlines()[0]}", str(model)) from None
 
 
+def tensor(found: Any) -> np.ndarray:
+    """What a session gives, maps (one a row: class → probability) as rows of numbers."""
+    rows = [list(m.values()) for m in found] if isinstance(found, list) and found and isinstance(found[0], dict) else found
+    return np.asarray(rows, np.float32 if rows is not found else None)
+
+
 def difference(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
     """Histogram by ULP (floats), or the number of unequal elements (others)."""
     if ours.shape != theirs.shape:

@@ -181,7 +181,7 @@ def _runtime(model: Path, optimised: bool = True) -> Judge:
 
     def run(feed: Feed) -> list[np.ndarray]:
         found = session.run(names, {n: np.ascontiguousarray(a) for n, a in feed.items() if n in wanted})
-        return [np.asarray(found[i]) for i in order]
+        return [compare.tensor(found[i]) for i in order]
 
     return run
 

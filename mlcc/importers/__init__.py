@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     import onnx_ir
 
 
-def load(path: Path) -> onnx_ir.Model:
-    """Read a model by its suffix. Raises Error(model) where the file is not what it claims to be."""
+def load(path: Path, trust_pickle: bool = False) -> onnx_ir.Model:
+    """Read a model by its suffix. trust_pickle: also where reading runs what the file says. Raises Error(model) where the file is not what
+    it claims to be."""
     known = plugin.importers()
     if not path.exists():
         raise Error("usage", "no such file", str(path), "give the path of a model file")
@@ -22,4 +23,13 @@ def load(path: Path) -> onnx_ir.Model:
     importer = known.get(path.suffix.lower())
     if importer is None:
         raise Error("model", f"unknown model format '{path.suffix}'", str(path), f"formats read: {', '.join(known)}")
+    demand_trust(path, trust_pickle)
     return importer.load(path)
+
+
+def demand_trust(path: Path, trust_pickle: bool) -> None:
+    """Raise Error(usage) where reading a file would run what it says, and nobody has said that this is wanted."""
+    suffix = path.suffix.lower()
+    if suffix in getattr(plugin.importers().get(suffix), "executes", ()) and not trust_pickle:
+        what = f"{suffix} is a pickle: to read it is to run what it says"
+        raise Error("usage", what, str(path), "if you trust it: --trust-pickle; better, save it as .skops or in the framework's own format")

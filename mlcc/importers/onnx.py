@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 
 from mlcc.error import Error
@@ -29,7 +30,7 @@ def load(path: Path) -> ir.Model:
     try:
         if path.stat().st_size == 0:
             raise Error("model", "the file is empty", str(path))
-        model = ir.load(path)
+        model = from_proto(onnx.load(path, load_external_data=False))
     except Error:
         raise
     except Exception as e:  # protobuf and the deserialiser raise many types
@@ -42,6 +43,22 @@ def load(path: Path) -> ir.Model:
         )
     check_external(model, path)
     return model
+
+
+def from_proto(proto: onnx.ModelProto) -> ir.Model:
+    """A model as onnx_ir has it, which knows no maps: what scikit-learn's and CatBoost's classifiers give stays without a declared type,
+    and becomes a tensor (ZipMap)."""
+    for value in (*proto.graph.output, *proto.graph.value_info):
+        if "map_type" in _kinds(value.type):
+            value.ClearField("type")
+    return ir.from_proto(proto)
+
+
+def _kinds(type: onnx.TypeProto) -> list[str]:
+    """A type and what it is of."""
+    kind = type.WhichOneof("value")
+    inner = getattr(type, str(kind)).elem_type if kind in ("sequence_type", "optional_type") else None
+    return [str(kind), *(_kinds(inner) if inner is not None else [])]
 
 
 def check_external(model: ir.Model, path: Path) -> None:

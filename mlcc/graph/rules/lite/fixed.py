@@ -6,6 +6,8 @@ What depends on bytes alone is tabulated when the model is read; a softmax's rec
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mlcc.graph.builder import Builder, Value
@@ -19,13 +21,12 @@ POWERS = {-2: 1672461947, -1: 1302514674, 0: 790015084, 1: 290630308, 2: 3933253
 NEWTON = 1515870810, -1010580540  # 48/17 and −32/17, two bits before the point: where division by Newton's iteration starts
 
 
-def _times(a: Array | int, b: Array | int) -> Array:
+def _times(a: Any, b: Any) -> Any:
     """SaturatingRoundingDoublingHighMul."""
-    product = np.asarray(np.multiply(a, b, dtype=np.int64))
-    return (product + (1 << 30)) >> 31
+    return np.right_shift(np.asarray(a, np.int64) * b + (1 << 30), 31)
 
 
-def _halved(x: Array, bits: int) -> Array:
+def _halved(x: Any, bits: int) -> Any:
     """RoundingDivideByPOT: half away from zero."""
     return np.sign(x) * ((2 * abs(x) + (1 << bits)) >> (bits + 1))
 

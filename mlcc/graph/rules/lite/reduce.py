@@ -53,7 +53,7 @@ def average_pool_2d(s: Source) -> Value:
         raise s.unsupported("int16", "quantise activations to int8")
     out = needed(s, 0, "out")
     ones = b.constant(np.ones((1, 1, *x.shape[2:]), np.int32))
-    total, count = (_summed(s, v, how) for v in (b.cast(x, "int32"), ones))
+    total, count = (_summed(s, v, how) for v in (x, ones))
     half = b("Div", count, b.constant(np.int32(2)))
     up = b("Where", b("Less", b.like(0, total), total), half, b("Neg", half))
     mean = b("Div", b("Add", total, up), count)
@@ -63,7 +63,7 @@ def average_pool_2d(s: Source) -> Value:
 
 def _summed(s: Source, x: Value, how: dict[str, object]) -> Value:
     kernel, attributes = pool_window(Source("AveragePool", (x,), dict(how), 20, 1, s.b))
-    return s.b("PoolSum", x, kernel=kernel, **attributes)
+    return s.b("PoolSum", x, kernel=kernel, to="int32", **attributes)
 
 
 # reductions

@@ -1,0 +1,98 @@
+"""Boosted trees from their frameworks' own files, which hold no code: XGBoost (.json, .ubj), LightGBM (.txt), CatBoost (.cbm).
+
+Each is read by its own package and converted by the one that the field keeps for it. Extras: mlcc[xgboost], mlcc[lightgbm], mlcc[catboost].
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from mlcc.cache.tools import packages
+from mlcc.error import Error
+from mlcc.importers.onnx import from_proto
+
+INPUT = "X"  # [rows, features]
+
+
+@dataclass(frozen=True)
+class Files:
+    """An importer (`mlcc.plugin.Importer`) of one framework's files. starts: what such a file begins with."""
+
+    framework: str
+    suffixes: tuple[str, ...]
+    starts: tuple[bytes, ...]
+    needs: tuple[str, ...]
+    convert: Callable[[Path], onnx.ModelProto]
+
+    def inputs(self, path: Path, raw: bytes) -> list[tuple[str, Path]]:
+        """One file holds all."""
+        return []
+
+    def tools(self) -> Mapping[str, str]:
+        return packages(*self.needs)
+
+    def load(self, path: Path) -> ir.Model:
+        extra = self.framework.lower()
+        with open(path, "rb") as f:
+            if not f.read(64).lstrip().startswith(self.starts):
+                raise Error("model", f"not a model of {self.framework}", str(path), "write it with save_model")
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                return from_proto(self.convert(path))
+        except ImportError as e:
+            what = f"reading it needs {e.name or self.framework}"
+            raise Error("usage", what, str(path), f"pip install 'mlcc[{extra}]'") from None
+        except Exception as e:
+            said = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
+            raise Error("model", f"{self.framework} cannot read or convert it: {said}", str(path), "write it with save_model") from None
+
+
+def _float_rows(features: int) -> list[tuple[str, Any]]:
+    from onnxmltools.convert.common.data_types import FloatTensorType
+
+    return [(INPUT, FloatTensorType([None, features]))]
+
+
+def _xgboost(path: Path) -> onnx.ModelProto:
+    import onnxmltools
+    import xgboost
+
+    booster = xgboost.Booster()
+    booster.load_model(str(path))
+    names = [f"f{i}" for i in range(booster.num_features())]  # what the converter takes; the columns' own names are not an input's
+    booster.feature_names = names
+    return onnxmltools.convert_xgboost(booster, initial_types=_float_rows(len(names)))
+
+
+def _lightgbm(path: Path) -> onnx.ModelProto:
+    import lightgbm
+    import onnxmltools
+
+    logging.getLogger("lightgbm").setLevel(logging.CRITICAL)
+    booster = lightgbm.Booster(model_file=str(path))
+    return onnxmltools.convert_lightgbm(booster, initial_types=_float_rows(booster.num_feature()), zipmap=False)
+
+
+def _catboost(path: Path) -> onnx.ModelProto:
+    import catboost
+
+    model = catboost.CatBoost()
+    model.load_model(str(path))
+    with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
+        model.save_model(f"{d}/m.onnx", format="onnx")
+        return onnx.load(f"{d}/m.onnx")
+
+
+xgboost = Files("XGBoost", (".json", ".ubj"), (b"{",), ("xgboost", "onnxmltools", "skl2onnx"), _xgboost)
+lightgbm = Files("LightGBM", (".txt",), (b"tree",), ("lightgbm", "onnxmltools", "skl2onnx"), _lightgbm)
+catboost = Files("CatBoost", (".cbm",), (b"CBM1",), ("catboost",), _catboost)
