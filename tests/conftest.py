@@ -21,6 +21,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Every worker signs with a key of its own, never with the user's."""
     import tempfile
 
+    from mlcc.cache.store import cache_folder
+
+    os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "zig"))  # a target's C library is built once, half a minute each
     os.environ["MLCC_CONFIG"] = tempfile.mkdtemp(prefix="mlcc-config-")
     if "MLCC_TEST_KERNELS" not in os.environ:  # workers have their parent's
         os.environ["MLCC_TEST_KERNELS"] = tempfile.mkdtemp(prefix="mlcc-kernels-")

@@ -1,8 +1,8 @@
 """scikit-learn's models and pipelines: skops' files (.skops), which hold no code, and pickles (.joblib, .pkl), which do. Extra:
 mlcc[sklearn].
 
-A pickle is read with --trust-pickle alone. Both are read in a process that can write no file and, where the system allows it, reach no
-network.
+A pickle is read with --trust-pickle alone. Both are read in a process that can change no file and open no connection, where the system
+allows that (Landlock, on Linux).
 """
 
 from __future__ import annotations
