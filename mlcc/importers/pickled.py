@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mlcc.error import Error
 
+NEW_USER, NEW_NETWORK = 0x10000000, 0x40000000  # CLONE_NEWUSER, CLONE_NEWNET
 LANDLOCK_CREATE, LANDLOCK_RESTRICT = 444, 446  # system calls, the same on every architecture
 NO_NEW_PRIVILEGES = 38  # PR_SET_NO_NEW_PRIVS
 READING = 0b1101  # execute, read files and read folders: the rights of the first version that are no writing
@@ -25,6 +26,8 @@ def confine() -> bool:
     if sys.platform != "linux":
         return False
     libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(NEW_NETWORK) != 0:  # what is no TCP: a network of its own, where this user may have one
+        libc.unshare(NEW_USER | NEW_NETWORK)
     version = libc.syscall(LANDLOCK_CREATE, None, 0, 1)
     if version < 1:
         return False
