@@ -210,7 +210,9 @@ class Packaging(Protocol):
 
 
 class Importer(Protocol):
-    """Reads a framework's files. Where reading some suffixes runs what a file says, it also has `executes`, a tuple of these."""
+    """Reads a framework's files. Where reading some suffixes runs what a file says, it also has `executes`, a tuple of these;
+    where the framework can judge, `runtime`: its distribution's name, and what makes of a file a function from inputs by name to outputs in
+    order (`mlcc.conformance.judge`)."""
 
     suffixes: tuple[str, ...]
 

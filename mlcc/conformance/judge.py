@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from mlcc import plugin
 from mlcc.conformance import compare
 from mlcc.core.describe import Description
 from mlcc.core.graph import CoreGraph
@@ -34,7 +35,7 @@ COARSE = 2.0**-4  # the same where our arithmetic is coarser on purpose: bf16 pr
 STEPS = 2  # of a quantised output
 NUDGES = (1, 2, 3, 4)  # seeds of the inputs moved: enough that what lies on a step's edge falls on both sides; two where there are no steps
 SMALL = 1 << 20  # elements of parameters up to which the slow judge is asked
-COARSE_RULES = ("precision-bf16", "integer-requantisation", "integer-products")
+COARSE_RULES = ("precision-bf16", "integer-requantisation", "integer-products", "lite-hybrid-weights")
 COARSE_OPERATORS = ("DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul")  # what comes before them moves whole steps
 
 # The judges' own errors: (judge, operator, attribute that it must have or '', what, where it is reported). An output that parts there is
@@ -82,17 +83,13 @@ def engine_version() -> str:
 def judge(model: Path, graph: CoreGraph, vectors: Sequence[Golden]) -> Verdict:
     """The verdict on the golden outputs: of ONNX Runtime, and where it refuses the model or parts from us, of ONNX's reference evaluator
     (small models alone: it is slow). Raises Error(conformance) where no judge agrees, with the first operator that is off."""
-    if model.suffix != ".onnx":
-        return Verdict("", "not judged: no ONNX file")
     if any(r.rule == RANDOM for r in graph.rewrites):
         return Verdict("", "not judged: it draws random numbers, which each runtime does in its own way")
     steps = any(n.op in ("Requantize", "Round") for n in graph.nodes)
     vectors = [_in_its_types(graph, g) for g in vectors]
     refusals: list[str] = []
     parted: Error | None = None
-    for name, start in (("onnxruntime", _runtime), ("onnx", _evaluator)):
-        if find_spec(name) is None or name == "onnx" and graph.parameters > SMALL:
-            continue
+    for name, start in _engines(model, graph):
         try:
             asked = _coded(start(model), graph)
             unoptimised = _unoptimised(model) if name == "onnxruntime" else None
@@ -113,6 +110,17 @@ def judge(model: Path, graph: CoreGraph, vectors: Sequence[Golden]) -> Verdict:
     if parted is not None:
         raise parted
     return Verdict("", f"not judged: {'; '.join(refusals) or 'no judge is installed'}")
+
+
+def _engines(model: Path, graph: CoreGraph) -> list[tuple[str, Callable[[Path], Judge]]]:
+    """(distribution, how it is started) of the runtimes that are installed: ONNX's, or of another framework's file its own."""
+    if model.suffix == ".onnx":
+        found: list[tuple[str, Callable[[Path], Judge]]] = [("onnxruntime", _runtime), ("onnx", _evaluator)]
+        return [(n, start) for n, start in found if find_spec(n) is not None and (n != "onnx" or graph.parameters <= SMALL)]
+    own = getattr(plugin.importers().get(model.suffix.lower()), "runtime", None)
+    with suppress(PackageNotFoundError):
+        return [own] if own is not None and version(own[0]) else []
+    return []
 
 
 def _in_its_types(graph: CoreGraph, g: Golden) -> Golden:
@@ -245,7 +253,8 @@ def _compare(
     """(what is said, what is allowed of each vector's outputs). Raises Error(conformance) where the judge parts and is not known to be
     wrong."""
     engine = f"{name} {version(name)}"
-    nodes = [(n.op_type, {a.name for a in n.attribute}) for n in onnx.load(str(model), load_external_data=False).graph.node]
+    proto = onnx.load(str(model), load_external_data=False) if model.suffix == ".onnx" else onnx.ModelProto()
+    nodes = [(n.op_type, {a.name for a in n.attribute}) for n in proto.graph.node]
     coarse = any(r.rule in COARSE_RULES for r in graph.rewrites) or any(op in COARSE_OPERATORS for op, _ in nodes)
     floor = max([FLOOR, *(APPROXIMATE.get(op, 0.0) for op, _ in nodes)])
     bounds: dict[int, dict[str, float]] = {i: {} for i in heard}

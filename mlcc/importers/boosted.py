@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -21,6 +22,7 @@ from mlcc.cache.tools import packages
 from mlcc.error import Error
 from mlcc.importers.onnx import from_proto
 
+Runs = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
 INPUT = "X"  # [rows, features]
 
 
@@ -33,6 +35,7 @@ class Files:
     starts: tuple[bytes, ...]
     needs: tuple[str, ...]
     convert: Callable[[Path], onnx.ModelProto]
+    runtime: tuple[str, Callable[[Path], Runs]]
 
     def inputs(self, path: Path, raw: bytes) -> list[tuple[str, Path]]:
         """One file holds all."""
@@ -93,6 +96,53 @@ def _catboost(path: Path) -> onnx.ModelProto:
         return onnx.load(f"{d}/m.onnx")
 
 
-xgboost = Files("XGBoost", (".json", ".ubj"), (b"{",), ("xgboost", "onnxmltools", "skl2onnx"), _xgboost)
-lightgbm = Files("LightGBM", (".txt",), (b"tree",), ("lightgbm", "onnxmltools", "skl2onnx"), _lightgbm)
-catboost = Files("CatBoost", (".cbm",), (b"CBM1",), ("catboost",), _catboost)
+def _answers(scores: Callable[[np.ndarray], np.ndarray], classes: int) -> Runs:
+    """As the converted model gives them: numbers, or a class and the probability of each."""
+
+    def run(feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        found = np.asarray(scores(next(iter(feed.values()))), np.float32)
+        if not classes:
+            return [found.reshape(-1, 1)]
+        found = np.stack([1 - found, found], 1) if found.ndim == 1 else found
+        return [found.argmax(1), found]
+
+    return run
+
+
+def _xgboost_runs(path: Path) -> Runs:
+    import json
+
+    import xgboost
+
+    booster = xgboost.Booster()
+    booster.load_model(str(path))
+    booster.feature_names = None
+    objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
+    if objective not in ("binary:logistic", "multi:softprob") and not objective.startswith("reg:"):
+        raise ValueError(f"the objective {objective} is not judged")
+    return _answers(lambda x: booster.predict(xgboost.DMatrix(x)), 0 if objective.startswith("reg:") else 2)
+
+
+def _lightgbm_runs(path: Path) -> Runs:
+    import lightgbm
+
+    booster = lightgbm.Booster(model_file=str(path))
+    text = path.read_text("utf-8", "replace")
+    objective = text[text.find("\nobjective=") + 11 :].split()[0] if "\nobjective=" in text else ""
+    if objective not in ("binary", "multiclass", "regression"):
+        raise ValueError(f"the objective {objective} is not judged")
+    return _answers(lambda x: booster.predict(x), 0 if objective == "regression" else 2)
+
+
+def _catboost_runs(path: Path) -> Runs:
+    import catboost
+
+    model = catboost.CatBoost()
+    model.load_model(str(path))
+    classes = len(model.classes_) if model.classes_ is not None else 0
+    return _answers(lambda x: model.predict(x, "Probability" if classes else "RawFormulaVal"), classes)
+
+
+xgboost = Files("XGBoost", (".json", ".ubj"), (b"{",), ("xgboost", "onnxmltools", "skl2onnx"), _xgboost, ("xgboost", _xgboost_runs))
+lightgbm = Files("LightGBM", (".txt",), (b"tree",), ("lightgbm", "onnxmltools", "skl2onnx"), _lightgbm, ("lightgbm", _lightgbm_runs))
+catboost = Files("CatBoost", (".cbm",), (b"CBM1",), ("catboost",), _catboost, ("catboost", _catboost_runs))

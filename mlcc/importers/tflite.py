@@ -7,7 +7,7 @@ What the operators mean: `mlcc.graph.rules.lite`. https://ai.google.dev/edge/lit
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,6 +54,33 @@ def load(path: Path) -> ir.Model:
         raise
     except Exception as e:  # FlatBuffers' Python code checks nothing: a damaged file raises whatever comes of it
         raise Error("model", f"a damaged TensorFlow Lite model: {type(e).__name__}", str(path), "convert it again") from None
+
+
+def _litert(path: Path) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]:
+    """LiteRT's reference kernels."""
+    from ai_edge_litert import interpreter
+
+    kinds = interpreter.OpResolverType
+    try:
+        judge = interpreter.Interpreter(str(path), experimental_op_resolver_type=kinds.BUILTIN_REF)
+    except ValueError:  # some operators on floats have no reference kernel
+        judge = interpreter.Interpreter(str(path), experimental_op_resolver_type=kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    names = [str(v.name) for v in load(path).graph.inputs]
+
+    def run(feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        given = dict(zip(names, judge.get_input_details()))
+        for name, detail in given.items():
+            judge.resize_tensor_input(detail["index"], feed[name].shape)
+        judge.allocate_tensors()
+        for name, detail in given.items():
+            judge.set_tensor(detail["index"], feed[name])
+        judge.invoke()
+        return [judge.get_tensor(d["index"]) for d in judge.get_output_details()]
+
+    return run
+
+
+runtime = ("ai-edge-litert", _litert)
 
 
 class _Reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 pytest.importorskip("tflite")
 interpreter = pytest.importorskip("ai_edge_litert.interpreter")
 
+import mlcc  # noqa: E402
 from mlcc.core.graph import CoreGraph  # noqa: E402
 from mlcc.error import Error  # noqa: E402
 from mlcc.graph.normalise import normalise  # noqa: E402
@@ -349,6 +351,13 @@ def small(path: Path) -> bytes:
     y, z = q("y", (1, 4), 0.2, 4), f("z", 1, 4)
     dense = Operator("FULLY_CONNECTED", [x, w, None], [y], "FullyConnectedOptions", {})
     return written([dense, Operator("DEQUANTIZE", [y], [z], "DequantizeOptions", {})], [x], [z])
+
+
+def test_a_build_is_judged_by_litert(tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(small(tmp_path))
+    made = mlcc.build(tmp_path / "m.tflite", ["c99"], out=tmp_path / "out")
+    said = json.loads((Path(made["artifacts"][0]["path"]) / "conformance.json").read_text())["judge"]
+    assert said["engine"].startswith("ai-edge-litert") and said["verdict"] == "agrees"
 
 
 def test_damaged_files_are_said_to_be_so(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from mlcc.graph.rules.quant import product
 from mlcc.graph.rules.standard import run
 from mlcc.graph.source import Source
 
+HYBRID = "lite-hybrid-weights"  # LiteRT rounds the activations to bytes for such a product; here the weights become floats
 PADDINGS = ("SAME_UPPER", "VALID")
 
 
@@ -25,6 +26,7 @@ def weights(s: Source, index: int) -> Value:
     """A layer's weights as numbers: those of a layer of floats may be kept as bytes."""
     w, of = s[index], grid(s, index)
     if w.dtype in ("int8", "uint8") and of is not None and not is_quantised(s, 0):
+        s.b.record(HYBRID)
         return dequantised(s, w, of)
     return s.b.cast(w, "float32") if w.dtype == "float16" else w
 
