@@ -97,7 +97,9 @@ def _catboost(path: Path, classes: bool) -> np.ndarray:
 
 @pytest.mark.parametrize("classes", [True, False])
 @pytest.mark.parametrize(
-    "make,suffix", [(_lightgbm, ".txt"), (_xgboost, ".json"), (_xgboost, ".ubj"), (_catboost, ".cbm")], ids=lambda v: str(v).strip(".")
+    "make,suffix",
+    [(_lightgbm, ".txt"), (_xgboost, ".json"), (_xgboost, ".ubj"), (_catboost, ".cbm")],
+    ids=["lightgbm", "xgboost", "xgboost-binary", "catboost"],
 )
 def test_boosted_trees(make: Callable[[Path, bool], np.ndarray], suffix: str, classes: bool, tmp_path: Path) -> None:
     path = tmp_path / f"m{suffix}"
