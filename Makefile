@@ -25,6 +25,16 @@ test-full: $(READY)
 	MLCC_TEST_CUDA=1 $(BIN)/python -m pytest -n auto tests/kernels tests/graph/test_onnx_cases.py
 	$(BIN)/python -m pytest -n auto -m full
 
+# Importers, each in an environment of its own with its extra alone: all that they train, save and read.
+FRAMEWORKS := tflite sklearn boost keras
+test-frameworks: $(FRAMEWORKS:%=build/frameworks/%/tested)
+
+build/frameworks/%/tested: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --editable '.[$*,compare]' pytest pytest-timeout pytest-xdist hypothesis mpmath magika \
+	  $(if $(filter tflite,$*),ai-edge-litert) $(if $(filter boost,$*),skops joblib)
+	$(@D)/bin/python -m pytest -n0 $(if $(filter sklearn boost,$*),tests/importers/test_trees.py,tests/importers/test_$*.py)
+
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python -m benchmarks.models
@@ -50,7 +60,7 @@ system:
 clean:
 	rm -rf $(VENV) dist build mutants *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: demo test test-full bench golden mutants docs system clean
+.PHONY: demo test test-full test-frameworks bench golden mutants docs system clean
 
 # Generated code kept for review (tests/golden/), written anew.
 golden: $(READY)

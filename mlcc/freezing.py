@@ -53,7 +53,12 @@ def frozen_model(request: Request, name: str, model_digest: str, progress: Progr
         parallel.prepare()
     proven = _beside(lowered, graph)  # neither needs the other, and both spend their time outside Python
     vectors, coverage = freeze.frozen_vectors(graph, sampled(request.samples, graph))
-    notes = [*shape_notes(source, request.shapes, str(request.model), request.dims), *_idle_notes(coverage.report(), request)]
+    told_by_file = (source.metadata_props.get("mlcc.notes") or "").splitlines()
+    notes = [
+        *told_by_file,
+        *shape_notes(source, request.shapes, str(request.model), request.dims),
+        *_idle_notes(coverage.report(), request),
+    ]
     verdict = _judged(request, graph, vectors, progress)
     progress("proving the translation")
     program, meaning = proven.result()

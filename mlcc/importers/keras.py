@@ -1,4 +1,4 @@
-"""Keras 3's files (.keras, and .h5 of older versions), through Keras' own ONNX exporter on JAX, in a process of its own. Extra: mlcc[keras].
+"""Keras 3 files (.keras, and .h5 of older versions), through Keras' own ONNX exporter on JAX, in a process of its own. Extra: mlcc[keras].
 
 Keras refuses files whose layers hold Python code (Lambda): such a file runs what it says, and has to be saved without them.
 """

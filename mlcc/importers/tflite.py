@@ -21,6 +21,7 @@ from mlcc.error import Error
 suffixes = (".tflite",)
 IDENTIFIER = b"TFL3"
 DOMAIN = "tflite"
+NOTES = "mlcc.notes"  # metadata: what a build tells its user
 OPSET = 20  # of the operators that rules use
 TYPES = {
     "FLOAT32": ir.DataType.FLOAT, "FLOAT16": ir.DataType.FLOAT16, "FLOAT64": ir.DataType.DOUBLE, "BFLOAT16": ir.DataType.BFLOAT16,
@@ -66,6 +67,8 @@ def _litert(path: Path) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarray]
     except ValueError:  # some operators on floats have no reference kernel
         judge = interpreter.Interpreter(str(path), experimental_op_resolver_type=kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
     names = [str(v.name) for v in load(path).graph.inputs]
+    if len(names) != len(judge.get_input_details()):
+        raise ValueError("its variables cannot be set")
 
     def run(feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         given = dict(zip(names, judge.get_input_details()))
@@ -94,6 +97,10 @@ class _Reader:
         self.options = {v: k for k, v in vars(schema.BuiltinOptions).items() if isinstance(v, int)}
         self.options2 = {v: k for k, v in vars(schema.BuiltinOptions2).items() if isinstance(v, int)}
         self.values: dict[int, ir.Value] = {}
+        self.handles: dict[int, str] = {}  # tensors that stand for a variable → its name
+        self.states: dict[str, ir.Value] = {}  # variables that are read before they are written: inputs
+        self.now: dict[str, ir.Value] = {}  # what variables hold
+        self.begin: dict[str, str] = {}  # what they hold at first, in words
 
     def each(self, length: int, item: Any) -> Iterator[Any]:
         """A vector's items. A damaged length would run for years."""
@@ -119,16 +126,50 @@ class _Reader:
             if data is not None:
                 self.values[i].const_value = ir.Tensor(data, name=own)
                 initializers.append(self.values[i])
-        nodes = [self.node(o, tensors) for o in self.each(graph.OperatorsLength(), graph.Operators)]
+        nodes = [n for o in self.each(graph.OperatorsLength(), graph.Operators) if (n := self.node(o, tensors)) is not None]
+        left = [self.kept(name, nodes) for name in self.now if self.now[name] is not self.states.get(name)]
         made = ir.Graph(
-            [self.values[int(i)] for i in given],
-            [self.values[int(i)] for i in results],
+            [*(self.values[int(i)] for i in given), *self.states.values()],
+            [*(self.values[int(i)] for i in results), *left],
             nodes=nodes,
             initializers=initializers,
             opset_imports={"": OPSET, DOMAIN: 1},
             name=name,
         )
-        return ir.Model(made, ir_version=10, producer_name="tflite")
+        begin = [f"state {n} begins as {self.begin.get(n, 'the file does not say')}" for n in self.states]
+        return ir.Model(made, ir_version=10, producer_name="tflite", metadata_props={NOTES: "\n".join(begin)} if begin else None)
+
+    def kept(self, name: str, nodes: list[ir.Node]) -> ir.Value:
+        """What a run leaves in a variable, as an output."""
+        held = self.now[name]
+        out = ir.Value(name=f"{name}.next", type=held.type, shape=held.shape)
+        nodes.append(ir.Node("", "Identity", [held], outputs=[out], name=f"{name}.next"))
+        return out
+
+    def variable(self, op: str, operator: Any, taken: list[int], made: list[int]) -> None:
+        """Variables that calls share become inputs, and outputs for the next call."""
+        if op == "VAR_HANDLE":
+            self.handles[made[0]] = (self.attributes(operator).get("shared_name") or b"state").decode("utf-8", "replace")
+        elif op == "READ_VARIABLE":
+            name, value = self.handles[taken[0]], self.values[made[0]]
+            if name not in self.now:
+                self.states[name] = self.now[name] = ir.Value(name=name, type=value.type, shape=value.shape)
+            self.values[made[0]] = self.now[name]
+        elif op == "ASSIGN_VARIABLE":
+            self.now[self.handles[taken[0]]] = self.values[taken[1]]
+
+    def begins(self, index: int) -> None:
+        """What variables hold at first, as another subgraph writes it."""
+        graph, handles = self.file.Subgraphs(index), dict[int, str]()
+        for o in self.each(graph.OperatorsLength(), graph.Operators):
+            code = self.file.OperatorCodes(o.OpcodeIndex())
+            op = self.operators.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "?")
+            if op == "VAR_HANDLE":
+                handles[o.Outputs(0)] = (self.attributes(o).get("shared_name") or b"state").decode("utf-8", "replace")
+            elif op == "ASSIGN_VARIABLE":
+                numbers = self.data(graph.Tensors(o.Inputs(1)))
+                if numbers is not None and numbers.size and (numbers == numbers.flat[0]).all():
+                    self.begin[handles[o.Inputs(0)]] = f"{numbers.flat[0]} everywhere"
 
     def names(self, tensors: list[Any], given: Any, results: Any) -> list[str]:
         """A name for each tensor, once: inputs and outputs as the signature calls them."""
@@ -149,6 +190,8 @@ class _Reader:
 
     def value(self, tensor: Any, name: str) -> ir.Value:
         kind = self.types.get(tensor.Type(), "?")
+        if kind == "RESOURCE":
+            return ir.Value(name=name)
         if kind not in TYPES:
             raise Error("unsupported", f"{name} is of type {kind}", self.where, f"types read: {', '.join(TYPES)}")
         if tensor.Sparsity() is not None:
@@ -159,6 +202,8 @@ class _Reader:
 
     def data(self, tensor: Any) -> np.ndarray | None:
         """A constant's numbers; None where the tensor is computed."""
+        if self.types.get(tensor.Type()) == "RESOURCE":
+            return None
         buffer = self.file.Buffers(tensor.Buffer())
         if buffer.Offset() > 1:  # behind the tables, in files beyond 2 GB
             raw: Any = np.frombuffer(self.raw, np.uint8, buffer.Size(), buffer.Offset())
@@ -173,7 +218,7 @@ class _Reader:
             return (np.where(both < 8, both, both - 16)).astype(np.int8)[: int(np.prod(dims))].reshape(dims)
         return np.frombuffer(raw.tobytes(), TYPES[kind].numpy()).reshape(dims)
 
-    def node(self, operator: Any, tensors: list[Any]) -> ir.Node:
+    def node(self, operator: Any, tensors: list[Any]) -> ir.Node | None:
         code = self.file.OperatorCodes(operator.OpcodeIndex())
         op = self.operators.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "?")
         domain = DOMAIN
@@ -181,6 +226,12 @@ class _Reader:
             domain, op = f"{DOMAIN}.custom", (code.CustomCode() or b"?").decode("utf-8", "replace")
         taken = [int(i) for i in operator.InputsAsNumpy()] if operator.InputsLength() else []
         made = [int(i) for i in operator.OutputsAsNumpy()] if operator.OutputsLength() else []
+        if op == "CALL_ONCE":
+            self.begins(self.attributes(operator)["init_subgraph_index"])
+            return None
+        if op in ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"):
+            self.variable(op, operator, taken, made)
+            return None
         attributes = self.attributes(operator)
         for kind, group in (("in", taken), ("out", made)):
             for k, i in enumerate(group):

@@ -10,7 +10,13 @@ import flatbuffers
 import numpy as np
 import tflite
 
-TYPES = {"float32": "FLOAT32", "float16": "FLOAT16", "bool": "BOOL", **{t: t.upper() for t in ("int8", "uint8", "int16", "int32", "int64")}}
+TYPES = {
+    "float32": "FLOAT32",
+    "float16": "FLOAT16",
+    "bool": "BOOL",
+    "resource": "RESOURCE",
+    **{t: t.upper() for t in ("int8", "uint8", "int16", "int32", "int64")},
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,10 @@ def written(operators: Sequence[Operator], inputs: Sequence[Tensor], outputs: Se
         ins, outs = vector([-1 if t is None else place[t.name] for t in o.inputs]), vector([place[t.name] for t in o.outputs])
         more = {}
         if o.table:
-            fields = {k: vector(v) if isinstance(v, (list, tuple)) else v for k, v in (o.options or {}).items()}
+            fields = {
+                k: vector(v) if isinstance(v, (list, tuple)) else b.CreateString(v) if isinstance(v, str) else v
+                for k, v in (o.options or {}).items()
+            }
             more = {"BuiltinOptions": table(o.table, **fields), "BuiltinOptionsType": getattr(tflite.BuiltinOptions, o.table)}
         nodes.append(table("Operator", OpcodeIndex=i, Inputs=ins, Outputs=outs, **more))
     ends = [vector([place[t.name] for t in group]) for group in (inputs, outputs)]

@@ -345,6 +345,25 @@ def test_operators(name: str, tmp_path: Path) -> None:
     )
 
 
+def test_variables_become_inputs_and_outputs(tmp_path: Path) -> None:
+    """A running sum: what is read is the input, what is written the output for the next call."""
+    handle, now, x, y = Tensor("h", "resource", ()), f("now", 3), f("x", 3), f("y", 3)
+    operators = [
+        Operator("VAR_HANDLE", [], [handle], "VarHandleOptions", {"SharedName": "total"}),
+        Operator("READ_VARIABLE", [handle], [now]),
+        Operator("ADD", [x, now], [y], "AddOptions", {}),
+        Operator("ASSIGN_VARIABLE", [handle, y], []),
+    ]
+    graph = graph_of(written(operators, [x], [y]), tmp_path / "m.tflite")
+    assert graph.inputs == ("x", "total") and graph.outputs == ("y", "total.next")
+    total = np.zeros(3, np.float32)
+    for n in range(3):
+        found = execute(graph, {"x": np.full(3, n + 1, np.float32), "total": total})
+        total = found["total.next"]
+        np.testing.assert_array_equal(found["y"], total)
+    np.testing.assert_array_equal(total, [6, 6, 6])
+
+
 def small(path: Path) -> bytes:
     """A file of two operators, one of them quantised."""
     x, w = q("x", (1, 8)), constant("w", r.integers(-127, 128, (4, 8)).astype(I8), [0.01], [0])

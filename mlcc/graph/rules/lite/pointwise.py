@@ -226,6 +226,15 @@ def leaky_relu(s: Source) -> Value:
     return pointwise(b, of, [s[0]])
 
 
+def prelu(s: Source) -> Value:
+    refuse_grids(s)
+
+    def of(x: Value, slope: Value) -> Value:
+        return s.b("Where", s.b("Less", x, s.b.like(0, x)), s.b("Mul", x, slope), x)
+
+    return pointwise(s.b, of, [s[0], s[1]])
+
+
 def squared_difference(s: Source) -> Value:
     refuse_grids(s)
 
@@ -326,6 +335,7 @@ TABLE: dict[str, Rule] = {
     "NEG": of_floats("Neg"),
     "NOT_EQUAL": lambda s: s.b("Not", compared("Equal")(s)),  # type: ignore[arg-type]
     "POW": of_floats("Pow"),
+    "PRELU": prelu,
     "QUANTIZE": quantize,
     "RELU": clamp(0.0, None),
     "RELU6": clamp(0.0, 6.0),
