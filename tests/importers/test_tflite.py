@@ -230,6 +230,17 @@ def bytes_() -> Iterator[tuple[str, Operator, list[Tensor]]]:
             [image],
         )
         yield f"DEQUANTIZE {dtype}", Operator("DEQUANTIZE", [image], [f("y", *image.shape)], "DequantizeOptions", {}), [image]
+        for op in ("MEAN", "SUM") if dtype == U8 else ("MEAN",):
+            for axes, keep, shape in (
+                ([1, 2], True, (1, 1, 1, 4)),
+                ([1, 2], False, (1, 4)),
+                ([3], False, (1, 7, 6)),
+                ([0, 1], True, (1, 1, 6, 4)),
+            ):
+                for scale, place in ((0.05, zero), (0.021 if op == "MEAN" else 1.7, zero + 4)):
+                    which = constant("a", np.array(axes, I32))
+                    reduced = Operator(op, [image, which], [q("y", shape, scale, place, dtype)], "ReducerOptions", {"KeepDims": keep})
+                    yield f"{op} {dtype} {axes} {keep} {scale}", reduced, [image]
         same = q("y", x.shape, 0.05, zero, dtype)
         for op in ("MAXIMUM", "MINIMUM"):
             yield f"{op} {dtype}", Operator(op, [x, same], [q("z", x.shape, 0.05, zero, dtype)], "MaximumMinimumOptions", {}), [x, same]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 
 import numpy as np
 
 from mlcc.graph.builder import Value
 from mlcc.graph.rules.lite.fixed import softmax as softmax_of_bytes
-from mlcc.graph.rules.lite.grid import centred, is_quantised, kind, needed, placed
+from mlcc.graph.rules.lite.grid import centred, is_quantised, kind, multiplier, needed, placed
 from mlcc.graph.rules.lite.layout import first, last
 from mlcc.graph.rules.lite.pointwise import activated, fused, refuse_grids, same_grids
 from mlcc.graph.rules.lite.shapes import ints
@@ -76,7 +77,10 @@ def reduced(op: str) -> Rule:
         if op in ("ReduceMax", "ReduceMin"):
             same_grids(s)
         elif is_quantised(s):
-            raise s.unsupported("integers", "keep this operator in float")
+            known = op == "ReduceMean" or op == "ReduceSum" and x.dtype == "uint8"  # LiteRT's sums of int8 wrap
+            if not known or x.dtype == "int16" or not axes:
+                raise s.unsupported(f"{x.dtype} with a scale", "keep this operator in float")
+            return _of_bytes(s, axes, keep, op == "ReduceMean")
         if not axes:
             return x
         if x.rank == 4 and axes == [1, 2]:
@@ -87,6 +91,24 @@ def reduced(op: str) -> Rule:
         return run(s, op, x, b.constant(np.array(axes, np.int64)), keepdims=int(keep))
 
     return rule
+
+
+def _of_bytes(s: Source, axes: list[int], keep: bool, mean: bool) -> Value:
+    """The sum of steps from zero, scaled in fixed point; a mean's multiplier is divided by the count. reference/reduce.h,
+    QuantizedMeanOrSum"""
+    b, x, given, out = s.b, s[0], needed(s, 0), needed(s, 0, "out")
+    last_axes = x.rank == 4 and axes == [1, 2]
+    image, over = (first(b, x), (2, 3)) if last_axes else (x, tuple(axes))
+    count = prod(image.shape[a] for a in over)
+    total = b("ReduceSum", image, axes=over, to="int32")
+    steps = b("Sub", total, b.constant(np.int32(given.zero * count))) if given.zero else total
+    m, shift = (int(v) for v in multiplier(float(given.scale) / float(out.scale)))
+    if mean:
+        up = min(count.bit_length() - 1, 32, 31 + shift)
+        m, shift = (m << up) // count, shift - up
+    y = placed(s, b("Rescale", steps, b.constant(np.int32(m)), b.constant(np.int32(shift))), out)
+    y = last(b, y) if last_axes else y
+    return y if keep else b.reshape(y, [n for i, n in enumerate(x.shape) if i not in axes])
 
 
 def softmax(s: Source) -> Value:
