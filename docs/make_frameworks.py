@@ -73,10 +73,10 @@ def _apart(comparison: dict[str, Any]) -> str:
     if not outputs:
         return "not judged"
     unequal = sum(o.get("unequal", 0) for o in outputs)
-    floats = [o for o in outputs if "histogram" in o or "max_ulp" in o]
+    floats = [o for o in outputs if "max_abs" in o]
     if not floats:
         return "all equal" if not unequal else f"{unequal} differ"
-    most = max(float(o.get("max_absolute", 0.0)) for o in floats)
+    most = max(float(o["max_abs"]) for o in floats)
     return f"{'classes equal, ' if unequal == 0 and len(outputs) > len(floats) else ''}{most:.1g} at most"
 
 

@@ -88,6 +88,7 @@ def key_for(request: Request, settled: Settled, model_digest: str, target: Targe
         "describe": {k: dict(v) for k, v in sorted(request.describe.items())},
         "strict": request.strict,
         "judge": engine_version() if request.judge else None,
+        "fidelity": sorted(request.fidelity.items()),
         "cpu": sorted(cpu_flags()) if runs == "native" else None,
     }
     return key_of("artifact", json.dumps(parts, sort_keys=True))

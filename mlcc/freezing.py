@@ -11,6 +11,7 @@ from typing import Any
 
 from mlcc import importers, plugin
 from mlcc.artifact.arrays import read_npy
+from mlcc.conformance import fidelity
 from mlcc.conformance.judge import Verdict, judge
 from mlcc.core import graph as core
 from mlcc.core.describe import told
@@ -97,9 +98,13 @@ def sampled(files: Mapping[str, Sequence[Path]], graph: Any) -> list[dict[str, A
 def _judged(request: Request, graph: Any, vectors: Any, progress: Progress) -> Any:
     """The outside judge's verdict. Raises Error(conformance) where what we compute is wrong by it."""
     if not request.judge:
-        return Verdict("", "not judged: --no-judge")
+        verdict = Verdict("", "not judged: --no-judge")
+        fidelity.demand(verdict, request.fidelity, request.model)
+        return verdict
     progress("asking an outside judge")
-    return judge(request.model, graph, vectors)
+    verdict = judge(request.model, graph, vectors)
+    fidelity.demand(verdict, request.fidelity, request.model)
+    return verdict
 
 
 def _idle_notes(coverage: Mapping[str, Any], request: Request) -> list[str]:

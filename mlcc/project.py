@@ -25,6 +25,7 @@ KEYS: dict[str, type] = {
     "dims": dict,
     "samples": dict,
     "describe": dict,
+    "fidelity": dict,
 }
 
 
@@ -43,6 +44,7 @@ class Project:
     samples: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     describe: dict[str, dict[str, Any]] = field(default_factory=dict)
     dims: dict[str, int | Range] = field(default_factory=dict)
+    fidelity: dict[str, float] = field(default_factory=dict)
 
 
 def load(path: Path) -> Project:
@@ -84,6 +86,7 @@ def load(path: Path) -> Project:
         {k: _files(v, root, f"{path}, samples.{k}") for k, v in data.get("samples", {}).items()},
         {k: _described(v, root, f"{path}, describe.{k}") for k, v in data.get("describe", {}).items()},
         {k: _size(v, f"{path}, dims.{k}") for k, v in data.get("dims", {}).items()},
+        _limits(data.get("fidelity", {}), f"{path}, [fidelity]"),
     )
 
 
@@ -94,6 +97,12 @@ def _section(data: dict[str, Any], known: dict[str, tuple[type, ...]], where: st
             raise Error("usage", f"unknown key {key}", where, f"keys: {', '.join(known)}")
         if not isinstance(value, known[key]) or isinstance(value, bool) and bool not in known[key]:
             raise Error("usage", f"{key} must be a {known[key][0].__name__}", where)
+
+
+def _limits(given: dict[str, Any], where: str) -> dict[str, float]:
+    """How far outputs may be from the framework's own (`mlcc.conformance.fidelity`)."""
+    _section(given, {"max_ulp": (int, float), "max_abs": (float, int), "argmax": (float, int)}, where)
+    return {k: float(v) for k, v in given.items()}
 
 
 DESCRIBE: dict[str, tuple[type, ...]] = {

@@ -31,7 +31,8 @@ class Request:
     describe: input or output → what the artifact says of it beyond the file (layout, unit, labels, … as
     `mlcc.core.describe.Description`); limits: what the model may ask for; strict: fail where some operator is not exercised by the
     golden vectors; judge: compare the artifact's outputs with an outside judge's; validate: the graph is checked after
-    each pass; trust_pickle: a pickled model is read, which runs what it says."""
+    each pass; trust_pickle: a pickled model is read, which runs what it says; fidelity: how far
+    outputs may be from the framework's own (`mlcc.conformance.fidelity.LIMITS`)."""
 
     model: Path
     targets: tuple[str, ...]
@@ -60,6 +61,7 @@ class Request:
     validate: bool = False
     dims: Mapping[str, int | Range] = field(default_factory=dict)
     trust_pickle: bool = False
+    fidelity: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -176,11 +176,12 @@ def command(
     from_project: dict[str, tuple[Path, ...]] = {}
     describe: dict[str, dict[str, Any]] = {}
     named: Mapping[str, int | Range] = {}
+    fidelity: Mapping[str, float] = {}
     files = [project.FILE] if model is None else []
     if model is None:
         p = project.load(Path(project.FILE))
         model, targets, out, name = p.model, targets or p.targets, out or p.out, name or p.name
-        from_project, describe, named = p.samples, p.describe, p.dims
+        from_project, describe, named, fidelity = p.samples, p.describe, p.dims, p.fidelity
         told = {title: {**p.settings.get(title, {}), **told.get(title, {})} for title in {**p.settings, **told}}
         key, given, precision = key or p.key, {**p.shapes, **given}, precision or p.precision
     if not targets:
@@ -215,6 +216,7 @@ def command(
         judge=not no_judge,
         validate=check,
         trust_pickle=trust_pickle,
+        fidelity=fidelity,
         **options,
     )
     with progress() as report:

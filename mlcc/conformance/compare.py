@@ -84,11 +84,13 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
     histogram = {f"<= {b}": int(np.sum(d <= b)) - (int(np.sum(d <= BINS[i - 1])) if i else 0) for i, b in enumerate(BINS)}
     histogram[f"> {BINS[-1]}"] = int(np.sum(d > BINS[-1]))
     finite = np.isfinite(gap)
+    rows = ours.ndim > 0 and ours.shape[-1] > 1 and ours.size > 0
     return {
         "elements": int(ours.size),
         "max_ulp": int(d.max(initial=0)),
         "median_ulp": float(np.median(d)) if d.size else 0.0,
         "max_abs": float(gap[finite].max(initial=0.0)),
         "max_relative": float(relative[finite].max(initial=0.0)),
+        **({"argmax": float(np.mean(ours.argmax(-1) == theirs.argmax(-1)))} if rows else {}),
         "histogram": histogram,
     }

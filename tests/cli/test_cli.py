@@ -193,6 +193,23 @@ def test_init_then_build_without_arguments(small_model: Path, tmp_path: Path, ml
     assert (tmp_path / "dist" / "small" / "native" / "manifest.json").exists()
 
 
+def test_fidelity_may_be_narrowed(small_model: Path, tmp_path: Path, mlcc: Mlcc) -> None:
+    """mlcc.toml says how far outputs may be from ONNX Runtime's."""
+    project = f"model = '{small_model}'\ntargets = ['c99']\nout = 'out'\n[shapes]\nx = [1, 3, 8, 8]\n[fidelity]\n"
+    for limits, wanted in (
+        ("max_abs = 1e-4\nargmax = 1.0", ""),
+        ("max_abs = 1e-30", "max_abs is"),
+        ("max_ulp = 'x'", "must be a int"),
+        ("nothing = 1", "unknown key"),
+    ):
+        (tmp_path / "mlcc.toml").write_text(project + limits)
+        done = mlcc("build", cwd=tmp_path)
+        assert (done.returncode == 0) == (not wanted) and wanted in done.stderr, done.stderr
+    (tmp_path / "mlcc.toml").write_text(project + "max_ulp = 9")
+    done = mlcc("build", "--no-judge", cwd=tmp_path)
+    assert done.returncode and "asks for a judge" in done.stderr
+
+
 def test_depfile_escapes(small_model: Path, tmp_path: Path, mlcc: Mlcc) -> None:
     odd = tmp_path / "a b$c" / "small.onnx"
     odd.parent.mkdir()

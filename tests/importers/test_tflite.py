@@ -131,6 +131,13 @@ def products() -> Iterator[tuple[str, Operator, list[Tensor]]]:
             Operator("FULLY_CONNECTED", [x, w, bias], [q("y", (3, 9), 0.2, 4)], "FullyConnectedOptions", {"FusedActivationFunction": n}),
             [x],
         )
+    scales = r.random(9) / 50 + 0.001
+    w = constant("w", r.integers(-127, 128, (9, 40)).astype(I8), scales, [0] * 9)
+    yield (
+        "dense, a scale a row",
+        Operator("FULLY_CONNECTED", [q("x", (3, 40)), w, None], [q("y", (3, 9), 0.2, 4)], "FullyConnectedOptions", {}),
+        [q("x", (3, 40))],
+    )
     x = f("x", 1, 5, 6, 3)
     fw, fb = constant("w", r.standard_normal((4, 3, 3, 3)).astype(F)), constant("b", r.standard_normal(4).astype(F))
     yield "conv float", Operator("CONV_2D", [x, fw, fb], [f("y", 1, 5, 6, 4)], "Conv2DOptions", {**CONV, "FusedActivationFunction": 3}), [x]
