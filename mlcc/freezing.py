@@ -102,7 +102,8 @@ def _judged(request: Request, graph: Any, vectors: Any, progress: Progress) -> A
         fidelity.demand(verdict, request.fidelity, request.model)
         return verdict
     progress("asking an outside judge")
-    verdict = judge(request.model, graph, vectors)
+    own = getattr(plugin.importers().get(request.model.suffix.lower()), "runtime", None)
+    verdict = judge(request.model, graph, vectors, own)
     fidelity.demand(verdict, request.fidelity, request.model)
     return verdict
 

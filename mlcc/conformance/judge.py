@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import onnx
 
-from mlcc import plugin
 from mlcc.conformance import compare
 from mlcc.core.describe import Description
 from mlcc.core.graph import CoreGraph
@@ -27,6 +26,7 @@ from mlcc.graph.freeze import Golden
 
 Feed = Mapping[str, np.ndarray]
 Judge = Callable[[Feed], list[np.ndarray]]
+Engine = tuple[str, Callable[[Path], Judge]]  # a runtime's distribution, and what makes a judge of a file
 
 RANDOM = "random-by-philox"
 FACTOR = 64.0  # times the noise: what still counts as rounding
@@ -80,16 +80,16 @@ def engine_version() -> str:
     return f"onnxruntime {version('onnxruntime')}" if find_spec("onnxruntime") else f"onnx {version('onnx')}"
 
 
-def judge(model: Path, graph: CoreGraph, vectors: Sequence[Golden]) -> Verdict:
+def judge(model: Path, graph: CoreGraph, vectors: Sequence[Golden], own: Engine | None = None) -> Verdict:
     """The verdict on the golden outputs: of ONNX Runtime, and where it refuses the model or parts from us, of ONNX's reference evaluator
-    (small models alone: it is slow). Raises Error(conformance) where no judge agrees, with the first operator that is off."""
+    (small models alone: it is slow); of another framework's file of its `own` runtime. Raises Error(conformance) where no judge agrees, with the first operator that is off."""
     if any(r.rule == RANDOM for r in graph.rewrites):
         return Verdict("", "not judged: it draws random numbers, which each runtime does in its own way")
     steps = any(n.op in ("Requantize", "Round") for n in graph.nodes)
     vectors = [_in_its_types(graph, g) for g in vectors]
     refusals: list[str] = []
     parted: Error | None = None
-    for name, start in _engines(model, graph):
+    for name, start in _engines(model, graph, own):
         try:
             asked = _coded(start(model), graph)
             unoptimised = _unoptimised(model) if name == "onnxruntime" else None
@@ -112,12 +112,11 @@ def judge(model: Path, graph: CoreGraph, vectors: Sequence[Golden]) -> Verdict:
     return Verdict("", f"not judged: {'; '.join(refusals) or 'no judge is installed'}")
 
 
-def _engines(model: Path, graph: CoreGraph) -> list[tuple[str, Callable[[Path], Judge]]]:
-    """(distribution, how it is started) of the runtimes that are installed: ONNX's, or of another framework's file its own."""
+def _engines(model: Path, graph: CoreGraph, own: Engine | None) -> list[Engine]:
+    """The runtimes that are installed: ONNX's, or of another framework's file its own."""
     if model.suffix == ".onnx":
-        found: list[tuple[str, Callable[[Path], Judge]]] = [("onnxruntime", _runtime), ("onnx", _evaluator)]
+        found: list[Engine] = [("onnxruntime", _runtime), ("onnx", _evaluator)]
         return [(n, start) for n, start in found if find_spec(n) is not None and (n != "onnx" or graph.parameters <= SMALL)]
-    own = getattr(plugin.importers().get(model.suffix.lower()), "runtime", None)
     with suppress(PackageNotFoundError):
         return [own] if own is not None and version(own[0]) else []
     return []
