@@ -82,7 +82,8 @@ def engine_version() -> str:
 
 def judge(model: Path, graph: CoreGraph, vectors: Sequence[Golden], own: Engine | None = None) -> Verdict:
     """The verdict on the golden outputs: of ONNX Runtime, and where it refuses the model or parts from us, of ONNX's reference evaluator
-    (small models alone: it is slow); of another framework's file of its `own` runtime. Raises Error(conformance) where no judge agrees, with the first operator that is off."""
+    (small models alone: it is slow); of another framework's file of its `own` runtime. Raises Error(conformance) where no judge
+    agrees, with the first operator that is off."""
     if any(r.rule == RANDOM for r in graph.rewrites):
         return Verdict("", "not judged: it draws random numbers, which each runtime does in its own way")
     steps = any(n.op in ("Requantize", "Round") for n in graph.nodes)

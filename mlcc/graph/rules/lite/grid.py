@@ -118,6 +118,15 @@ def centred(b: Builder, x: Value, of: Grid) -> Value:
     return b("Sub", wide, b.constant(np.int32(of.zero))) if of.zero else wide
 
 
+def dequantised(s: Source, x: Value, of: Grid) -> Value:
+    b = s.b
+    place = [-1 if i == of.axis else 1 for i in range(x.rank)] if len(of.scales) > 1 else []
+    steps = b.cast(x, "float32")
+    if any(of.zeros):
+        steps = b("Sub", steps, b.constant(np.array(of.zeros, np.float32).reshape(place)))
+    return b("Mul", steps, b.constant(np.array(of.scales, np.float32).reshape(place)))
+
+
 def tabulated(s: Source, x: Value, numbers: Sequence[int] | np.ndarray) -> Value:
     """A function of bytes as a table of its 256 results, by the numbers of the type in order."""
     b = s.b

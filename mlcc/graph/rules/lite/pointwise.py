@@ -16,6 +16,7 @@ from mlcc.graph.rules.lite.grid import (
     TANH,
     Grid,
     centred,
+    dequantised,
     grid,
     is_quantised,
     kind,
@@ -165,15 +166,9 @@ def dequantize(s: Source) -> Value:
         return b.cast(s[0], "float32")
     if of is None:
         raise s.bad("no scale")
-
-    def numbers(x: Value) -> Value:
-        return b("Mul", b.cast(centred(b, x, of), "float32"), b.constant(of.scale))
-
     if len(of.scales) > 1:
-        from mlcc.graph.rules.lite.products import dequantised
-
         return dequantised(s, s[0], of)
-    return pointwise(b, numbers, [s[0]])
+    return pointwise(b, lambda x: b("Mul", b.cast(centred(b, x, of), "float32"), b.constant(of.scale)), [s[0]])
 
 
 def clamp(low: float | None, high: float | None) -> Rule:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mlcc.graph.builder import Value
-from mlcc.graph.rules.lite.grid import Grid, grid, is_quantised, needed, placed, rescaled
+from mlcc.graph.rules.lite.grid import Grid, dequantised, grid, is_quantised, needed, placed, rescaled
 from mlcc.graph.rules.lite.layout import first, last
 from mlcc.graph.rules.lite.pointwise import activated
 from mlcc.graph.rules.quant import product
@@ -29,15 +29,6 @@ def weights(s: Source, index: int) -> Value:
         s.b.record(HYBRID)
         return dequantised(s, w, of)
     return s.b.cast(w, "float32") if w.dtype == "float16" else w
-
-
-def dequantised(s: Source, x: Value, of: Grid) -> Value:
-    b = s.b
-    place = [-1 if i == of.axis else 1 for i in range(x.rank)] if len(of.scales) > 1 else []
-    steps = b.cast(x, "float32")
-    if any(of.zeros):
-        steps = b("Sub", steps, b.constant(np.array(of.zeros, np.float32).reshape(place)))
-    return b("Mul", steps, b.constant(np.array(of.scales, np.float32).reshape(place)))
 
 
 def convolved(s: Source, turned: tuple[int, ...], group: int) -> Value:
