@@ -194,6 +194,7 @@ def test_the_sbom_validates(built: Path) -> None:
     assert problem is None
 
 
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc here: make system")
 def test_a_host_with_flush_to_zero_gets_the_same_bits(built: Path, tmp_path: Path) -> None:
     """A program linked with fast-math start-up code sets FTZ and DAZ; the library restores IEEE rules for itself and then the host's."""
     source = tmp_path / "host.c"
@@ -202,20 +203,7 @@ def test_a_host_with_flush_to_zero_gets_the_same_bits(built: Path, tmp_path: Pat
 #include <stdlib.h>
 int main(void) { unsigned before = 0x9FC0, after = 0; __asm__ volatile("ldmxcsr %0" : : "m"(before)); void *w = malloc(small_selftest_bytes());
  int status = small_selftest(w); __asm__ volatile("stmxcsr %0" : "=m"(after)); printf("%d %x\\n", status, after & 0xFFC0); return status; }""")
-    run = [
-        sys.executable,
-        "-m",
-        "ziglang",
-        "cc",
-        "-target",
-        "x86_64-linux-musl",
-        f"-I{built}/include",
-        str(source),
-        f"{built}/lib/libsmall.a",
-        "-lm",
-        "-o",
-        str(tmp_path / "host"),
-    ]
+    run = ["gcc", f"-I{built}/include", str(source), f"{built}/lib/libsmall.a", "-lm", "-lpthread", "-o", str(tmp_path / "host")]
     subprocess.run(run, check=True)
     assert subprocess.run([tmp_path / "host"], capture_output=True, text=True).stdout.split() == ["0", "9fc0"]
 

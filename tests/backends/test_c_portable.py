@@ -20,7 +20,7 @@ COMPILERS = {
     "gcc-gnu": ["gcc", "-O3", "-march=x86-64-v3", *STRICT],  # where GCC fuses unless told otherwise
     "g++": ["g++", "-std=c++11", "-x", "c++", *STRICT],
     "clang": [*ZIG, "-std=c99", "-fno-sanitize=all", *STRICT],
-    "s390x": [*ZIG, "-target", "s390x-linux-musl", "-std=c99", "-static", "-fno-sanitize=all", *STRICT],
+    "s390x": [*ZIG, "-target", "s390x-linux-musl", "-mcpu=z13", "-std=c99", "-static", "-fno-sanitize=all", *STRICT],
 }
 
 

@@ -66,8 +66,9 @@ def test_random_and_truncated_bytes(tmp_path: Path, mlcc: Mlcc, small_model: Pat
 
 
 def test_wrong_file_type_and_missing_file(tmp_path: Path, mlcc: Mlcc) -> None:
-    (tmp_path / "m.txt").write_text("x")
-    refused(mlcc, tmp_path / "o", 3, ".onnx", arguments=(tmp_path / "m.txt", "-t", "native"))
+    for name, what in (("m.xyz", ".onnx"), ("m.txt", "not a model of LightGBM")):
+        (tmp_path / name).write_text("x")
+        refused(mlcc, tmp_path / "o", 3, what, arguments=(tmp_path / name, "-t", "native"))
     refused(mlcc, tmp_path / "o", 2, "no such file", arguments=(tmp_path / "none.onnx", "-t", "native"))
     refused(mlcc, tmp_path / "o", 2, "folder", arguments=(tmp_path, "-t", "native"))
 
