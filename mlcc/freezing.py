@@ -97,13 +97,11 @@ def sampled(files: Mapping[str, Sequence[Path]], graph: Any) -> list[dict[str, A
 
 def _judged(request: Request, graph: Any, vectors: Any, progress: Progress) -> Any:
     """The outside judge's verdict. Raises Error(conformance) where what we compute is wrong by it."""
-    if not request.judge:
-        verdict = Verdict("", "not judged: --no-judge")
-        fidelity.demand(verdict, request.fidelity, request.model)
-        return verdict
-    progress("asking an outside judge")
-    own = getattr(plugin.importers().get(request.model.suffix.lower()), "runtime", None)
-    verdict = judge(request.model, graph, vectors, own)
+    verdict = Verdict("", "not judged: --no-judge")
+    if request.judge:
+        progress("asking an outside judge")
+        own = getattr(plugin.importers().get(request.model.suffix.lower()), "runtime", None)
+        verdict = judge(request.model, graph, vectors, own)
     fidelity.demand(verdict, request.fidelity, request.model)
     return verdict
 

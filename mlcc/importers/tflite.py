@@ -149,7 +149,7 @@ class _Reader:
     def variable(self, op: str, operator: Any, taken: list[int], made: list[int]) -> None:
         """Variables that calls share become inputs, and outputs for the next call."""
         if op == "VAR_HANDLE":
-            self.handles[made[0]] = (self.attributes(operator).get("shared_name") or b"state").decode("utf-8", "replace")
+            self.handles[made[0]] = self.shared(operator)
         elif op == "READ_VARIABLE":
             name, value = self.handles[taken[0]], self.values[made[0]]
             if name not in self.now:
@@ -158,14 +158,22 @@ class _Reader:
         elif op == "ASSIGN_VARIABLE":
             self.now[self.handles[taken[0]]] = self.values[taken[1]]
 
+    def called(self, operator: Any) -> str:
+        """An operator's name in the schema."""
+        code = self.file.OperatorCodes(operator.OpcodeIndex())
+        return self.operators.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "?")
+
+    def shared(self, operator: Any) -> str:
+        """The name of the variable that a handle stands for."""
+        return (self.attributes(operator).get("shared_name") or b"state").decode("utf-8", "replace")
+
     def begins(self, index: int) -> None:
         """What variables hold at first, as another subgraph writes it."""
         graph, handles = self.file.Subgraphs(index), dict[int, str]()
         for o in self.each(graph.OperatorsLength(), graph.Operators):
-            code = self.file.OperatorCodes(o.OpcodeIndex())
-            op = self.operators.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "?")
+            op = self.called(o)
             if op == "VAR_HANDLE":
-                handles[o.Outputs(0)] = (self.attributes(o).get("shared_name") or b"state").decode("utf-8", "replace")
+                handles[o.Outputs(0)] = self.shared(o)
             elif op == "ASSIGN_VARIABLE":
                 numbers = self.data(graph.Tensors(o.Inputs(1)))
                 if numbers is not None and numbers.size and (numbers == numbers.flat[0]).all():
@@ -219,10 +227,9 @@ class _Reader:
         return np.frombuffer(raw.tobytes(), TYPES[kind].numpy()).reshape(dims)
 
     def node(self, operator: Any, tensors: list[Any]) -> ir.Node | None:
-        code = self.file.OperatorCodes(operator.OpcodeIndex())
-        op = self.operators.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "?")
-        domain = DOMAIN
+        domain, op = DOMAIN, self.called(operator)
         if op == "CUSTOM":
+            code = self.file.OperatorCodes(operator.OpcodeIndex())
             domain, op = f"{DOMAIN}.custom", (code.CustomCode() or b"?").decode("utf-8", "replace")
         taken = [int(i) for i in operator.InputsAsNumpy()] if operator.InputsLength() else []
         made = [int(i) for i in operator.OutputsAsNumpy()] if operator.OutputsLength() else []

@@ -13,6 +13,7 @@ from mlcc.graph.source import Source
 
 RELU, RELU_N1_TO_1, RELU6, TANH = 1, 2, 3, 4  # fused activations, as the schema numbers them
 QUANTISED = ("int8", "uint8", "int16")
+PADDINGS = ("SAME_UPPER", "VALID")  # as the schema numbers them
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,15 @@ def dequantised(s: Source, x: Value, of: Grid) -> Value:
     if any(of.zeros):
         steps = b("Sub", steps, b.constant(np.array(of.zeros, np.float32).reshape(place)))
     return b("Mul", steps, b.constant(np.array(of.scales, np.float32).reshape(place)))
+
+
+def away(b: Builder, x: Value) -> Value:
+    """Rounded, half away from zero."""
+    size = b("Abs", x)
+    whole = b("Floor", size)
+    up = b("LessOrEqual", b.like(0.5, x), b("Sub", size, whole))
+    whole = b("Where", up, b("Add", whole, b.like(1, x)), whole)
+    return b("Where", b("Less", x, b.like(0, x)), b("Neg", whole), whole)
 
 
 def tabulated(s: Source, x: Value, numbers: Sequence[int] | np.ndarray) -> Value:

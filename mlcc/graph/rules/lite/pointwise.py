@@ -15,6 +15,7 @@ from mlcc.graph.rules.lite.grid import (
     RELU_N1_TO_1,
     TANH,
     Grid,
+    away,
     centred,
     dequantised,
     grid,
@@ -150,12 +151,7 @@ def quantize(s: Source) -> Value:
 def quantised(s: Source, x: Value, out: Grid) -> Value:
     """AffineQuantize: the quotient in binary32."""
     b = s.b
-    steps = b("Div", x, b.constant(out.scale))
-    size = b("Abs", steps)
-    whole = b("Floor", size)
-    up = b("LessOrEqual", b.like(0.5, steps), b("Sub", size, whole))
-    whole = b("Where", up, b("Add", whole, b.like(1, whole)), whole)
-    signed = b("Where", b("Less", steps, b.like(0, steps)), b("Neg", whole), whole)
+    signed = away(b, b("Div", x, b.constant(out.scale)))
     limit = b.like(2.0**24, signed)  # beyond all types; the sum with the zero point does not wrap
     return placed(s, b.cast(b("Max", b("Min", signed, limit), b("Neg", limit)), "int32"), out)
 

@@ -11,15 +11,14 @@ from collections.abc import Callable
 import numpy as np
 
 from mlcc.graph.builder import Value
-from mlcc.graph.rules.lite.grid import Grid, dequantised, grid, is_quantised, needed, placed, rescaled
+from mlcc.graph.rules.lite.grid import PADDINGS, Grid, away, dequantised, grid, is_quantised, needed, placed, rescaled
 from mlcc.graph.rules.lite.layout import first, last
-from mlcc.graph.rules.lite.pointwise import activated
+from mlcc.graph.rules.lite.pointwise import activated, fused
 from mlcc.graph.rules.quant import product
 from mlcc.graph.rules.standard import run
 from mlcc.graph.source import Source
 
 HYBRID = "lite-hybrid-weights"  # LiteRT rounds the activations to bytes for such a product; here the weights become floats
-PADDINGS = ("SAME_UPPER", "VALID")
 
 
 def weights(s: Source, index: int) -> Value:
@@ -33,7 +32,7 @@ def weights(s: Source, index: int) -> Value:
 
 def convolved(s: Source, turned: tuple[int, ...], group: int) -> Value:
     """turned: the axes of the weights as [results, features, height, width]."""
-    b, activation = s.b, int(s.attr("fused_activation_function", 0))
+    b, activation = s.b, fused(s)
     x, w, bias = first(b, s[0]), b.transpose(weights(s, 1), turned), s.optional(2)
     how = {
         "auto_pad": PADDINGS[int(s.attr("padding", 0))],
@@ -76,7 +75,7 @@ def depthwise_conv_2d(s: Source) -> Value:
 
 
 def fully_connected(s: Source) -> Value:
-    b, activation, bias = s.b, int(s.attr("fused_activation_function", 0)), s.optional(2)
+    b, activation, bias = s.b, fused(s), s.optional(2)
     if s.attr("weights_format", 0):
         raise s.unsupported("shuffled weights", "convert the model without them")
     s.attr("asymmetric_quantize_inputs")  # how ranges of a run are found; the weights' bytes are taken as the numbers that they stand for
@@ -96,21 +95,12 @@ def fully_connected(s: Source) -> Value:
         acc = b("Add", acc, bias)
     real = np.float64(given.scale) * np.array(kernel.scales, np.float64) / np.float64(out.scale)
     scaled = b("Mul", b.cast(acc, "float64"), b.constant(real if real.size > 1 else real.reshape(())))
-    return b.reshape(placed(s, b.cast(_away(s, scaled), "int32"), out, activation), shape)
-
-
-def _away(s: Source, x: Value) -> Value:
-    """Rounded, half away from zero."""
-    b = s.b
-    whole = b("Floor", b("Abs", x))
-    more = b("LessOrEqual", b.like(0.5, x), b("Sub", b("Abs", x), whole))
-    size = b("Where", more, b("Add", whole, b.like(1, x)), whole)
-    return b("Where", b("Less", x, b.like(0, x)), b("Neg", size), size)
+    return b.reshape(placed(s, b.cast(away(b, scaled), "int32"), out, activation), shape)
 
 
 def transpose_conv(s: Source) -> Value:
     """Inputs: the result's shape, weights [results, height, width, features], an image, a bias."""
-    b, activation = s.b, int(s.attr("fused_activation_function", 0))
+    b, activation = s.b, fused(s)
     s.optional(0)
     if is_quantised(s, 2):
         raise s.unsupported("integers", "keep this layer in float")

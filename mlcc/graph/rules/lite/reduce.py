@@ -9,7 +9,7 @@ import numpy as np
 
 from mlcc.graph.builder import Value
 from mlcc.graph.rules.lite.fixed import softmax as softmax_of_bytes
-from mlcc.graph.rules.lite.grid import centred, is_quantised, kind, multiplier, needed, placed
+from mlcc.graph.rules.lite.grid import PADDINGS, centred, is_quantised, kind, multiplier, needed, placed
 from mlcc.graph.rules.lite.layout import first, last
 from mlcc.graph.rules.lite.pointwise import activated, fused, refuse_grids, same_grids
 from mlcc.graph.rules.lite.shapes import ints
@@ -25,7 +25,7 @@ Rule = Callable[[Source], Value | tuple[Value, ...]]
 
 def _window(s: Source) -> dict[str, object]:
     return {
-        "auto_pad": ("SAME_UPPER", "VALID")[int(s.attr("padding", 0))],
+        "auto_pad": PADDINGS[int(s.attr("padding", 0))],
         "kernel_shape": [int(s.attr(f"filter_{d}")) for d in ("height", "width")],
         "strides": [int(s.attr(f"stride_{d}", 1)) for d in "hw"],
     }

@@ -37,11 +37,7 @@ def moved(function: Callable[[Source], Value | tuple[Value, ...]]) -> Rule:
 def reshape(s: Source) -> Value:
     given = s.attr("new_shape")
     shape = ints(s, 1, "shape") if s.optional(1) is not None else [int(v) for v in given or []]
-    return run(s, "Reshape", s[0], s.b.constant(np.array(shape, np.int64)), allowzero=1) if 0 in shape else _reshaped(s, shape)
-
-
-def _reshaped(s: Source, shape: list[int]) -> Value:
-    return run(s, "Reshape", s[0], s.b.constant(np.array(shape, np.int64)))
+    return run(s, "Reshape", s[0], s.b.constant(np.array(shape, np.int64)), allowzero=int(0 in shape))
 
 
 def expand_dims(s: Source) -> Value:
