@@ -87,7 +87,7 @@ def key_for(request: Request, settled: Settled, model_digest: str, target: Targe
         "samples": {k: [digest_of(p) for p in v] for k, v in sorted(request.samples.items())},
         "describe": {k: dict(v) for k, v in sorted(request.describe.items())},
         "strict": request.strict,
-        "judge": engine_version() if request.judge else None,
+        "judge": engine_version(plugin.runtime(request.model)) if request.judge else None,
         "fidelity": sorted(request.fidelity.items()),
         "cpu": sorted(cpu_flags()) if runs == "native" else None,
     }

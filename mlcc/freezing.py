@@ -100,8 +100,7 @@ def _judged(request: Request, graph: Any, vectors: Any, progress: Progress) -> A
     verdict = Verdict("", "not judged: --no-judge")
     if request.judge:
         progress("asking an outside judge")
-        own = getattr(plugin.importers().get(request.model.suffix.lower()), "runtime", None)
-        verdict = judge(request.model, graph, vectors, own)
+        verdict = judge(request.model, graph, vectors, plugin.runtime(request.model))
     fidelity.demand(verdict, request.fidelity, request.model)
     return verdict
 

@@ -279,6 +279,11 @@ def importers() -> dict[str, Importer]:
     return found
 
 
+def runtime(model: Path) -> Any:
+    """The runtime by which a model's own framework judges; None where it has none, as ONNX."""
+    return getattr(importers().get(model.suffix.lower()), "runtime", None)
+
+
 def packagings() -> dict[str, Packaging]:
     """The backends' own, and those that stand alone."""
     alone = {name: _loaded("packagings", name) for name in sorted(installed("packagings"))}

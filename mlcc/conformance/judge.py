@@ -75,8 +75,12 @@ class Verdict:
         return {"engine": self.engine, "verdict": self.said}
 
 
-def engine_version() -> str:
-    """What judges here."""
+def engine_version(own: Engine | None = None) -> str:
+    """What judges here; `own`: the runtime of another framework's file."""
+    if own is not None:
+        with suppress(PackageNotFoundError):
+            return f"{own[0]} {version(own[0])}"
+        return ""
     return f"onnxruntime {version('onnxruntime')}" if find_spec("onnxruntime") else f"onnx {version('onnx')}"
 
 
