@@ -3,14 +3,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+SHOWN := $(VENV)/shown
 # Modules are compiled once, not in each of the hundreds of processes that the tests start (containers often forbid it).
 unexport PYTHONDONTWRITEBYTECODE
 # Emulators for the foreign CPUs and boards that tests build for, compilers for the examples and the portable C, OpenCL on the CPU,
 # simulation and synthesis of hardware, and the compilers that firmware is built with.
 PACKAGES := qemu-user-static qemu-system-arm qemu-system-misc gcc g++ libc6-dev pocl-opencl-icd verilator yosys nextpnr-ice40 fpga-icestorm \
-            gcc-arm-none-eabi libnewlib-arm-none-eabi gcc-riscv64-unknown-elf clang lld
+            gcc-arm-none-eabi libnewlib-arm-none-eabi gcc-riscv64-unknown-elf gcc-aarch64-linux-gnu libc6-dev-arm64-cross clang lld
 
-demo: $(READY)
+NEW_ENOUGH = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mlcc needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version`. Set PYTHON=…" >&2; exit 1; }
+
+# In the whole environment where there is one, else in one that installs in a minute.
+demo: $(or $(wildcard $(READY)),$(SHOWN))
 	@$(BIN)/python examples/demo.py
 
 test: $(READY)
@@ -43,16 +47,26 @@ docs: $(READY)
 	$(BIN)/python -m docs.make_operators
 
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mlcc needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version`. Set PYTHON=…" >&2; exit 1; }
+	@$(NEW_ENOUGH)
 	@$(MAKE) --no-print-directory system
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'  # modules are compiled as they are imported
 	@touch $(READY)
 
+$(SHOWN): pyproject.toml
+	@$(NEW_ENOUGH)
+	@if command -v qemu-aarch64-static >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends qemu-user-static >/dev/null; \
+	else echo "note: to run foreign targets here, install: qemu-user-static" >&2; fi
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[demo]'
+	@touch $(SHOWN)
+
 # System packages where we may install them; a clear word where not. Without the emulators, foreign targets are built but not run.
 system:
-	@if command -v qemu-aarch64-static >/dev/null && command -v qemu-system-arm >/dev/null && command -v qemu-system-riscv32 >/dev/null && command -v g++ >/dev/null && [ -e /etc/OpenCL/vendors ] && command -v verilator >/dev/null && command -v nextpnr-ice40 >/dev/null && command -v arm-none-eabi-gcc >/dev/null && command -v riscv64-unknown-elf-gcc >/dev/null && command -v clang >/dev/null; then :; \
+	@if command -v qemu-aarch64-static >/dev/null && command -v qemu-system-arm >/dev/null && command -v qemu-system-riscv32 >/dev/null && command -v g++ >/dev/null && [ -e /etc/OpenCL/vendors ] && command -v verilator >/dev/null && command -v nextpnr-ice40 >/dev/null && command -v arm-none-eabi-gcc >/dev/null && command -v riscv64-unknown-elf-gcc >/dev/null && command -v clang >/dev/null && command -v aarch64-linux-gnu-gcc >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES) >/dev/null; \
 	else echo "note: to run foreign targets here, install: $(PACKAGES)" >&2; fi

@@ -4,10 +4,13 @@ asks all three what a few files of this machine are: the same answer, bit for bi
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from mlcc.graph.freeze import outputs_digest
 from mlcc.plugin import runs
 from mlcc.target import load
 
-TARGETS = ("x86_64-linux", "aarch64-linux", "riscv64-linux")
+TARGETS = ("x86_64-linux", "aarch64-linux", "riscv64-v-linux")
 ROOT = Path(__file__).parents[1]
 MAGIKA = Path(str(files("magika") / "models" / "standard_v3_3"))
 
@@ -41,6 +44,10 @@ def features(path: Path, about: dict[str, int]) -> np.ndarray:
     return found
 
 
+def answer(artifact: Path, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return execute(artifact, manifest.read(artifact), feed)[0]
+
+
 def main() -> None:
     out = Path(tempfile.mkdtemp(prefix="mlcc-demo-"))
     model = out / "magika.onnx"
@@ -54,13 +61,12 @@ def main() -> None:
     print(f"\nWhat magika says of a few files of this machine, by the artifacts for {', '.join(here)}:\n")
     print(f"  {'file':<16}{'it is':<12}{'sure':>5}   SHA-256 of the 214 outputs, each target's")
     alike = True
-    for path in asked:
-        digests, scores = [], np.zeros(1)
-        for t in here:
-            folder = out / "dist/magika" / t
-            outputs, _ = execute(folder, manifest.read(folder), {"bytes": features(path, about)})
-            digests.append(outputs_digest(outputs))
-            scores = outputs["target_label"][0]
+    feeds = [{"bytes": features(path, about)} for path in asked]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # emulators are processes of their own
+        answers = {t: pool.map(partial(answer, out / "dist/magika" / t), feeds) for t in here}
+        rows = list(zip(asked, zip(*answers.values())))
+    for path, each in rows:
+        digests, scores = [outputs_digest(outputs) for outputs in each], each[0]["target_label"][0]
         best, same = int(scores.argmax()), len(set(digests)) == 1
         alike &= same
         seen = f"{digests[0][:16]}  {len(here)} of {len(here)} the same" if same else "  ".join(d[:16] for d in digests)

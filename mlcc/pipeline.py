@@ -197,7 +197,7 @@ def _check(request: Request, target: Target, frozen: Frozen, binaries: Any) -> A
     runner = backend.runner(binaries, target, _subject(backend, frozen))
     if runner is not None and backend.consumes == "graph":
         return check_outputs(runner, target, frozen.graph, frozen.vectors)
-    return check(runner, target, frozen.program, frozen.graph, frozen.vectors)
+    return check(runner, target, frozen.program, frozen.graph, frozen.vectors, request.jobs)
 
 
 def _package(request: Request, settled: Settled, target: Target, frozen: Frozen, binaries: Any, result: Any, key: SigningKey) -> Built:

@@ -4,8 +4,6 @@ time."""
 from __future__ import annotations
 
 import ctypes
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +13,7 @@ from statistics import median
 
 import numpy as np
 
+from mlcc.cache.native import shared
 from mlcc.core.graph import DTYPES
 from mlcc.error import Error
 from mlcc.machine import Choice
@@ -63,8 +62,7 @@ def _linked(objects: Mapping[str, bytes], folder: Path) -> ctypes.CDLL:
     for name, body in objects.items():
         (folder / f"{name}.o").write_bytes(body)
     (folder / "objects.txt").write_text("\n".join(f"{n}.o" for n in objects))
-    line = [sys.executable, "-m", "ziglang", "cc", "-shared", "-o", "tune.so", "@objects.txt", "-lm"]
-    done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
+    done = shared(["-o", "tune.so", "@objects.txt"], folder)
     if done.returncode:
         raise Error("toolchain", "the candidates do not link", hint=done.stderr.strip()[-200:])
     return ctypes.CDLL(f"{folder}/tune.so")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlcc.cache.native import shared
 from mlcc.cache.store import Store, cache_folder
 from mlcc.core.dim import at, symbols
 from mlcc.core.graph import DTYPES, CoreGraph, TensorType, canonical_bytes, validate
@@ -38,8 +39,7 @@ def link(objects: list[str], out: Path) -> None:
         subprocess.run([linker, "-shared", "-o", str(out), *objects], check=True)
         return
     environment = {"ZIG_GLOBAL_CACHE_DIR": str(cache_folder() / "zig"), "ZIG_LOCAL_CACHE_DIR": d, "PATH": "/usr/bin:/bin", "HOME": d}
-    line = [sys.executable, "-m", "ziglang", "cc", "-shared", "-o", str(out), *objects, "-lm"]
-    subprocess.run(line, check=True, env=environment, cwd=d)
+    assert not shared(["-o", str(out), *objects], out.parent, environment).returncode
 
 
 @cache

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
@@ -51,6 +52,20 @@ def compiler(target: Target, options: CompileOptions, static: bool = False) -> l
 
 def run(command: list[str], folder: Path, what: str) -> None:
     """Run a tool in a folder. Raises Error(toolchain) with the last lines that it printed."""
+    done = _run(command, folder)
+    if done.returncode:
+        tail = [line for line in done.stderr.strip().splitlines() if line.strip()][-4:]
+        raise Error("toolchain", f"{what} failed: {' | '.join(tail)}", hint="`mlcc build --no-cache` rules out a damaged cache")
+
+
+def link(command: list[str], folder: Path, what: str) -> None:
+    """Link by a command with -nostdlib: with the compiler's own functions (-lcompiler_rt) only where something calls them. zig builds those
+    before its first link for each kind of CPU, which takes ten seconds. Raises Error(toolchain) with the last lines that were printed."""
+    if _run(command, folder).returncode:
+        run([*command, "-lcompiler_rt"], folder, what)
+
+
+def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
         "ZIG_GLOBAL_CACHE_DIR": str(working_folder() / "zig"),
@@ -59,12 +74,9 @@ def run(command: list[str], folder: Path, what: str) -> None:
         "SOURCE_DATE_EPOCH": "0",
     }
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
     except OSError as e:
         raise Error("toolchain", f"cannot run the compiler: {e.strerror}", command[0]) from None
-    if done.returncode:
-        tail = [line for line in done.stderr.strip().splitlines() if line.strip()][-4:]
-        raise Error("toolchain", f"{what} failed: {' | '.join(tail)}", hint="`mlcc build --no-cache` rules out a damaged cache")
 
 
 def write(sources: Sources, folder: Path) -> None:
@@ -111,25 +123,10 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
                 f"{name}_selftest_vector; {name}_signature; {name}_variant_runs; {name}_variant_name; {name}_pool_create; "
                 f"{name}_pool_for; {name}_pool_destroy; {name}_build_*; local: *; }};\n"
             )
-            run(
-                [
-                    *cc,
-                    "-shared",
-                    "-o",
-                    f"lib{name}.so",
-                    "@objects.txt",
-                    f"-Wl,-soname,lib{name}.so",
-                    "-Wl,--version-script=exports.map",
-                    "-Wl,-Bsymbolic",  # beside another build of this name, its own functions are called
-                    "-Wl,--gc-sections",
-                    "-Wl,--build-id=none",
-                    "-s",
-                    "-lpthread",
-                    "-lm",
-                ],
-                folder,
-                "linking the shared library",
-            )
+            shared = ["-shared", "-o", f"lib{name}.so", "@objects.txt", f"-Wl,-soname,lib{name}.so", "-Wl,--version-script=exports.map"]
+            shared += ["-Wl,-Bsymbolic"]  # beside another build of this name, its own functions are called
+            shared += ["-Wl,--gc-sections", "-Wl,--build-id=none", "-s"]
+            link_shared([*cc, *shared], folder, options)
             files[f"lib/lib{name}.so"] = (folder / f"lib{name}.so").read_bytes()
         run([sys.executable, "-m", "ziglang", "ar", "rcsD", f"lib{name}.a", "@objects.txt"], folder, "archiving the static library")
         files[f"lib/lib{name}.a"] = (folder / f"lib{name}.a").read_bytes()
@@ -137,23 +134,38 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         return Binaries(name, files, {"test": _test_program(folder, name, target, options)})
 
 
+def link_shared(command: list[str], folder: Path, options: CompileOptions, further: str = "-lm") -> None:
+    """Link a shared library for Linux that calls the C library's functions. further: one of its libraries."""
+    libraries, what = ["-lc", further, "-lpthread"], "linking the shared library"
+    if options.compiler == "zig":
+        link([*command, "-nostdlib", "-Wl,-z,defs", *libraries], folder, what)
+    else:
+        run([*command, *libraries], folder, what)
+
+
 def _test_program(folder: Path, name: str, target: Target, options: CompileOptions) -> bytes:
-    """A static executable of the library and src/main.c, for emulators; on Linux without a C library, which takes a minute to build for
-    each kind of CPU."""
-    cc = compiler(target, options, static=True)
+    """A static executable of the library and src/main.c, for emulators."""
     objects = [line for line in (folder / "objects.txt").read_text("utf-8").splitlines() if line != "src/pool.o"]
     (folder / "test.txt").write_text("\n".join(objects))
     large = (folder / "src/weights.bin").stat().st_size > LARGE
+    return program(folder, ["src/main.c"], ["@test.txt"], target, options, large).read_bytes()
+
+
+def program(
+    folder: Path, main: Sequence[str], library: Sequence[str], target: Target, options: CompileOptions, large: bool = False
+) -> Path:
+    """A static executable of main (a C file and flags for it) and a library's objects; for Linux without a C library, which takes a
+    minute to build for each kind of CPU. large: the weights have more than LARGE bytes."""
+    cc = compiler(target, options, static=True)
     if options.compiler == "zig" and "-linux-" in target.zig and not large:
-        (folder / "src/start.c").write_bytes(resources.files("mlcc_backends.cpu").joinpath("templates", "start.c").read_bytes())
-        for unit in ("start", "main"):
-            run([*cc, *FLAGS, "-fno-builtin", "-c", f"src/{unit}.c", "-o", f"src/{unit}.o"], folder, f"compiling {unit}.c")
-        cc[cc.index("-target") + 1] = target.zig  # whose compiler's library is there already
-        how = ["-static", "-nostdlib", "src/start.o", "src/main.o", "@test.txt", "-lcompiler_rt"]
+        (folder / "start.c").write_bytes(resources.files("mlcc_backends.cpu").joinpath("templates", "start.c").read_bytes())
+        for unit, source in (("start", ["start.c"]), ("main", main)):
+            run([*cc, *FLAGS, "-fno-builtin", "-c", *source, "-o", f"{unit}.o"], folder, f"compiling {unit}.c")
+        cc[cc.index("-target") + 1] = target.zig  # whose compiler's library may be there already
+        link([*cc, *FLAGS, "-static", "-nostdlib", "start.o", "main.o", *library, "-o", "test", "-s"], folder, "linking the test program")
     else:
         how = ["-static"] if "linux" in target.zig else []
         if large and target.machine == "x86_64":
             how += ["-fPIE", "-pie"]  # absolute addresses in the C library would not reach past the weights
-        how += ["src/main.c", "@test.txt", "-lm"]
-    run([*cc, *FLAGS, *how, "-o", "test", "-s"], folder, "linking the test program")
-    return next(p for p in (folder / "test", folder / "test.wasm") if p.exists()).read_bytes()
+        run([*cc, *FLAGS, *how, *main, *library, "-lm", "-o", "test", "-s"], folder, "linking the test program")
+    return next(p for p in (folder / "test", folder / "test.wasm") if p.exists())

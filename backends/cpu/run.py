@@ -20,7 +20,7 @@ from mlcc.names import printable
 from mlcc.plugin import Binaries, CompileOptions, Missing
 from mlcc.program.program import Program
 from mlcc.target import Target
-from mlcc_backends.cpu.compile import FLAGS, compiler, run
+from mlcc_backends.cpu.compile import LARGE, program
 from mlcc_backends.environment import demanded, environment
 
 
@@ -70,6 +70,7 @@ class ProcessRunner:
     """Runs the test program, natively or emulated."""
 
     instructions: int | None = None
+    apart = True  # each run is a process, in a folder of its own
     passes = 2  # runs of each vector, over memory that holds other patterns
 
     def __init__(self, binaries: Binaries, program: Program, prefix: Sequence[str], environment: str, big_endian: bool) -> None:
@@ -111,16 +112,10 @@ def execute(artifact: Path, about: Manifest, feed: Mapping[str, np.ndarray], tar
     runs = demanded(environment(target), target, str(artifact))
     root, order = artifact.resolve(), byte_order(target)
     with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
-        folder = Path(d)
-        flags = [*FLAGS, *(["-static"] if "linux" in target.zig else []), f"-I{root}/include", f"-I{root}/share/selftest"]
-        inputs = [f"{root}/share/selftest/main.c", f"{root}/lib/lib{about['name']}.a"]
-        run(
-            [*compiler(target, CompileOptions(), static=True), *flags, "-o", "test", *inputs, "-lpthread", "-lm", "-s"],
-            folder,
-            "linking the artifact",
-        )
-        program = next(p for p in (folder / "test", folder / "test.wasm") if p.exists())
-        return call_program(program, runs.prefix, runs.name, about, feed, order)
+        main = [f"{root}/share/selftest/main.c", f"-I{root}/include", f"-I{root}/share/selftest"]
+        library = root / f"lib/lib{about['name']}.a"
+        test = program(Path(d), main, [str(library)], target, CompileOptions(), library.stat().st_size > LARGE)
+        return call_program(test, runs.prefix, runs.name, about, feed, order)
 
 
 def received(raw: bytes, t: Tensor, order: ByteOrder, artifact: str, sizes: Mapping[str, int]) -> np.ndarray:

@@ -12,7 +12,7 @@ from mlcc.cache.store import key_of
 from mlcc.plugin import Binaries, CompileOptions, Sources
 from mlcc.target import Target
 from mlcc_backends import links
-from mlcc_backends.cpu.compile import FLAGS, compiler, run, write
+from mlcc_backends.cpu.compile import FLAGS, compiler, link_shared, run, write
 from mlcc_backends.cuda import nvrtc
 from mlcc_backends.cuda.sections import architectures_of
 
@@ -69,7 +69,7 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         (folder / "src/images").mkdir()
         for i, body in zip(wanted, pool.map(image, [i["option"] for i in wanted])):
             (folder / "src/images" / i["symbol"]).write_bytes(body)
-        library, test = link(folder, name, compiler(target, options), ("gpu", "images", "selftest", "weights"), EXPORTED)
+        library, test = link(folder, name, compiler(target, options), options, ("gpu", "images", "selftest", "weights"), EXPORTED)
         files = {p: body for p, body in sources.files.items() if not p.startswith("src/")}
         files |= {f"share/selftest/{p}": sources.files[f"src/{p}"].replace(b'"../include/', b'"../../include/') for p in SHARE}
         files[f"share/selftest/{name}.cu"] = source
@@ -80,15 +80,17 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
     return Binaries(name, files, private, sizes, facts={"architectures": list(architectures_of(target))})
 
 
-def link(folder: Path, name: str, cc: Sequence[str], units: Sequence[str], exported: Sequence[str]) -> tuple[bytes, bytes]:
+def link(
+    folder: Path, name: str, cc: Sequence[str], options: CompileOptions, units: Sequence[str], exported: Sequence[str]
+) -> tuple[bytes, bytes]:
     """The shared library of the C files `units` in src/, which loads its driver at run time, and a program that tests it."""
     for unit in units:
         run([*cc, *FLAGS, "-fPIC", "-c", f"src/{unit}.c", "-o", f"{unit}.o"], folder, f"compiling {unit}.c")
     (folder / "exports.map").write_text(f"{{ global: {' '.join(f'{name}_{e};' for e in exported)} local: *; }};\n")
-    objects, libraries = [f"{unit}.o" for unit in units], ["-s", "-lpthread", "-ldl"]
+    objects = [f"{unit}.o" for unit in units]
     how = ["-shared", f"-Wl,-soname,lib{name}.so", "-Wl,--version-script=exports.map", "-Wl,--build-id=none"]
-    run([*cc, "-o", f"lib{name}.so", *objects, *how, *libraries], folder, "linking the shared library")
-    run([*cc, *FLAGS, "-o", "device_test", "src/main.c", *objects, *libraries], folder, "linking the test program")
+    link_shared([*cc, "-o", f"lib{name}.so", *objects, *how, "-s"], folder, options, "-ldl")
+    run([*cc, *FLAGS, "-o", "device_test", "src/main.c", *objects, "-s", "-lpthread", "-ldl"], folder, "linking the test program")
     return (folder / f"lib{name}.so").read_bytes(), (folder / "device_test").read_bytes()
 
 
@@ -110,5 +112,5 @@ def shim_program(folder: Path) -> Path:
     for unit in ("selftest", "weights", "main"):
         run([*cc, *FLAGS, "-c", f"src/{unit}.c", "-o", f"shim_{unit}.o"], folder, f"compiling {unit}.c")
     objects = [f"shim_{unit}.o" for unit in ("run", "selftest", "weights", "main")]
-    run([*cc, "-o", "test", *objects, "-lpthread", "-lm", "-s"], folder, "linking the test program")
+    run([*cc, "-fno-sanitize=all", "-o", "test", *objects, "-lpthread", "-lm", "-s"], folder, "linking the test program")
     return folder / "test"

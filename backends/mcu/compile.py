@@ -12,7 +12,7 @@ from mlcc.plugin import Binaries, CompileOptions, Sources
 from mlcc.target import Target
 from mlcc_backends import links
 from mlcc_backends.c.compile import STRICT
-from mlcc_backends.cpu.compile import compiler, run, write
+from mlcc_backends.cpu.compile import compiler, link, run, write
 
 FLAGS = (
     "-ffreestanding",
@@ -86,14 +86,14 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         run([sys.executable, "-m", "ziglang", "ar", "rcsD", f"lib{name}.a", *members], folder, "archiving")
         counted = f"-D{name}_run_arrays=counted_run_arrays"
         run([*cc, counted, "-c", "src/selftest.c", "-o", "counted.o"], folder, "compiling the test firmware")
-        objects = ["firmware.o", "counted.o", f"{name}.o", "memory.o", "common.o", "-lcompiler_rt"]
-        run([*cc, *LINK, "-Wl,-T,src/firmware.ld", "-o", "test", *objects], folder, "linking the test firmware")
-        alone = ["-Wl,-e," + f"{name}_run", "-Wl,-T,src/alone.ld", "-o", "alone", f"{name}.o", "memory.o", "-lcompiler_rt"]
+        objects = ["firmware.o", "counted.o", f"{name}.o", "memory.o", "common.o"]
+        link([*cc, *LINK, "-Wl,-T,src/firmware.ld", "-o", "test", *objects], folder, "linking the test firmware")
+        alone = ["-Wl,-e," + f"{name}_run", "-Wl,-T,src/alone.ld", "-o", "alone", f"{name}.o", "memory.o"]
         (folder / "src/alone.ld").write_text(
             "SECTIONS { .text 0x10000 : { *(.text*) *(.rodata*) } .data : { *(.data*) } .bss : { *(.bss*) } /DISCARD/ : { "
             "*(.ARM.exidx*) } }\n"
         )
-        run([*cc, *LINK, *alone], folder, "measuring")
+        link([*cc, *LINK, *alone], folder, "measuring")
         files = {f"include/{name}.h": sources.files[f"include/{name}.h"], f"src/{name}.c": sources.files[f"src/{name}.c"]}
         files[f"lib/lib{name}.a"] = (folder / f"lib{name}.a").read_bytes()
         files |= {f"share/selftest/{p}": sources.files[f"src/{p}"] for p in ("firmware.c", "firmware.ld", "selftest.c", "internal.h")}

@@ -20,7 +20,7 @@ from mlcc.plugin import CompileOptions, Packed
 from mlcc.program.program import Program
 from mlcc.sizes import parse_size
 from mlcc.target import Target
-from mlcc_backends.cpu.compile import compiler, run, write
+from mlcc_backends.cpu.compile import compiler, link, write
 from mlcc_backends.mcu.compile import FLAGS, LINK, level, plain
 from mlcc_backends.mcu.sections import PURPOSE, Board
 from mlcc_backends.render import render
@@ -141,8 +141,8 @@ def build(built: Packed, key: Path, address: int, size: int) -> dict[str, bytes]
         (folder / "src/module.c").write_bytes(render("module.c.j2", **filled))
         (folder / "src/module.ld").write_bytes(render("module.ld.j2", **filled))
         cc = [*compiler(target, CompileOptions()), *FLAGS, level(sources), "-Iinclude", "-Isrc"]
-        units = ["src/module.c", "src/memory.c", f"src/{name}.c", *plain(name), "-lcompiler_rt"]
-        run([*cc, *LINK, "-Wl,-T,src/module.ld", "-o", "module", *units], folder, "linking the module")
+        units = ["src/module.c", "src/memory.c", f"src/{name}.c", *plain(name)]
+        link([*cc, *LINK, "-Wl,-T,src/module.ld", "-o", "module", *units], folder, "linking the module")
         image = flat((folder / "module").read_bytes())
         (folder / "module.bin").write_bytes(image)
         if len(image) + HEADER > size:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
 
 import numpy as np
@@ -18,8 +19,7 @@ from mlcc.error import Error
 from mlcc.plugin import Binaries, CompileOptions, Missing
 from mlcc.program.program import Program
 from mlcc.target import Target
-from mlcc_backends.cpu.compile import compiler
-from mlcc_backends.cpu.compile import run as tool
+from mlcc_backends.cpu.compile import compiler, link
 from mlcc_backends.cpu.run import received, said, steady
 from mlcc_backends.environment import demanded, environment
 from mlcc_backends.mcu.compile import FLAGS, LINK, SMALL
@@ -45,6 +45,7 @@ class BoardRunner:
     """Runs the test firmware."""
 
     big_endian = False
+    apart = True  # each run is a process, in a folder of its own
     passes = 2  # runs of each vector, over memory that holds other patterns
 
     def __init__(self, binaries: Binaries, program: Program, prefix: Sequence[str], environment: str, timing: Timing | None = None) -> None:
@@ -52,6 +53,7 @@ class BoardRunner:
         self.timing = timing
         self.instructions: int | None = None
         self.figures: dict[str, int] = {}
+        self._writing = Lock()
 
     def _emulate(self, folder: Path, arguments: Sequence[str]) -> str:
         path = folder / "test"
@@ -67,8 +69,9 @@ class BoardRunner:
         steady(digest, self.binaries.name, self.environment)
         if vector == 0:
             self.instructions = int(words[2])
-        for what, bytes in zip(("stack_bytes", "selftest_stack_bytes"), words[3:]):
-            self.figures[what] = max(self.figures.get(what, 0), int(bytes) + self.binaries.frames.get(what, 0))
+        with self._writing:
+            for what, bytes in zip(("stack_bytes", "selftest_stack_bytes"), words[3:]):
+                self.figures[what] = max(self.figures.get(what, 0), int(bytes) + self.binaries.frames.get(what, 0))
         return digest
 
     def _cycles(self, folder: Path, instructions: int, core: Timing) -> None:
@@ -104,8 +107,8 @@ def execute(artifact: Path, about: Manifest, feed: Mapping[str, np.ndarray], tar
     root, name = artifact.resolve(), about["name"]
     with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
         folder, share = Path(d), f"{root}/share/selftest"
-        units = [f"{share}/firmware.c", f"-Wl,-T,{share}/firmware.ld", f"{root}/lib/lib{name}.a", "-lcompiler_rt"]
-        tool(
+        units = [f"{share}/firmware.c", f"-Wl,-T,{share}/firmware.ld", f"{root}/lib/lib{name}.a"]
+        link(
             [*compiler(target, CompileOptions()), *FLAGS, SMALL, *LINK, f"-I{root}/include", f"-I{share}", "-o", "test", *units],
             folder,
             "linking the artifact",

@@ -54,7 +54,7 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
     with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
         folder = Path(d)
         write(sources, folder)
-        library, test = link(folder, name, compiler(target, options), UNITS, EXPORTED)
+        library, test = link(folder, name, compiler(target, options), options, UNITS, EXPORTED)
         files = {p: body for p, body in sources.files.items() if not p.startswith("src/")}
         files[f"share/{name}.cl"] = sources.files[f"src/{name}.cl"]
         files[f"lib/lib{name}.so"] = library

@@ -6,17 +6,17 @@ import ctypes
 import hashlib
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from mlcc.cache.native import shared
 from mlcc.cache.store import ours, working_folder
 from mlcc.error import Error
 
-FLAGS = ("-shared", "-fPIC", "-O2", "-fno-math-errno", "-ffp-contract=off", "-fno-sanitize=all")
+FLAGS = ("-fPIC", "-O2", "-fno-math-errno", "-ffp-contract=off")
 
 
 def loaded(name: str, text: str, features: Sequence[str] = ()) -> ctypes.CDLL:
@@ -35,8 +35,7 @@ def compiled(name: str, text: str, features: Sequence[str] = ()) -> Path:
             path.parent.chmod(0o755)
         with tempfile.TemporaryDirectory(dir=path.parent) as d:
             (Path(d) / "library.c").write_text(text, "utf-8")
-            command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, *features, "library.c", "-o", "library.so"]
-            done = subprocess.run(command, cwd=d, capture_output=True, text=True)
+            done = shared([*FLAGS, *features, "library.c", "-o", "library.so"], Path(d))
             if done.returncode:
                 raise Error(
                     "toolchain", f"the {name} library does not compile", done.stderr.strip()[-300:], "is the ziglang package installed?"

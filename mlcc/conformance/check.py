@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -48,9 +51,9 @@ class Result:
         }
 
 
-def check(runner: Any, target: Target, program: Program, graph: CoreGraph, vectors: Sequence[Golden]) -> Result:
-    """Compare digests on every instruction set of the target that runs here. Raises Error(conformance) naming the first differing
-    operator."""
+def check(runner: Any, target: Target, program: Program, graph: CoreGraph, vectors: Sequence[Golden], jobs: int = 1) -> Result:
+    """Compare digests on every instruction set of the target that runs here, `jobs` vectors at once where each is a process of its own
+    (runner.apart). Raises Error(conformance) naming the first differing operator."""
     if runner is None:
         return Result("not-run", "not run here: no such CPU, and no emulator for it is installed", ())
     total = sum(most(work(program.kernels[c.kernel])) * n for c, n in zip(program.calls, turns(program)))
@@ -58,10 +61,11 @@ def check(runner: Any, target: Target, program: Program, graph: CoreGraph, vecto
     for v, variant in enumerate(target.variants):
         quick = total <= SLOW_WORK or (runner.environment == "native" and variant.machine.fma)
         runner.passes = 2 if quick else 1
-        for i in range(len(vectors) if quick else 1):
-            found = _outputs_of(runner, program, vectors, i, v)
-            if found is None:
-                break
+        chosen = range(len(vectors) if quick else 1)
+        with ThreadPoolExecutor(jobs if getattr(runner, "apart", False) else 1) as pool:
+            digests = pool.map(partial(_outputs_of, runner, program, vectors, variant=v), chosen)
+            outputs = list(takewhile(lambda digest: digest is not None, digests))
+        for i, found in enumerate(outputs):
             if found != vectors[i].digest:
                 where = first_difference(runner, program, graph, vectors[i])
                 raise Error(

@@ -83,7 +83,12 @@ def test_yocto_recipe(folder: Path, tmp_path: Path) -> None:
         else:
             shutil.copy(places[0] / wanted, tmp_path)
     functions = "\n".join(re.findall(r"^do_\w+\(\) \{.*?^\}", text, re.M | re.S))
-    given = {"CC": f"{sys.executable} -m ziglang cc -target aarch64-linux-musl", "D": str(tmp_path / "image"), "prefix": "/usr"}
+    cross = (
+        "aarch64-linux-gnu-gcc -static"
+        if shutil.which("aarch64-linux-gnu-gcc")
+        else f"{sys.executable} -m ziglang cc -target aarch64-linux-musl"
+    )
+    given = {"CC": cross, "D": str(tmp_path / "image"), "prefix": "/usr"}
     script = f'set -e\noe_runmake() {{ make -s "$@"; }}\n{functions}\ndo_compile\ndo_install\n'
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env={**os.environ, **given}, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-1000:]

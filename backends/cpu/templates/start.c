@@ -112,6 +112,31 @@ int fgetc(FILE *f) {
 }
 int fclose(FILE *f) { return call(CLOSE, descriptor(f), 0, 0, 0, 0, 0) < 0 ? EOF : 0; }
 
+/* Plain loops (this file is compiled with -fno-builtin, or they would call themselves): the compiler makes vectors of them. */
+void *memcpy(void *restrict to, const void *restrict from, size_t bytes) {
+    char *restrict t = to;
+    const char *restrict f = from;
+    for (size_t i = 0; i < bytes; i++) t[i] = f[i];
+    return to;
+}
+void *memmove(void *to, const void *from, size_t bytes) {
+    char *t = to;
+    const char *f = from;
+    if ((uintptr_t)t <= (uintptr_t)f) for (size_t i = 0; i < bytes; i++) t[i] = f[i];
+    else for (size_t i = bytes; i-- > 0;) t[i] = f[i];
+    return to;
+}
+void *memset(void *to, int value, size_t bytes) {
+    char *t = to;
+    for (size_t i = 0; i < bytes; i++) t[i] = (char)value;
+    return to;
+}
+int memcmp(const void *a, const void *b, size_t bytes) {
+    const unsigned char *p = a, *q = b;
+    for (size_t i = 0; i < bytes; i++) if (p[i] != q[i]) return p[i] - q[i];
+    return 0;
+}
+
 size_t strlen(const char *s) {
     size_t n = 0;
     while (s[n]) n++;
