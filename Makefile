@@ -48,10 +48,9 @@ docs: $(READY)
 
 $(READY): pyproject.toml
 	@$(NEW_ENOUGH)
-	@$(MAKE) --no-print-directory system
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'  # modules are compiled as they are imported
+	@# both at once: one waits for the network while the other unpacks. Modules are compiled as they are imported.
+	@$(MAKE) --no-print-directory system & packages=$$!; $(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]' && wait $$packages
 	@touch $(READY)
 
 $(SHOWN): pyproject.toml

@@ -54,7 +54,7 @@ def frozen_model(request: Request, name: str, model_digest: str, progress: Progr
         parallel.prepare()
     proven = _beside(lowered, graph)  # neither needs the other, and both spend their time outside Python
     vectors, coverage = freeze.frozen_vectors(graph, sampled(request.samples, graph))
-    told_by_file = (source.metadata_props.get("mlcc.notes") or "").splitlines()
+    told_by_file = (source.metadata_props.get(importers.NOTES) or "").splitlines()
     notes = [
         *told_by_file,
         *shape_notes(source, request.shapes, str(request.model), request.dims),

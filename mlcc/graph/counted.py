@@ -117,6 +117,16 @@ def reshape(s: Source, rule: Rule) -> Value:
     raise refused(s, f" to {wanted}")
 
 
+def flatten(s: Source, rule: Rule) -> Value:
+    """Where what the axis is flattened with has size 1."""
+    x, cut = s[0], s.axis(1) if s.attr("axis", 1) != s[0].rank else s[0].rank
+    y = first(rule(stripped(s)))
+    places = tuple((0 if axis < cut else 1, name) for axis, name in x.counts)
+    if any(y.shape[place] != x.shape[axis] for (place, _), (axis, _) in zip(places, x.counts)) or len(dict(places)) < len(places):
+        raise refused(s)
+    return with_counts(y, places)
+
+
 def gather(s: Source, rule: Rule) -> Value:
     data, at, axis = s[0], s[1], s.axis()
     if axis in dict(data.counts):
@@ -238,6 +248,7 @@ def layer_normalization(s: Source, rule: Rule) -> Value:
 ELEMENTWISE = frozenset(TABLE) - {"BitShift", "CastLike", "Dropout", "Shrink"}
 OTHERS: Mapping[str, Callable[[Source, Rule], Value]] = {
     "Concat": concat,
+    "Flatten": flatten,
     "Gather": gather,
     "GatherND": gather_nd,
     "Gemm": matmul,

@@ -11,6 +11,8 @@ from mlcc.error import Error
 if TYPE_CHECKING:
     import onnx_ir
 
+NOTES = "mlcc.notes"  # metadata of a model that an importer made, a line each: what a build tells its user
+
 
 def load(path: Path, trust_pickle: bool = False) -> onnx_ir.Model:
     """Read a model by its suffix. trust_pickle: also where reading runs what the file says. Raises Error(model) where the file is not what

@@ -17,11 +17,11 @@ import onnx_ir as ir
 
 from mlcc.cache.tools import packages
 from mlcc.error import Error
+from mlcc.importers import NOTES, columns
 from mlcc.importers.onnx import from_proto
 
 suffixes = (".skops", ".joblib", ".pkl", ".pickle")
 executes = (".joblib", ".pkl", ".pickle")  # to read these is to run what they say
-INPUT = "X"  # [rows, features]
 SECONDS = 600
 
 
@@ -62,23 +62,32 @@ def converted(model: Any, where: str) -> onnx.ModelProto:
     """A fitted estimator as ONNX: labels and probabilities of classifiers as tensors."""
     try:
         import skl2onnx
-        from skl2onnx.common.data_types import FloatTensorType
         from sklearn.base import is_classifier
     except ImportError as e:
         raise Error("usage", f"reading it needs {e.name}", where, "pip install 'mlcc[sklearn]'") from None
     if not hasattr(model, "get_params"):
         raise Error("model", f"a {type(model).__name__}, not an estimator of scikit-learn", where)
-    features = getattr(model, "n_features_in_", None)
-    if features is None:
-        raise Error("model", "not fitted, or it does not know how many features it takes", where, "fit it before it is saved")
+    given = columns.inputs(model, where)
     _boosters()
     try:
         options = {id(model): {"zipmap": False}} if is_classifier(model) else None
-        return skl2onnx.convert_sklearn(model, initial_types=[(INPUT, FloatTensorType([None, int(features)]))], options=options)
+        return defined(skl2onnx.convert_sklearn(model, initial_types=given, options=options))
     except Exception as e:
         raise Error(
             "unsupported", f"skl2onnx cannot convert it: {_said(e)}", where, "see sklearn-onnx's list of supported models"
         ) from None
+
+
+def defined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With an answer for categories that were not learnt, for which scikit-learn would raise an error: a device cannot."""
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "OneHotEncoder" and attribute.name == "zeros" and attribute.i == 0:
+                attribute.i = 1
+                what = f"{node.name}: a category that was not learnt gives zeros, where scikit-learn raises an error"
+                note = next((p for p in model.metadata_props if p.key == NOTES), None) or model.metadata_props.add(key=NOTES)
+                note.value = "\n".join(filter(None, [note.value, what]))
+    return model
 
 
 def _boosters() -> None:

@@ -17,11 +17,11 @@ import onnx_ir as ir
 
 from mlcc.cache.tools import packages
 from mlcc.error import Error
+from mlcc.importers import NOTES
 
 suffixes = (".tflite",)
 IDENTIFIER = b"TFL3"
 DOMAIN = "tflite"
-NOTES = "mlcc.notes"  # metadata: what a build tells its user
 OPSET = 20  # of the operators that rules use
 TYPES = {
     "FLOAT32": ir.DataType.FLOAT, "FLOAT16": ir.DataType.FLOAT16, "FLOAT64": ir.DataType.DOUBLE, "BFLOAT16": ir.DataType.BFLOAT16,

@@ -48,3 +48,14 @@ def small(path: Path, outputs: int = 5, bytes: type = np.int8) -> Path:
     model = helper.make_model(helper.make_graph(nodes, "small", [x], [y], tensors), opset_imports=[helper.make_opsetid("", 17)])
     onnx.save(model, str(path))
     return path
+
+
+def dense(path: Path) -> Path:
+    """One product and a sigmoid: binary32 in integers takes XLA long to compile."""
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w"], ["h"]), helper.make_node("Sigmoid", ["h"], ["y"])], "dense",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 8])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 4])],
+        [numpy_helper.from_array(np.random.default_rng(5).standard_normal((8, 4)).astype(np.float32), "w")],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path

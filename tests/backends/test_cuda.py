@@ -430,7 +430,7 @@ def test_nothing_is_fused_unasked(disassembler: Callable[[bytes, str], dict[str,
     assert "FMUL" in instructions and "FADD" in instructions and "FFMA" not in instructions
 
 
-@pytest.mark.parametrize("architecture", ["sm_75", pytest.param("sm_86", marks=pytest.mark.full), "sm_100"])
+@pytest.mark.parametrize("architecture", [*(pytest.param(a, marks=pytest.mark.full) for a in ("sm_75", "sm_86")), "sm_100"])
 def test_tiles_stay_in_registers(disassembler: Callable[[bytes, str], dict[str, list[str]]], architecture: str) -> None:
     """No local memory, and an inner loop that is mostly arithmetic."""
     for kind, arithmetic in (("float32", {"FFMA"}), ("uint8", {"IMMA", "IDP"})):

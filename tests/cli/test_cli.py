@@ -256,7 +256,7 @@ def test_a_script_without_a_guard_builds(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "once\nm\n", "")
 
 
-@pytest.mark.parametrize("seconds", [0.7, 1.5, 2.5])
+@pytest.mark.parametrize("seconds", [1.5, *(pytest.param(s, marks=pytest.mark.full) for s in (0.7, 2.5))])
 def test_interrupted_workers_end(seconds: float, tmp_path: Path) -> None:
     model = many_kernels(tmp_path / "m.onnx")
     command = [sys.executable, "-m", "mlcc.cli", "build", model, "-t", "x86_64-linux", "-o", tmp_path / "o", "--no-cache"]

@@ -39,11 +39,12 @@ def test_where_there_are_emulators_all_are_found() -> None:
 
 
 FAMILIES = {f: [n for n in ALL if load(n).backend == f] for f in sorted({load(n).backend for n in ALL})}
-# each kind of core once: tests/backends/test_mcu.py has them all, by another model
-CORES = ("cortex-m0plus", "cortex-m4f", "cortex-m55", "rv32imc", "rv64imac")
+# soft floats, vectors, 64 bits: tests/backends/test_mcu.py has them all, by another model
+CORES = ("cortex-m0plus", "cortex-m55", "rv64imac")
 # and of the others, what the next test has not: it takes one model of all types to the other instruction sets
 SOME = {
     "mcu": CORES,
+    "cuda": ("cuda", "cuda-sm75"),
     "cpu": ("x86_64-linux", "aarch64-linux", "riscv64-v-linux"),
     "tpu": ("stablehlo", "tpu-v5e"),
 }

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -79,11 +80,21 @@ def compiled(core: str, compiler: str, level: str) -> list[str]:
     return [compiler, "-std=gnu99", *of_clang, *plain, "-fuse-ld=lld", *level.split()]
 
 
+Artifacts = Callable[[str], Path]
+
+
 @pytest.fixture(scope="module")
-def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def artifact_of(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
+    """A core's, built when it is first asked for."""
     folder = tmp_path_factory.mktemp("compilers")
-    build(small(folder / "small.onnx"), target=HERE, out=folder, emit=("platformio", "arduino", "esp-idf", "cmsis-pack"))
-    return folder / "small"
+    model = small(folder / "small.onnx")
+
+    @cache
+    def built(core: str) -> Path:
+        build(model, target=core, out=folder, emit=("platformio", "arduino", "esp-idf", "cmsis-pack"))
+        return folder / "small" / core
+
+    return built
 
 
 def outcome(
@@ -132,10 +143,10 @@ def outcome(
     return [(emulate(found.prefix, tmp_path / "test", ["test", str(i), "2"], core).split()[0], w) for i, w in enumerate(wanted)]
 
 
-def check(core: str, compiler: str, level: str, artifacts: Path, tmp_path: Path) -> None:
+def check(core: str, compiler: str, level: str, artifact_of: Artifacts, tmp_path: Path) -> None:
     if shutil.which(gcc(core)) is None or compiler != "gcc" and shutil.which(compiler) is None:
         pytest.skip(f"no {gcc(core)} or no {compiler} here")
-    results = outcome(artifacts / core, core, compiled(core, compiler, level), tmp_path)
+    results = outcome(artifact_of(core), core, compiled(core, compiler, level), tmp_path)
     assert results and all(found == wanted for found, wanted in results)
 
 
@@ -144,29 +155,29 @@ FLOAT_ABIS = [("cortex-m4f", ["-mfloat-abi=softfp"]), ("cortex-m4f", []), ("cort
 
 @pytest.mark.parametrize("core, abi", [f for f in FLOAT_ABIS if f[0] in HERE])
 @pytest.mark.parametrize("enums", ["-fshort-enums", "-fno-short-enums"])
-def test_the_library_links_with_every_abi(core: str, abi: list[str], enums: str, artifacts: Path, tmp_path: Path) -> None:
+def test_the_library_links_with_every_abi(core: str, abi: list[str], enums: str, artifact_of: Artifacts, tmp_path: Path) -> None:
     """Hard and softfp, short and long enums: without a word from the linker."""
     if shutil.which(gcc(core)) is None:
         pytest.skip(f"no {gcc(core)} here")
     line = [*compiled(core, "gcc", "-O2"), *abi, enums]
-    results = outcome(artifacts / core, core, line, tmp_path, [artifacts / core / "lib/libsmall.a"], abi)
+    results = outcome(artifact_of(core), core, line, tmp_path, [artifact_of(core) / "lib/libsmall.a"], abi)
     assert results and all(found == wanted for found, wanted in results)
 
 
 @pytest.mark.parametrize("kind", ["folder", "pack"])
 @pytest.mark.parametrize("core, compiler", [("cortex-m4f", "gcc"), ("cortex-m33", "clang"), ("rv32imc", "gcc")])
-def test_packages_on_boards(core: str, compiler: str, kind: str, artifacts: Path, tmp_path: Path) -> None:
+def test_packages_on_boards(core: str, compiler: str, kind: str, artifact_of: Artifacts, tmp_path: Path) -> None:
     """What Arduino, PlatformIO and ESP-IDF compile (all of src/), and what a CMSIS pack holds: the self-test is in it."""
     if shutil.which(gcc(core)) is None or compiler != "gcc" and shutil.which(compiler) is None or core not in HERE:
         pytest.skip(f"no {gcc(core)} or no {compiler} here")
-    root = artifacts / core
+    root = artifact_of(core)
     if kind == "pack":
         with zipfile.ZipFile(root / "mlcc.small.1.0.0.pack") as pack:
             pack.extractall(tmp_path / "pack")
         root = tmp_path / "pack"
     sources = sorted((root / "src").glob("*.c"))
     assert [s.name for s in sources] == ["small.c", "small_selftest.c"]
-    results = outcome(artifacts / core, core, compiled(core, compiler, "-Os"), tmp_path, sources)
+    results = outcome(artifact_of(core), core, compiled(core, compiler, "-Os"), tmp_path, sources)
     assert results and all(found == wanted for found, wanted in results)
 
 
@@ -177,14 +188,14 @@ EVERY = [
 
 
 @pytest.mark.parametrize("core, compiler, level", [q for q in QUICK if q[0] in HERE])
-def test_sources_on_boards(core: str, compiler: str, level: str, artifacts: Path, tmp_path: Path) -> None:
-    check(core, compiler, level, artifacts, tmp_path)
+def test_sources_on_boards(core: str, compiler: str, level: str, artifact_of: Artifacts, tmp_path: Path) -> None:
+    check(core, compiler, level, artifact_of, tmp_path)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("core, compiler, level", [e for e in EVERY if e not in QUICK])
-def test_sources_on_every_board(core: str, compiler: str, level: str, artifacts: Path, tmp_path: Path) -> None:
-    check(core, compiler, level, artifacts, tmp_path)
+def test_sources_on_every_board(core: str, compiler: str, level: str, artifact_of: Artifacts, tmp_path: Path) -> None:
+    check(core, compiler, level, artifact_of, tmp_path)
 
 
 BREAKS = [
@@ -198,12 +209,12 @@ BREAKS = [
 
 @pytest.mark.parametrize("flags", BREAKS)
 @pytest.mark.parametrize("compiler", ["gcc", "clang", "zig"])
-def test_flags_that_break_bits_are_refused(compiler: str, flags: str, artifacts: Path, tmp_path: Path) -> None:
+def test_flags_that_break_bits_are_refused(compiler: str, flags: str, artifact_of: Artifacts, tmp_path: Path) -> None:
     """By the preprocessor where a macro tells; else by the self-test."""
     line = [sys.executable, "-m", "ziglang", "cc"] if compiler == "zig" else [compiler]
     if compiler != "zig" and shutil.which(compiler) is None:
         pytest.skip(f"no {compiler} here")
-    artifact = artifacts / "cortex-m0plus"
+    artifact = artifact_of("cortex-m0plus")
     share = artifact / "share/selftest"
     program = tmp_path / "test.c"
     program.write_text(
@@ -221,8 +232,8 @@ def test_flags_that_break_bits_are_refused(compiler: str, flags: str, artifacts:
         assert subprocess.run([tmp_path / "t"]).returncode == 2
 
 
-def test_c90_is_one_error(artifacts: Path, tmp_path: Path) -> None:
-    artifact = artifacts / "cortex-m0plus"
+def test_c90_is_one_error(artifact_of: Artifacts, tmp_path: Path) -> None:
+    artifact = artifact_of("cortex-m0plus")
     line = ["gcc", "-std=c90", "-I", artifact / "include", "-c", artifact / "src/small.c", "-o", tmp_path / "o"]
     done = subprocess.run(list(map(str, line)), capture_output=True, text=True)
     assert done.returncode and done.stderr.count(": error:") == 1 and "this is C99" in done.stderr
