@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
+
+import numpy as np
 
 from mlcc import importers, plugin
 from mlcc.artifact.arrays import read_npy
@@ -16,6 +19,9 @@ from mlcc.conformance.judge import Verdict, judge
 from mlcc.core import graph as core
 from mlcc.core.describe import told
 from mlcc.core.dim import Dim
+from mlcc.core.narrow import LETTERS, coded
+from mlcc.core.ranges import parse_range
+from mlcc.core.terms import most
 from mlcc.error import Error, explained
 from mlcc.graph import freeze
 from mlcc.graph.interface import Dims, Shapes, input_types, tensors
@@ -32,10 +38,12 @@ def frozen_model(request: Request, name: str, model_digest: str, progress: Progr
     progress("importing")
     source = importers.load(request.model, request.trust_pickle)
 
+    bounds = json.loads(source.metadata_props.get(importers.DIMS) or "{}")
+    dims = {**{n: parse_range(r) for n, r in bounds.items()}, **request.dims}
     progress("normalising")
     with explained("reading the graph", str(request.model), "model"):  # a hostile file can break any assumption of any library under us
         graph = optimise(
-            normalise(source, name, request.shapes, str(request.model), request.limits, request.dims),
+            normalise(source, name, request.shapes, str(request.model), request.limits, dims),
             request.precision,
             request.validate or None,
         )
@@ -53,11 +61,11 @@ def frozen_model(request: Request, name: str, model_digest: str, progress: Progr
     if request.jobs > 1 and len(graph.nodes) >= parallel.WORTH:
         parallel.prepare()
     proven = _beside(lowered, graph)  # neither needs the other, and both spend their time outside Python
-    vectors, coverage = freeze.frozen_vectors(graph, sampled(request.samples, graph))
+    vectors, coverage = freeze.frozen_vectors(graph, [*sampled(request.samples, graph), *samples_of(source, graph)])
     told_by_file = (source.metadata_props.get(importers.NOTES) or "").splitlines()
     notes = [
         *told_by_file,
-        *shape_notes(source, request.shapes, str(request.model), request.dims),
+        *shape_notes(source, request.shapes, str(request.model), dims),
         *_idle_notes(coverage.report(), request),
     ]
     verdict = _judged(request, graph, vectors, progress)
@@ -92,6 +100,16 @@ def sampled(files: Mapping[str, Sequence[Path]], graph: Any) -> list[dict[str, A
         for vector, path in zip(found, paths):
             shape = tuple(None if isinstance(n, Dim) else n for n in t.shape)
             vector[name] = read_npy(Path(path), t.dtype, shape, graph.described[name].element if name in graph.described else "")
+    return found
+
+
+def samples_of(source: Any, graph: Any) -> list[dict[str, Any]]:
+    """Texts that an importer knows its model to read, the same in each row."""
+    found = []
+    for sample in json.loads(source.metadata_props.get(importers.SAMPLES) or "[]"):
+        read = [n for n in sample if n in graph.described and graph.described[n].element == LETTERS]
+        shapes = {n: [most(m) for m in graph.types[n].shape] for n in read}
+        found.append({n: coded(np.full(shape[:-1], sample[n]), LETTERS, width=shape[-1]) for n, shape in shapes.items()})
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,14 +24,28 @@ from mlcc.target import load as load_target
 
 
 def build(
-    model: str | Path,
+    model: str | Path | Any,
     target: str | Sequence[str] = "native",
     shapes: Mapping[str, Sequence[int | str]] | None = None,
     out: str | Path = "dist",
     dims: Mapping[str, int | str] | None = None,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    dynamic_shapes: Any = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """`mlcc build` from Python; returns what the command prints as JSON. Sizes may be ranges: "1..512", "32..640:32". Raises mlcc.Error."""
+    """`mlcc build` from Python; returns what the command prints as JSON. Sizes may be ranges: "1..512", "32..640:32". A torch.nn.Module is
+    exported with example inputs args and kwargs, its dynamic_shapes as torch.export has them. Raises mlcc.Error.
+
+    >>> mlcc.build(module, "native", args=(torch.zeros(1, 3, 224, 224),))
+    """
+    if not isinstance(model, str | Path):
+        from mlcc.importers.torch import save
+
+        with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
+            return build(save(model, args, kwargs, dynamic_shapes, Path(d)), target, shapes, out, dims, **options)
+    if args or kwargs or dynamic_shapes:
+        raise Error("usage", "args, kwargs and dynamic_shapes are for modules", str(model), "leave them away for a file")
     targets = (target,) if isinstance(target, str) else tuple(target)
     try:
         whole = {k: tuple(parse_range(str(n)) for n in v) for k, v in (shapes or {}).items()}

@@ -14,6 +14,7 @@ from mlcc.artifact.manifest import Manifest
 from mlcc.error import Error
 from mlcc.plugin import Binaries, Environment, Missing
 from mlcc.program.program import Program
+from mlcc.runtime.library import fresh
 from mlcc.target import Target, host_machine
 from mlcc_backends.cpu.run import ProcessRunner, call_program, execute_program
 from mlcc_backends.cuda.compile import shim_program
@@ -69,7 +70,7 @@ def runner(binaries: Binaries, target: Target, program: Program) -> KernelRunner
 def execute(artifact: Path, about: Manifest, feed: Mapping[str, np.ndarray], target: Target) -> dict[str, np.ndarray]:
     """The artifact's kernels on the host, with the weights that its library holds."""
     root, name = artifact.resolve(), about["name"]
-    library = ctypes.CDLL(str(root / "lib" / f"lib{name}.so"))
+    library = fresh(root / "lib" / f"lib{name}.so")
     size = ctypes.c_uint64.in_dll(library, f"{name}_weights_bytes").value
     weights = ctypes.string_at(ctypes.addressof(ctypes.c_ubyte.in_dll(library, f"{name}_weights")), size)
     with tempfile.TemporaryDirectory(prefix="mlcc-") as d:

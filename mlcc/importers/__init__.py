@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import onnx_ir
 
 NOTES = "mlcc.notes"  # metadata of a model that an importer made, a line each: what a build tells its user
+DIMS = "mlcc.dims"  # JSON, an object of an open size's name → its range, such as 1..8
+SAMPLES = "mlcc.samples"  # JSON, a list of objects of text input → text: what a model was made for, in golden vectors
 
 
 def load(path: Path, trust_pickle: bool = False) -> onnx_ir.Model:

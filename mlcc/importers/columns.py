@@ -3,7 +3,7 @@ column. A file does not say of what type its columns were: the estimators that r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from mlcc.error import Error
 
 MATRIX = "X"  # [rows, features]
+TEXT = "text"  # [rows, 1]
 DROPPED = (None, "drop", "passthrough")
 
 
@@ -23,7 +24,7 @@ def inputs(model: Any, where: str) -> list[tuple[str, Any]]:
     if count is None:
         if not reads_text(model):
             raise Error("model", "not fitted, or it does not know how many features it takes", where, "fit it before it is saved")
-        return [("text", StringTensorType([None, 1]))]
+        return [(TEXT, StringTensorType([None, 1]))]
     named = names or [f"x{i}" for i in range(int(count))]
     read = list(reads(model, {n: n for n in names} | {i: n for i, n in enumerate(named)}))
     text, named_choice = {n for n, is_text in read if is_text}, by_name(model)
@@ -68,6 +69,35 @@ def chosen_by(model: Any) -> Iterator[tuple[Any, list[Any] | None]]:
                 return
     else:
         yield model, None
+
+
+def arranged(model: Any, names: list[str]) -> Callable[[Mapping[str, np.ndarray]], Any]:
+    """Inputs by name as the estimator takes them: a matrix, a list of texts, or a table of columns; of a column that it does not read,
+    zeros."""
+    known = [str(n) for n in getattr(model, "feature_names_in_", ())]
+
+    def arrange(feed: Mapping[str, np.ndarray]) -> Any:
+        if names == [MATRIX]:
+            return feed[MATRIX]
+        if names == [TEXT]:
+            return [str(t) for t in feed[TEXT].ravel()]
+        rows = len(next(iter(feed.values())))
+        given = {n: feed[n].ravel() if n in feed else np.zeros(rows) for n in known or names}
+        if known:
+            import pandas
+
+            return pandas.DataFrame({n: a.astype(object) if a.dtype.kind in "US" else a for n, a in given.items()})
+        return np.array(list(given.values()), object).T
+
+    return arrange
+
+
+def parts(model: Any) -> Iterator[Any]:
+    """A model and all that it is made of."""
+    yield model
+    for held in (*getattr(model, "steps", ()), *getattr(model, "transformer_list", ()), *getattr(model, "transformers_", ())):
+        if held[1] is not None and not isinstance(held[1], str):
+            yield from parts(held[1])
 
 
 def listed(chosen: Any, model: Any) -> list[Any]:

@@ -6,22 +6,25 @@ Keras refuses files whose layers hold Python code (Lambda): such a file runs wha
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
 from mlcc.cache.tools import packages
 from mlcc.error import Error
+from mlcc.importers import apart
 from mlcc.importers.onnx import from_proto
 
 suffixes = (".keras", ".h5")
 SIGNATURES = (b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")
 SECONDS = 900
-MARK = "mlcc-keras:"
+ENVIRONMENT = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
 
 
 def inputs(path: Path, raw: bytes) -> list[tuple[str, Path]]:
@@ -35,51 +38,79 @@ def tools() -> dict[str, str]:
 
 def load(path: Path) -> ir.Model:
     """Read a saved model. Keras and JAX are loaded in another process: neither may be told later which of its backends to use."""
+    demand(path)
+    return from_proto(onnx.load_from_string(apart.convert(__name__, path, SECONDS, ENVIRONMENT)))
+
+
+def demand(path: Path) -> None:
+    """Raise Error(model) where a file is none of Keras'."""
     with open(path, "rb") as f:
         if not f.read(8).startswith(SIGNATURES):
             raise Error("model", "not a model of Keras", str(path), "write it with model.save('….keras')")
-    with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
-        out = Path(d) / "model.onnx"
-        command = [sys.executable, "-P", "-m", "mlcc.importers.keras", str(path.resolve()), str(out)]
-        environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "KERAS_HOME": d}
-        try:
-            done = subprocess.run(command, capture_output=True, timeout=SECONDS, env=environment, cwd=d)
-        except subprocess.TimeoutExpired:
-            raise Error("model", f"reading it takes more than {SECONDS} s", str(path)) from None
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").rpartition(MARK)[2].strip().splitlines() or ["model it cannot be read"]
-            code, _, what = said[0].partition(" ")
-            raise Error(code, what, str(path), said[1] if len(said) > 1 else "")
-        return from_proto(onnx.load(out))
+
+
+def _judge(path: Path) -> apart.Runs:
+    return apart.judge(__name__, path, ENVIRONMENT)
+
+
+runtime = ("keras", _judge)
+
+
+# ---- in the other process ----
 
 
 def main() -> None:
-    """In the other process: the file's name, and where to write the ONNX model."""
+    what, path, out = sys.argv[1], Path(sys.argv[2]), apart.output()
+    try:
+        with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
+            os.environ["KERAS_HOME"] = d
+            model = read(path)
+            if what == "judge":
+                apart.serve(run(model), out)
+            else:
+                out.write(exported(model, Path(d)))
+                out.flush()
+    except Error as e:
+        sys.exit(apart.failed(e))
+
+
+def read(path: Path) -> Any:
     try:
         import keras
     except ImportError as e:
-        sys.exit(f"{MARK} usage reading it needs {e.name}\npip install 'mlcc[keras]'")
+        raise Error("usage", f"reading it needs {e.name}", hint="pip install 'mlcc[keras]'") from None
     try:
-        model = keras.saving.load_model(sys.argv[1], compile=False, safe_mode=True)
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as e:
-        unsafe = "lambda" in str(e).lower()
-        what = "unsupported it holds Python code (a Lambda layer)" if unsafe else f"model Keras cannot read it: {_first(e)}"
-        sys.exit(f"{MARK} {what}\n{'save it without Lambda layers' if unsafe else 'write it with model.save'}")
-    try:
-        import numpy as np
+        if "lambda" in str(e).lower():
+            raise Error("unsupported", "it holds Python code (a Lambda layer)", hint="save it without Lambda layers") from None
+        raise Error("model", f"Keras cannot read it: {apart.first_line(e)}", hint="write it with model.save") from None
 
+
+def run(model: Any) -> apart.Runs:
+    """The model itself, its inputs by their names, or in their order where the exporter gave others."""
+    names = [t.name for t in model.inputs]
+
+    def answer(feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        given = [feed[n] for n in names] if set(names) <= set(feed) else list(feed.values())
+        found = model(given if len(given) > 1 else given[0], training=False)
+        flat = found.values() if isinstance(found, dict) else found if isinstance(found, list | tuple) else [found]
+        return [np.asarray(a) for a in flat]
+
+    return answer
+
+
+def exported(model: Any, folder: Path) -> bytes:
+    try:
         for tensor in model.inputs:
             if tensor.shape is None:
                 raise ValueError("an input without a shape")
-        feed = [np.zeros([1 if n is None else n for n in t.shape], t.dtype) for t in model.inputs]
-        model(feed if len(feed) > 1 else feed[0])  # a model that was never called has nothing to export
-        model.export(sys.argv[2], format="onnx", verbose=False)
+        feed = {t.name: np.zeros([1 if n is None else n for n in t.shape], t.dtype) for t in model.inputs}
+        run(model)(feed)  # a model that was never called has nothing to export
+        model.export(folder / "model.onnx", format="onnx", verbose=False)
     except Exception as e:
-        sys.exit(f"{MARK} unsupported Keras cannot export it to ONNX: {_first(e)}")
-
-
-def _first(e: Exception) -> str:
-    return (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
+        raise Error("unsupported", f"Keras cannot export it to ONNX: {apart.first_line(e)}") from None
+    return (folder / "model.onnx").read_bytes()
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
-"""`python -m mlcc.importers.pickled FILE`: a saved estimator of scikit-learn to ONNX on stdout, in a process that can change no file and
-open no connection, where the system allows that. Whoever unpickles runs what the file says: `--trust-pickle` is its user's word for it."""
+"""`python -m mlcc.importers.pickled convert|judge FILE` (`apart.py`): a saved estimator of scikit-learn, in a process that can change no
+file and open no connection, where the system allows that. Whoever unpickles runs what the file says: `--trust-pickle` is its user's word
+for it."""
 
 from __future__ import annotations
 
 import ctypes
-import os
 import resource
 import struct
 import sys
 from pathlib import Path
 
 from mlcc.error import Error
+from mlcc.importers import apart
 
 NEW_USER, NEW_NETWORK = 0x10000000, 0x40000000  # CLONE_NEWUSER, CLONE_NEWNET
 LANDLOCK_CREATE, LANDLOCK_RESTRICT = 444, 446  # system calls, the same on every architecture
@@ -69,23 +70,24 @@ def _pickle(path: Path) -> object:
     except ModuleNotFoundError as e:
         raise Error("usage", f"the pickle names the package {e.name}, which is not installed", hint=f"pip install {e.name}") from None
     except Exception as e:
-        raise Error("model", f"not a pickle that can be read: {type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}") from None
+        raise Error("model", f"not a pickle that can be read: {type(e).__name__}: {apart.first_line(e)}") from None
 
 
 def main() -> None:
-    from mlcc.importers.sklearn import converted
+    from mlcc.importers import sklearn
 
-    path, out = Path(sys.argv[1]), os.dup(1)
-    os.dup2(2, 1)  # what the pickle prints is not the model
-    sys.dont_write_bytecode = True
+    what, path, out = sys.argv[1], Path(sys.argv[2]), apart.output()  # what the pickle prints is not the answer
     if not confine():
         print("note: this system cannot confine who reads a pickle (no Landlock)", file=sys.stderr)
     try:
-        body = converted(read(path), path.name).SerializeToString()
+        model = read(path)
+        if what == "judge":
+            apart.serve(sklearn.judge(model, path.name), out)
+        else:
+            out.write(sklearn.converted(model, path.name).SerializeToString())
+            out.flush()
     except Error as e:
-        sys.exit(f"mlcc-pickle: {e.code} {e.what}\n{e.hint}")
-    with os.fdopen(out, "wb") as f:
-        f.write(body)
+        sys.exit(apart.failed(e))
 
 
 if __name__ == "__main__":

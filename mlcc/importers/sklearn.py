@@ -7,22 +7,23 @@ allows that (Landlock, on Linux).
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
 from mlcc.cache.tools import packages
 from mlcc.error import Error
-from mlcc.importers import NOTES, columns
+from mlcc.importers import NOTES, SAMPLES, apart, columns, texts
 from mlcc.importers.onnx import from_proto
 
 suffixes = (".skops", ".joblib", ".pkl", ".pickle")
 executes = (".joblib", ".pkl", ".pickle")  # to read these is to run what they say
 SECONDS = 600
+PROCESS = "mlcc.importers.pickled"
 
 
 def inputs(path: Path, raw: bytes) -> list[tuple[str, Path]]:
@@ -36,26 +37,14 @@ def tools() -> dict[str, str]:
 
 def load(path: Path) -> ir.Model:
     """Read a fitted estimator, in another process."""
-    return from_proto(onnx.load_from_string(_apart(path)))
+    return from_proto(onnx.load_from_string(apart.convert(PROCESS, path, SECONDS)))
 
 
-def _apart(path: Path) -> bytes:
-    """The model as `mlcc.importers.pickled` gives it."""
-    command = [sys.executable, "-P", "-m", "mlcc.importers.pickled", str(path.resolve())]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        raise Error("model", f"reading it takes more than {SECONDS} s", str(path)) from None
-    if done.returncode:
-        code, _, rest = done.stderr.decode(errors="replace").rpartition("mlcc-pickle:")[2].strip().partition(" ")
-        what, _, hint = rest.partition("\n")
-        known = code in ("usage", "model", "unsupported")
-        raise Error(code if known else "model", what if known else f"reading it ended with {done.returncode}", str(path), hint.strip())
-    return done.stdout
+def _judge(path: Path) -> apart.Runs:
+    return apart.judge(PROCESS, path)
 
 
-def _said(e: Exception) -> str:
-    return (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
+runtime = ("scikit-learn", _judge)
 
 
 def converted(model: Any, where: str) -> onnx.ModelProto:
@@ -68,14 +57,45 @@ def converted(model: Any, where: str) -> onnx.ModelProto:
     if not hasattr(model, "get_params"):
         raise Error("model", f"a {type(model).__name__}, not an estimator of scikit-learn", where)
     given = columns.inputs(model, where)
+    texts.demand(model, where)
     _boosters()
     try:
-        options = {id(model): {"zipmap": False}} if is_classifier(model) else None
-        return defined(skl2onnx.convert_sklearn(model, initial_types=given, options=options))
+        options = texts.tokens(model) | ({id(model): {"zipmap": False}} if is_classifier(model) else {})
+        found = defined(skl2onnx.convert_sklearn(model, initial_types=given, options=options))
     except Exception as e:
         raise Error(
-            "unsupported", f"skl2onnx cannot convert it: {_said(e)}", where, "see sklearn-onnx's list of supported models"
+            "unsupported", f"skl2onnx cannot convert it: {apart.first_line(e)}", where, "see sklearn-onnx's list of supported models"
         ) from None
+    read = {n for n, _ in given} & {i.name for i in found.graph.input if i.type.tensor_type.elem_type == onnx.TensorProto.STRING}
+    samples = [{n: text for n in sorted(read)} for text in texts.documents(model)]
+    if samples:
+        found.metadata_props.add(key=SAMPLES, value=json.dumps(samples))
+    return found
+
+
+def judge(model: Any, where: str) -> apart.Runs:
+    """The estimator itself: labels and probabilities of a classifier, numbers of a regressor, what a transformer makes. Raises
+    Error(unsupported) for what gives scores of another kind."""
+    from sklearn.base import is_classifier, is_regressor
+
+    for part in columns.parts(model):
+        if type(part).__name__ == "OneHotEncoder" and part.handle_unknown == "error":
+            part.handle_unknown = "ignore"  # as `defined` has it
+    names = [n for n, _ in columns.inputs(model, where)]
+    arranged = columns.arranged(model, names)
+    if is_classifier(model):
+        if not hasattr(model, "predict_proba"):
+            raise Error("unsupported", "scores that are no probabilities are not compared", where)
+        return lambda feed: [model.predict(x := arranged(feed)), np.float32(model.predict_proba(x))]
+    if is_regressor(model):
+        return lambda feed: [np.float32(model.predict(x := arranged(feed))).reshape(len(x), -1)]
+    if hasattr(model, "transform") and not hasattr(model, "predict"):
+        return lambda feed: [_dense(model.transform(arranged(feed)))]
+    raise Error("unsupported", f"what a {type(model).__name__} gives is not compared", where)
+
+
+def _dense(found: Any) -> np.ndarray:
+    return np.asarray(found.toarray() if hasattr(found, "toarray") else found, np.float32)
 
 
 def defined(model: onnx.ModelProto) -> onnx.ModelProto:

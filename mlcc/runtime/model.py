@@ -21,6 +21,7 @@ import numpy as np
 from mlcc.artifact import manifest
 from mlcc.core.narrow import TEXTS, coded, meant, numpy_type, shown
 from mlcc.error import Error
+from mlcc.runtime.library import fresh
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Model:
                 "build for this machine: --target native",
             )
         try:
-            self._library = ctypes.CDLL(str(library.resolve()))
+            self._library = fresh(library)
         except OSError as e:
             raise Error(
                 "unsupported",
