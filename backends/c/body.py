@@ -37,7 +37,8 @@ def _value(lines: Lines, names: Sequence[str], step: Step, values: list[str], bo
             assert step.access is not None
             place = address(point, step.access.strides, step.access.offset)
             for index, dtype, (stride, extent) in zip(x, dtypes, step.terms):
-                place += f" + {index_in_range(lines, index, dtype, extent)} * {stride}"
+                where = f"(int32_t){index}" if step.value else index_in_range(lines, index, dtype, extent)
+                place += f" + {where} * {stride}"
             value = f"{names[step.access.arg]}[{place}]"
             return f"{value} != 0" if step.dtype == "bool" else value
         case "Requantize":

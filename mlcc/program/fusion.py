@@ -13,6 +13,7 @@ from mlcc.core.operators import family
 
 ANCHORS = ("Conv", "ConvTranspose", "MatMul", "ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin", "PoolMax", "PoolSum")
 MAX_OPERANDS = 12
+MAX_TABLES = 60  # of a walk, which reads a few for each step
 MAX_MEMBERS = 1000  # compilers' time grows with the square of a function's length
 
 
@@ -26,6 +27,11 @@ class Group:
     @property
     def sink(self) -> Node:
         return self.nodes[-1]
+
+    @property
+    def by_element(self) -> bool:
+        """Whether it is one kernel that goes element by element: elementwise nodes, and lookups among them."""
+        return self.anchor is None and (is_elementwise(self.sink) or len(self.nodes) > 1)
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -43,6 +49,22 @@ def takes_followers(node: Node, graph: CoreGraph) -> bool:
 
 def is_elementwise(node: Node) -> bool:
     return family(node.op) == "elementwise"
+
+
+# what may stand between the lookups of one kernel, which goes element by element: where a walk goes next
+STEERING = frozenset({"Equal", "Less", "LessOrEqual", "And", "Or", "Not", "IsNaN", "Where", "Add", "Sub", "Mul", "Cast"})
+
+
+def is_lookup(node: Node, graph: CoreGraph) -> bool:
+    """A Gather whose result has its index's shape: of a vector, or of elements along the first axis."""
+    if node.op == "Gather":
+        return len(graph.types[node.inputs[0]].shape) == 1
+    return node.op == "GatherElements" and node["axis"] == 0
+
+
+def looked_up(node: Node, graph: CoreGraph) -> tuple[str, ...]:
+    """What a member of a group reads at places that other members compute."""
+    return node.inputs[:1] if is_lookup(node, graph) else ()
 
 
 class _Readers:
@@ -65,7 +87,8 @@ class _Readers:
         return {u for u in node.inputs if u not in self.graph.constants or self.graph.constants[u].size > 1}
 
     def makers(self, node: Node) -> list[Node]:
-        return [p for v in node.inputs if (p := self.producer.get(v)) is not None]
+        inputs = node.inputs[len(looked_up(node, self.graph)) :]
+        return [p for v in inputs if (p := self.producer.get(v)) is not None]
 
 
 class _Growing:
@@ -75,11 +98,19 @@ class _Growing:
         self.known, self.members, self.anchor = known, [sink], None if is_elementwise(sink) else sink
         self.shape = known.graph.types[sink.outputs[0]].shape
         self.inside, self.operands, self.rounded = {id(sink)}, known.operands(sink), known.rounds(sink)
+        self.looks = is_lookup(sink, known.graph)
+        self.anchor = None if self.looks else self.anchor
 
     def may_join(self, p: Node) -> bool:
         """Whether a producer can be part: its result is needed nowhere else, and a kernel of that many operands is not too much."""
         known, v = self.known, p.outputs[0]
-        if not (is_elementwise(p) or (self.anchor is None and takes_followers(p, known.graph))):
+        lookup = is_lookup(p, known.graph)
+        if lookup or self.looks:
+            if self.anchor is not None or not (lookup or p.op in STEERING) or not (self.looks or (self.steers() and chained(p, known))):
+                return False
+            if any(v in looked_up(m, known.graph) for m in self.members):
+                return False  # it must lie in memory
+        elif not (is_elementwise(p) or (self.anchor is None and takes_followers(p, known.graph))):
             return False
         if known.rounds(p) and (self.anchor is not None or self.rounded):
             return False  # else the sums of its own product would have to be kept in int32
@@ -87,13 +118,18 @@ class _Growing:
             return False
         if any(id(r) not in self.inside or r is self.anchor for r in known.readers.get(v, [])):
             return False
-        return len(self.operands | known.operands(p)) <= MAX_OPERANDS + len(self.members)
+        return len(self.operands | known.operands(p)) <= (MAX_TABLES if self.looks else MAX_OPERANDS) + len(self.members)
+
+    def steers(self) -> bool:
+        """Whether all that is in it may stand between lookups."""
+        return all(m.op in STEERING or is_lookup(m, self.known.graph) for m in self.members)
 
     def join(self, p: Node) -> None:
         self.members.append(p)
         self.inside.add(id(p))
         self.operands |= self.known.operands(p)
         self.rounded |= self.known.rounds(p)
+        self.looks |= is_lookup(p, self.known.graph)
         if p.op in ANCHORS:
             self.anchor = p
 
@@ -106,7 +142,7 @@ def fuse(graph: CoreGraph) -> list[Group]:
     for sink in reversed(graph.nodes):
         if id(sink) in taken:
             continue
-        if not is_elementwise(sink):
+        if not (is_elementwise(sink) or chained(sink, known)):
             taken.add(id(sink))
             groups.append(Group((sink,), sink if sink.op in ANCHORS else None))
             continue
@@ -114,6 +150,18 @@ def fuse(graph: CoreGraph) -> list[Group]:
         members = sorted(group.members, key=lambda n: known.position[id(n)])
         groups.append(Group(tuple(members), group.anchor))
     return sorted(groups, key=lambda g: known.position[id(g.sink)])
+
+
+def chained(node: Node, known: _Readers) -> bool:
+    """Whether a lookup goes by what another lookup found."""
+    todo = known.makers(node) if is_lookup(node, known.graph) else []
+    while todo:
+        maker = todo.pop()
+        if is_lookup(maker, known.graph):
+            return True
+        if maker.op in STEERING:
+            todo += known.makers(maker)
+    return False
 
 
 def _grown(sink: Node, known: _Readers, taken: set[int]) -> _Growing:

@@ -25,7 +25,8 @@ class Access:
 class Step:
     """One instruction of a body.
 
-    op: `load` (access), `gather` (access, and for each operand a term (stride, extent): the operand indexes an axis), `const` (value),
+    op: `load` (access), `gather` (access, and for each operand a term (stride, extent): the operand indexes an axis; value: True where it
+    is known to lie inside), `const` (value),
     `input` (the value that an anchor hands over), or an elementwise core operator on earlier steps (a Requantize's value: zero, low, high).
     """
 

@@ -8,13 +8,15 @@ import pytest
 
 from tests.backends.support import assert_exact_in_c
 from tests.kernels import test_kernels as kernels
+from tests.kernels import test_trees as trees
 
 
 @pytest.fixture(scope="module", autouse=True)
 def in_c() -> Iterator[None]:
-    own, kernels.assert_exact = kernels.assert_exact, assert_exact_in_c  # type: ignore[assignment]
+    own = kernels.assert_exact
+    kernels.assert_exact = trees.assert_exact = assert_exact_in_c  # type: ignore[assignment]
     yield
-    kernels.assert_exact = own
+    kernels.assert_exact = trees.assert_exact = own
 
 
 test_binary_elementwise_broadcast = kernels.test_binary_elementwise_broadcast
@@ -31,4 +33,5 @@ test_pools = kernels.test_pools
 test_movement = kernels.test_movement
 test_gather_and_scatter_with_computed_indices = kernels.test_gather_and_scatter_with_computed_indices
 test_scans = kernels.test_scans
+test_random_forests = trees.test_random_forests
 test_float_remainder = kernels.test_float_remainder

@@ -145,7 +145,7 @@ def test_pickles_are_not_read_unasked_and_are_confined_when_asked(tmp_path: Path
             with pytest.raises(Error, match="is a pickle") as e:
                 ask()
             assert e.value.code == "usage" and not place.exists()
-        done = subprocess.run([sys.executable, "-m", "mlcc.importers.pickled", str(path)], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-m", "mlcc.importers.pickled", "convert", str(path)], capture_output=True, text=True)
         if "cannot confine" in done.stderr:
             pytest.skip("no Landlock here")
         assert done.returncode == 10 and not place.exists()  # neither written nor called

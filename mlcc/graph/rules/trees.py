@@ -1,4 +1,4 @@
-"""Ensembles of decision trees (ai.onnx.ml): every tree takes one step down at a time, all trees at once.
+"""Ensembles of decision trees (ai.onnx.ml): each row takes one step down at a time, without branches.
 
 A tree's state is its node's number; a step gathers that node's feature, threshold and children. Leaves stay where they are. The leaves'
 values are then summed by the contract's rule for sums, in the order of the trees. Rows of float64 are compared and summed in float64.
@@ -36,6 +36,7 @@ class Forest:
     mode: np.ndarray
     missing: np.ndarray
     depth: int
+    pairs: bool = False  # whether each inner node's `yes` lies behind its `no` (`paired`)
 
 
 def column(s: Source, name: str, count: int) -> np.ndarray:
@@ -106,31 +107,106 @@ def checked(s: Source, f: Forest) -> Forest:
     return replace(f, depth=depth)
 
 
-def leaves(s: Source, f: Forest, x: Value) -> Value:
-    """int64 [rows, trees]: the node that each row ends in."""
-    b = s.b
+def found(s: Source, f: Forest, x: Value) -> Value:
+    """The weights of the leaf that each row ends in: [trees, rows], or [trees, rows, outputs] of several. One tree after the other, so that
+    its nodes stay near."""
+    b, table = s.b, f.weights.astype(DTYPES[x.dtype])
     if x.rank != 2:
         raise s.bad(f"rows of features are wanted, not {list(x.shape)}")
     if f.feature.size and (int(f.feature.max()) >= x.shape[1] or int(f.feature.min()) < 0):
         raise s.bad(f"feature {int(f.feature.max())} of {x.shape[1]}")
-    rows, trees = x.shape[0], f.roots.size
-    at = b.constant(np.broadcast_to(f.roots, (rows, trees)).astype(np.int64).copy())
-    tables = {name: b.constant(getattr(f, name)) for name in ("feature", "yes", "no")}
-    thresholds, missing = b.constant(f.threshold.astype(DTYPES[x.dtype])), b.constant(f.missing) if f.missing.any() else None
-    used = sorted({int(m) for m in f.mode if m >= 0})
-    modes = b.constant(np.maximum(f.mode, 0).astype(np.int32)) if len(used) > 1 else None
+    columns, levels = b.transpose(x, (1, 0)), packed(f)
+    if levels is not None:
+        at, table = by_depth(s, f, columns, levels), table[levels[-1]]
+    else:
+        f = paired(f)
+        at, table = by_children(s, f, columns), f.weights.astype(DTYPES[x.dtype])
+    return b("Gather", b.constant(table[:, 0] if table.shape[1] == 1 else table), at, axis=0)
+
+
+SPARSE = 2  # times the nodes of the trees as they are: what trees may take that are filled up to their depth
+
+
+def packed(f: Forest) -> list[np.ndarray] | None:
+    """The nodes of each depth, all trees' one after the other, leaves repeated to the last; None where that would be far more."""
+    if f.depth == 0 or f.depth > 24 or f.roots.size << f.depth > SPARSE * f.mode.size:
+        return None
+    levels = [f.roots]
     for _ in range(f.depth):
-        feature, yes, no = (b("Gather", tables[n], at, axis=0) for n in ("feature", "yes", "no"))
-        threshold, value = b("Gather", thresholds, at, axis=0), b("GatherElements", x, feature, axis=1)
-        goes = compared(s, used[0], value, threshold)
-        if modes is not None:
-            mode = b("Gather", modes, at, axis=0)
-            for m in used[1:]:
-                goes = b("Where", b("Equal", mode, b.like(m, mode)), compared(s, m, value, threshold), goes)
-        if missing is not None:
-            goes = b("Or", goes, b("And", b("IsNaN", value), b("Gather", missing, at, axis=0)))
-        at = b("Where", goes, yes, no)
+        levels.append(np.stack([f.no[levels[-1]], f.yes[levels[-1]]], 1).reshape(-1))
+    return levels
+
+
+def by_depth(s: Source, f: Forest, columns: Value, levels: list[np.ndarray]) -> Value:
+    """int32 [trees, rows]: the place in the last level. Whose node lies at n, its children lie at 2n and 2n + 1 of the next."""
+    b = s.b
+    at: Value | None = None
+    for nodes in levels[:-1]:
+        goes = _goes(s, f, columns, nodes, at)
+        twice = b.constant((2 * np.arange(nodes.size)).astype(np.int32).reshape(-1, 1)) if at is None else b("Add", at, at)
+        at = b("Add", twice, b.cast(goes, "int32"))
+    assert at is not None
     return at
+
+
+def paired(f: Forest) -> Forest:
+    """The same trees, level by level, each `yes` behind its `no`, so that the way is a sum; leaves with a threshold that nothing is below,
+    equal to or above, and one spare node. As it is where a node has two parents, or where a comparison holds of what is no number."""
+    leaf = f.mode < 0
+    children = np.concatenate([f.roots, f.yes[~leaf], f.no[~leaf]])
+    if (f.mode == MODES.index("BRANCH_NEQ")).any() or np.unique(children).size != children.size:
+        return f
+    order = [f.roots]
+    while (inner := order[-1][~leaf[order[-1]]]).size:
+        order.append(np.stack([f.no[inner], f.yes[inner]], 1).reshape(-1))
+    kept = np.concatenate(order)
+    place = np.empty(f.mode.size, np.int64)
+    place[kept] = np.arange(kept.size)
+
+    def laid(values: np.ndarray, spare: Any) -> np.ndarray:
+        return np.concatenate([values[kept], np.full((1, *values.shape[1:]), spare, values.dtype)])
+
+    return replace(
+        f, feature=laid(f.feature, 0), threshold=laid(np.where(leaf, np.nan, f.threshold), np.nan), yes=laid(place[f.yes], 0),
+        no=laid(place[f.no], 0), roots=place[f.roots], weights=laid(f.weights, 0), mode=laid(f.mode, -1),
+        missing=laid(f.missing, False), pairs=True,
+    )  # fmt: skip
+
+
+def by_children(s: Source, f: Forest, columns: Value) -> Value:
+    """int32 [trees, rows]: the node."""
+    b = s.b
+    at: Value | None = None
+    for _ in range(f.depth):
+        goes = _goes(s, f, columns, None, at)
+        yes, no = ((b.constant(t[f.roots].reshape(-1, 1)) if at is None else b("Gather", b.constant(t), at, axis=0))
+                   for t in (f.yes.astype(np.int32), f.no.astype(np.int32)))  # fmt: skip
+        at = b("Add", no, b.cast(goes, "int32")) if f.pairs else b("Where", goes, yes, no)
+    return b.expand(b.constant(f.roots.astype(np.int32).reshape(-1, 1)), (f.roots.size, columns.shape[1])) if at is None else at
+
+
+def _goes(s: Source, f: Forest, columns: Value, nodes: np.ndarray | None, at: Value | None) -> Value:
+    """bool [trees, rows]: whether the way is `yes` from the nodes that `at` counts among `nodes` (None: among all; at None: the roots)."""
+    b = s.b
+
+    def told(values: np.ndarray) -> Value:
+        if at is None:
+            return b.constant(values[f.roots].reshape(-1, 1))
+        return b("Gather", b.constant(values if nodes is None else values[nodes]), at, axis=0)
+
+    features = f.feature.astype(np.uint8 if f.feature.max(initial=0) < 256 else np.int32)  # narrow ones stay so in memory
+    if at is None:
+        value = b("Gather", columns, b.constant(f.feature[f.roots].astype(np.int32)), axis=0)
+    else:
+        value = b("GatherElements", columns, b.cast(told(features), "int32"), axis=0)
+    threshold, used = told(f.threshold.astype(DTYPES[columns.dtype])), sorted({int(m) for m in f.mode if m >= 0})
+    goes = compared(s, used[0], value, threshold)
+    for m in used[1:]:
+        mode = told(np.maximum(f.mode, 0).astype(np.int32))
+        goes = b("Where", b("Equal", mode, b.like(m, mode)), compared(s, m, value, threshold), goes)
+    if f.missing.any():
+        goes = b("Or", goes, b("And", b("IsNaN", value), told(f.missing)))
+    return goes
 
 
 def compared(s: Source, mode: int, value: Value, threshold: Value) -> Value:
@@ -157,13 +233,10 @@ def rows_of(s: Source) -> Value:
 def scores(s: Source, f: Forest, aggregate: str = "SUM") -> Value:
     """[rows, outputs]: over the trees, of the values of the leaves that rows end in."""
     b, x = s.b, rows_of(s)
-    at = leaves(s, f, x)
-    table = f.weights.astype(DTYPES[x.dtype])
-    if aggregate in ("MIN", "MAX") and table.shape[1] > 1:
+    if aggregate in ("MIN", "MAX") and f.weights.shape[1] > 1:
         raise s.unsupported(f"aggregate_function {aggregate} of several outputs", "SUM or AVERAGE, or one output")
     core = f"Reduce{aggregate.capitalize()}" if aggregate in ("MIN", "MAX") else "ReduceSum"
-    found = b("Gather", b.constant(table), at, axis=0)  # [rows, trees, outputs]
-    y = b.reshape(b(core, found, axes=(1,)), (x.shape[0], f.weights.shape[1]))
+    y = b.reshape(b(core, found(s, f, x), axes=(0,)), (x.shape[0], f.weights.shape[1]))
     return b("Div", y, b.like(f.roots.size, y)) if aggregate == "AVERAGE" else y
 
 

@@ -44,7 +44,7 @@ def _lowered(state: Lowering, order: Sequence[Group] | None = None) -> Program:
 def _group(state: Lowering, group: Group) -> None:
     node = group.anchor or group.sink
     origin = group.sink.origin or group.sink.outputs[0]
-    if group.anchor is None and family(node.op) == "elementwise":
+    if group.by_element:
         state.elementwise(group, origin)
     elif node.op == "Repeat":
         repeat(state, node, origin, _group)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlcc.program.fusion import Group
+from mlcc.program.fusion import Group, is_lookup
 from mlcc.program.view import View, channels_last, ordered
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ def in_place(s: Lowering, group: Group, value: str) -> View | None:
     """An operand that dies here and whose memory the result can take, element for element."""
     t = s.graph.types[value]
     if value in s.graph.outputs or value in s.outlets or value in s.places or value in s.halos:
+        return None
+    if any(is_lookup(n, s.graph) for n in group.nodes):  # whose results lie otherwise, and which read everywhere
         return None
     views = [(v, s.views[v]) for v in group.reads if v in s.views]
     for v, view in views:

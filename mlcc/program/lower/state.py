@@ -12,12 +12,13 @@ import numpy as np
 from mlcc.core.graph import DTYPES, CoreGraph, Node
 from mlcc.core.terms import most
 from mlcc.program import memory
-from mlcc.program.fusion import Group, fuse
+from mlcc.program.fusion import Group, fuse, is_lookup
 from mlcc.program.halves import bfloat16_values
 from mlcc.program.iteration import iterate
 from mlcc.program.kernel import Access, Kernel, Map, Step
 from mlcc.program.lower.arguments import Arguments, Operands, Steps, finish_body
 from mlcc.program.lower.placement import placement
+from mlcc.program.lower.ranges import Range, ranges
 from mlcc.program.lower.reuse import in_place
 from mlcc.program.nest import nested_around
 from mlcc.program.program import Buffer, KernelCall, Layout, Loop, Program, lifetimes
@@ -52,6 +53,7 @@ class Lowering:
         self.narrow = narrow
         self.overwrite = overwrite  # whether convolutions may put their results over their input
         self.groups = fuse(graph)
+        self.ranges: dict[str, Range] | None = None
         self.views: dict[str, View] = dict(inputs or {})
         self.targets: dict[str, View] | None = (
             None if inputs is None else {}
@@ -249,8 +251,11 @@ class Lowering:
         self.copy(self.views[value], out, value, origin)
 
     def result_order(self, group: Group) -> tuple[int, ...]:
-        """The layout of an elementwise result: that of its first operand of full size."""
+        """The layout of an elementwise result: that of its first operand of full size; of a walk, that of the graph, which has put
+        together what lies together."""
         shape = self.graph.types[group.sink.outputs[0]].shape
+        if any(is_lookup(n, self.graph) for n in group.nodes):
+            return tuple(range(len(shape)))
         for v in group.reads:
             if v not in self.graph.constants and self.graph.types[v].shape == shape and v in self.views:
                 return order_of(self.views[v])
@@ -294,11 +299,25 @@ class Lowering:
         for node in group.nodes:
             if node is group.anchor:
                 continue
+            if is_lookup(node, self.graph):
+                data, index = self.view(node.inputs[0]), operand(node.inputs[1])
+                low, high = self.range_of(node.inputs[1])
+                inside = low >= 0 and isinstance(data.shape[0], int) and high < data.shape[0]
+                terms = ((data.strides[0], data.shape[0]),)
+                found = Step("gather", data.dtype, (index,), Access(arguments.view(data), ()), inside or None, terms)
+                where[node.outputs[0]] = push(found, (0,) * len(shape) if node.op == "Gather" else (0, *data.strides[1:]))
+                continue
             operands = tuple(operand(v) for v in node.inputs)
             where[node.outputs[0]] = push(Step(node.op, self.graph.types[node.outputs[0]].dtype, operands, value=_detail(node)))
         if group.sink.outputs[0] in self.halves:
             push(Step("Half", "bfloat16", (operand(group.sink.outputs[0]),)))
         return steps
+
+    def range_of(self, index: str) -> Range:
+        """The least and the largest that an index may be; (−1, 0) where that is not known."""
+        if self.ranges is None:
+            self.ranges = ranges(self.graph)
+        return self.ranges.get(index, (-1, 0))
 
     def operands(self, group: Group, a: View, b: View, init: View | None, out: View) -> Operands:
         """The arguments of a product: its two sides, what its sums start from, what its body reads, where results go."""

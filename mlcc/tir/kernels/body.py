@@ -145,7 +145,8 @@ def _gather(f: Function, a: Arithmetic, step: Step, indices: list[Expr], sources
         if a.lanes > 1:
             assert source.access is not None
             index = load(f, one, source.access, source.dtype, point)
-        address = t.Add(address, t.Mul(index_in_range(one, index, source.dtype, extent), int32(stride)))
+        where = one.cast("int32", index) if step.value else index_in_range(one, index, source.dtype, extent)
+        address = t.Add(address, t.Mul(where, int32(stride)))
     address = f.let(address, "int32")
     last = step.access.strides[-1] if step.access.strides else 0
     value = (
