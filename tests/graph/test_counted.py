@@ -81,6 +81,16 @@ def test_detections(seed: int, tmp_path: Path) -> None:
     assert len(want[0]) == loaded.stored({k: np.asarray(v) for k, v in feed.items()})["sel.count"]
 
 
+def test_flatten_keeps_a_count_where_its_axis_stays_one(tmp_path: Path) -> None:
+    nodes = [N("NonZero", ["x"], ["at"]), N("Flatten", ["at"], ["y"], axis=1), N("Flatten", ["at"], ["z"], axis=0)]
+    with pytest.raises(Error, match="only at run time"):  # two rows in one
+        normalise(ir.from_proto(model(nodes, {"x": (F, (3, 4))}, {"y": I, "z": I}, {})), "g", {}, "g")
+    proto = model(nodes[:2], {"x": (F, (3, 4))}, {"y": I}, {})
+    x = np.float32([[0, 1, 0, 2], [0, 0, 0, 0], [3, 0, 4, 5]])
+    found = mlcc.load(built(proto, tmp_path)["artifacts"][0]["path"])(x=x)["y"]
+    assert np.array_equal(found, np.stack(np.nonzero(x)))
+
+
 def test_one_answer_on_other_targets(tmp_path: Path) -> None:
     nodes = [N("NonZero", ["x"], ["at"]), N("Transpose", ["at"], ["rows"]), N("GatherND", ["x", "rows"], ["values"])]
     proto = model(nodes, {"x": (F, (3, 4))}, {"rows": I, "values": F}, {})
@@ -123,7 +133,6 @@ REFUSED = {
     "CumSum": N("CumSum", ["c", "zero"], ["y"]),
     "Concat": N("Concat", ["c", "c"], ["y"], axis=0),
     "Add": N("Add", ["c", "x"], ["y"]),
-    "Flatten": N("Flatten", ["c"], ["y"], axis=0),
     "Slice": N("Slice", ["c", "first", "last"], ["y"]),
     "ReduceL2": N("ReduceL2", ["c"], ["y"]),
     "ArgMax": N("ArgMax", ["c"], ["y"], axis=0),
