@@ -30,14 +30,14 @@ test-full: $(READY)
 	$(BIN)/python -m pytest -n auto -m full
 
 # Importers, each in an environment of its own with its extra alone: all that they train, save and read.
-FRAMEWORKS := tflite sklearn boost keras
+FRAMEWORKS := tflite sklearn boost keras torch
 test-frameworks: $(FRAMEWORKS:%=build/frameworks/%/tested)
 
 build/frameworks/%/tested: pyproject.toml
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --editable '.[$*,compare]' pytest pytest-timeout pytest-xdist hypothesis mpmath magika \
 	  $(if $(filter tflite,$*),ai-edge-litert) $(if $(filter boost,$*),skops joblib)
-	$(@D)/bin/python -m pytest -n0 $(if $(filter sklearn boost,$*),tests/importers/test_trees.py,tests/importers/test_$*.py)
+	$(@D)/bin/python -m pytest -n0 $(if $(filter sklearn boost,$*),tests/importers/test_trees.py $(if $(filter sklearn,$*),tests/importers/test_columns.py),tests/importers/test_$*.py)
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'

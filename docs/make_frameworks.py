@@ -25,10 +25,13 @@ def trained(folder: Path) -> Iterator[tuple[str, str, Path]]:
     import lightgbm
     import skops.io
     import xgboost
+    from sklearn.compose import ColumnTransformer
     from sklearn.datasets import load_diabetes, load_digits
     from sklearn.ensemble import RandomForestClassifier
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
     from sklearn.svm import SVC
 
     digits, labels = load_digits(return_X_y=True)
@@ -45,6 +48,10 @@ def trained(folder: Path) -> Iterator[tuple[str, str, Path]]:
     ):
         fitted = model.fit(digits, labels)
         yield "scikit-learn (.skops)", name, kept(f"{name.split()[2]}.skops", lambda p, m=fitted: skops.io.dump(m, p))
+    rows = np.array([[float(n), ["bern", "oslo", "rome"][n % 3], ["good film", "bad film", "not bad"][n % 3]] for n in range(60)], object)
+    mixed = ColumnTransformer([("n", StandardScaler(), [0]), ("c", OneHotEncoder(), [1]), ("t", TfidfVectorizer(ngram_range=(1, 2)), 2)])
+    columns = make_pipeline(mixed, LogisticRegression()).fit(rows, np.arange(60) % 3)
+    yield "scikit-learn (.skops)", "numbers, categories and text, logistic", kept("columns.skops", lambda p: skops.io.dump(columns, p))
     forest = xgboost.XGBClassifier(n_estimators=20, max_depth=4).fit(digits, labels)
     yield "XGBoost (.json)", "20 rounds, 10 classes", kept("xgboost_classes.json", forest.save_model)
     line = xgboost.XGBRegressor(n_estimators=50).fit(sick, progress)
