@@ -20,6 +20,7 @@ import onnx_ir as ir
 
 from mlcc.cache.tools import packages
 from mlcc.error import Error
+from mlcc.importers.apart import first_line
 from mlcc.importers.onnx import from_proto
 
 Runs = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
@@ -56,8 +57,8 @@ class Files:
             what = f"reading it needs {e.name or self.framework}"
             raise Error("usage", what, str(path), f"pip install 'mlcc[{extra}]'") from None
         except Exception as e:
-            said = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
-            raise Error("model", f"{self.framework} cannot read or convert it: {said}", str(path), "write it with save_model") from None
+            what = f"{self.framework} cannot read or convert it: {first_line(e)}"
+            raise Error("model", what, str(path), "write it with save_model") from None
 
 
 def _float_rows(features: int) -> list[tuple[str, Any]]:

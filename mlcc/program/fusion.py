@@ -154,12 +154,13 @@ def fuse(graph: CoreGraph) -> list[Group]:
 
 def chained(node: Node, known: _Readers) -> bool:
     """Whether a lookup goes by what another lookup found."""
-    todo = known.makers(node) if is_lookup(node, known.graph) else []
+    todo, seen = known.makers(node) if is_lookup(node, known.graph) else [], set[int]()
     while todo:
         maker = todo.pop()
         if is_lookup(maker, known.graph):
             return True
-        if maker.op in STEERING:
+        if maker.op in STEERING and id(maker) not in seen:  # x + x has one maker twice, and so on upwards
+            seen.add(id(maker))
             todo += known.makers(maker)
     return False
 

@@ -16,7 +16,7 @@ from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import optimise
 from mlcc.program.kernel import Map
 from mlcc.program.lower import lower
-from tests.support import assert_exact
+from tests.support import assert_exact, graph_of
 
 HOLDS = {
     "BRANCH_LEQ": lambda x, t: x <= t, "BRANCH_LT": lambda x, t: x < t, "BRANCH_GTE": lambda x, t: x >= t, "BRANCH_GT": lambda x, t: x > t,
@@ -129,3 +129,14 @@ def test_a_walk_is_one_kernel(full: bool) -> None:
     walk = max(maps, key=lambda k: len(k.body))
     inside = [s.value for s in walk.body if s.op == "gather"]
     assert len(inside) > 10 and all(inside), "places that are known to lie inside are not looked at"
+
+
+def test_an_index_that_is_doubled_often_takes_no_time_to_look_through() -> None:
+    """Each sum has one maker twice: 2^40 ways upwards."""
+
+    def doubled(b: Any, x: Any) -> Any:
+        for _ in range(40):
+            x = b("Add", x, x)
+        return b("Gather", b.constant(np.arange(7, dtype=np.float32)), x, axis=0)
+
+    assert_exact(graph_of({"x": ("int32", (5,))}, doubled), {"x": np.zeros(5, np.int32)})
