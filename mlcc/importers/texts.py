@@ -48,7 +48,7 @@ DOCUMENTS, LETTERS = 6, 60  # a text input has 64 letters unless more are asked 
 
 def documents(model: Any) -> list[str]:
     """Texts of a model's own words, some twice, some in capitals, beside others that it does not know."""
-    held = [p for p in vectorisers(model)]
+    held = vectorisers(model)
     known = sorted({w for p in held for gram in p.vocabulary_ for w in (gram.split() if p.analyzer == "word" else [gram])})
     others = ["a", "of", "42", "x-y", *sorted(w for p in held for w in list(p.get_stop_words() or ())[:8])]
     random, found = np.random.default_rng(0), []

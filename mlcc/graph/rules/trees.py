@@ -110,17 +110,18 @@ def checked(s: Source, f: Forest) -> Forest:
 def found(s: Source, f: Forest, x: Value) -> Value:
     """The weights of the leaf that each row ends in: [trees, rows], or [trees, rows, outputs] of several. One tree after the other, so that
     its nodes stay near."""
-    b, table = s.b, f.weights.astype(DTYPES[x.dtype])
+    b = s.b
     if x.rank != 2:
         raise s.bad(f"rows of features are wanted, not {list(x.shape)}")
     if f.feature.size and (int(f.feature.max()) >= x.shape[1] or int(f.feature.min()) < 0):
         raise s.bad(f"feature {int(f.feature.max())} of {x.shape[1]}")
     columns, levels = b.transpose(x, (1, 0)), packed(f)
     if levels is not None:
-        at, table = by_depth(s, f, columns, levels), table[levels[-1]]
+        at, weights = by_depth(s, f, columns, levels), f.weights[levels[-1]]
     else:
         f = paired(f)
-        at, table = by_children(s, f, columns), f.weights.astype(DTYPES[x.dtype])
+        at, weights = by_children(s, f, columns), f.weights
+    table = weights.astype(DTYPES[x.dtype])
     return b("Gather", b.constant(table[:, 0] if table.shape[1] == 1 else table), at, axis=0)
 
 
