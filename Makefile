@@ -30,7 +30,7 @@ test-full: $(READY)
 	$(BIN)/python -m pytest -n auto -m full
 
 # Importers, each in an environment of its own with its extra alone: all that they train, save and read.
-FRAMEWORKS := tflite sklearn boost keras torch
+FRAMEWORKS := tflite sklearn boost keras torch jax tensorflow
 test-frameworks: $(FRAMEWORKS:%=build/frameworks/%/tested)
 
 build/frameworks/%/tested: pyproject.toml

@@ -36,8 +36,17 @@ def received(model: Path, name: str) -> Iterator[Path]:
         yield copy
 
 
+def entered(path: Path) -> Path:
+    """The file that makes a folder a model, as a framework writes it; any other path as it is."""
+    if not path.is_dir():
+        return path
+    return next((path / name for name in sorted(plugin.folders()) if (path / name).is_file()), path)
+
+
 def model_name(path: Path) -> str:
-    """A C identifier from the file's name: what the library and its functions are called."""
+    """A C identifier from the file's name, or the folder's where a model is one: what the library and its functions are called."""
+    if path.name in plugin.folders():
+        path = path.resolve().parent
     return library_name(path.name.split(".onnx")[0] if path.name.endswith(".onnx") else path.stem)
 
 

@@ -17,7 +17,7 @@ from mlcc.cache import bound
 from mlcc.cache.store import Store, cache_folder
 from mlcc.core.ranges import parse_range
 from mlcc.error import Error, explained
-from mlcc.model_file import digest_model, named, received, remember, streams
+from mlcc.model_file import digest_model, entered, named, received, remember, streams
 from mlcc.request import Built, Frozen, Progress, Request, Settled, settle
 from mlcc.target import Target, fitted, runs_here
 from mlcc.target import load as load_target
@@ -34,18 +34,19 @@ def build(
     dynamic_shapes: Any = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """`mlcc build` from Python; returns what the command prints as JSON. Sizes may be ranges: "1..512", "32..640:32". A torch.nn.Module is
-    exported with example inputs args and kwargs, its dynamic_shapes as torch.export has them. Raises mlcc.Error.
+    """`mlcc build` from Python; returns what the command prints as JSON. Sizes may be ranges: "1..512", "32..640:32". A torch.nn.Module, or
+    a function of JAX (a module of Flax), is exported with example arguments args and kwargs, a torch.nn.Module with dynamic_shapes as
+    torch.export has them. Raises mlcc.Error.
 
     >>> mlcc.build(module, "native", args=(torch.zeros(1, 3, 224, 224),))
     """
     if not isinstance(model, str | Path):
-        from mlcc.importers.torch import save
+        from mlcc.importers.held import saved
 
         with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
-            return build(save(model, args, kwargs, dynamic_shapes, Path(d)), target, shapes, out, dims, **options)
+            return build(saved(model, args, kwargs, dynamic_shapes, Path(d)), target, shapes, out, dims, **options)
     if args or kwargs or dynamic_shapes:
-        raise Error("usage", "args, kwargs and dynamic_shapes are for modules", str(model), "leave them away for a file")
+        raise Error("usage", "args, kwargs and dynamic_shapes are for modules and functions", str(model), "leave them away for a file")
     targets = (target,) if isinstance(target, str) else tuple(target)
     try:
         whole = {k: tuple(parse_range(str(n)) for n in v) for k, v in (shapes or {}).items()}
@@ -73,6 +74,7 @@ def _run(request: Request, progress: Progress) -> dict[str, Any]:
             return _run(replace(request, model=copy), progress)
     if not request.model.exists():
         raise Error("usage", "no such file", str(request.model), "give the path of a model file")
+    request = replace(request, model=entered(request.model))
     importers.demand_trust(request.model, request.trust_pickle)
     model_digest = digest_model(request.model)
     remember(request.model, model_digest)

@@ -210,9 +210,9 @@ class Packaging(Protocol):
 
 
 class Importer(Protocol):
-    """Reads a framework's files. Where reading some suffixes runs what a file says, it also has `executes`, a tuple of these;
-    where the framework can judge, `runtime`: its distribution's name, and what makes of a file a function from inputs by name to outputs in
-    order (`mlcc.conformance.judge`)."""
+    """Reads a framework's files. Where a model is a folder, it has `folder`, the name of the file in it that says so; where reading some
+    suffixes runs what a file says, `executes`, a tuple of these; where the framework can judge, `runtime`: its distribution's name,
+    and what makes of a file a function from inputs by name to outputs in order (`mlcc.conformance.judge`)."""
 
     suffixes: tuple[str, ...]
 
@@ -277,6 +277,11 @@ def importers() -> dict[str, Importer]:
         one: Importer = _loaded("importers", name)
         found.update({suffix: one for suffix in one.suffixes})
     return found
+
+
+def folders() -> set[str]:
+    """Names of the files that make a folder a model."""
+    return {name for one in importers().values() if (name := getattr(one, "folder", ""))}
 
 
 def runtime(model: Path) -> Any:

@@ -130,6 +130,21 @@ def test_a_graph_s_imports_are_few() -> None:
     assert in_new_process(sizes) == "n + 1 | x + 1\n"
 
 
-def test_onnx_ir_still_loads_sympy_at_once() -> None:
-    """Fails when upstream is mended: then mlcc/later.py goes."""
+PARTS = "print([n in sys.modules for n in ('tvm.relax.op', 'tvm.s_tir.meta_schedule')])"
+
+
+def test_the_compiler_s_imports_are_few() -> None:
+    """Of TVM, what nobody asks for is not loaded, and where somebody does, it works."""
+    assert in_new_process(f"import sys, mlcc.tir.codegen; {PARTS}") == "[False, False]\n"
+    assert (
+        in_new_process(
+            "import mlcc.tir.codegen, tvm; print(tvm.s_tir.Schedule.__name__, tvm.relax.Var.__name__, tvm.runtime.disco.__name__)"
+        )
+        == "Schedule Var tvm.runtime.disco\n"
+    )
+
+
+def test_others_still_load_what_nobody_asks_for() -> None:
+    """Fails when upstream is mended: then that part of mlcc/later.py goes."""
     assert int(in_new_process(f"import sys, onnx_ir; {LOADED}")) > 100
+    assert in_new_process(f"import sys, tvm; {PARTS}") == "[True, True]\n"

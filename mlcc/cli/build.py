@@ -167,7 +167,7 @@ def command(
     from mlcc import project
     from mlcc.limits import parse as parse_limits
     from mlcc.lock import FILE as LOCK
-    from mlcc.model_file import neighbours
+    from mlcc.model_file import entered, neighbours
     from mlcc.pipeline import run
     from mlcc.request import Request
     from mlcc.sizes import parse_size
@@ -184,6 +184,7 @@ def command(
         from_project, describe, named, fidelity = p.samples, p.describe, p.dims, p.fidelity
         told = {title: {**p.settings.get(title, {}), **told.get(title, {})} for title in {**p.settings, **told}}
         key, given, precision = key or p.key, {**p.shapes, **given}, precision or p.precision
+    model = entered(model)
     if not targets:
         raise Error("usage", "no target given", hint="name one: --target native")
     if lock is None and (tune or Path(LOCK).exists()):

@@ -19,11 +19,12 @@ def command(model: Path, force: bool, as_json: bool) -> None:
     from mlcc import importers, project
     from mlcc.artifact.write import file
     from mlcc.graph.rules.elementwise import ONNX_DTYPES
+    from mlcc.model_file import entered
 
     place = Path(project.FILE)
     if place.exists() and not force:
         raise Error("usage", "it exists already", str(place), "--force overwrites it")
-    graph = importers.load(model).graph
+    graph = importers.load(entered(model)).graph
     initial = {v.name for v in graph.initializers.values()}
     inputs = [
         (

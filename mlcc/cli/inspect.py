@@ -22,6 +22,9 @@ from mlcc.names import printable
 @json_option
 def command(what: Path, shapes: tuple[str, ...], graph: bool, as_json: bool) -> None:
     """Show a model file's or an artifact folder's operators, parameters, work, memory plan and sizes."""
+    from mlcc.model_file import entered
+
+    what = what if (what / "manifest.json").exists() else entered(what)
     about = artifact(what) if what.is_dir() else model(what, parse_shapes(shapes), graph)
     if as_json:
         print_json(about)

@@ -32,6 +32,7 @@ RANDOM = "random-by-philox"
 FACTOR = 64.0  # times the noise: what still counts as rounding
 FLOOR = 2.0**-13  # of an output's largest number, where the judge shows no noise: other orders of summing than its own
 COARSE = 2.0**-4  # the same where our arithmetic is coarser on purpose: bf16 products, requantisation by one rounding
+UNITS = {"float16": 2.0**-9, "bfloat16": 2.0**-6}  # what is rounding in them, twice of which is allowed
 STEPS = 2  # of a quantised output
 NUDGES = (1, 2, 3, 4)  # seeds of the inputs moved: enough that what lies on a step's edge falls on both sides; two where there are no steps
 SMALL = 1 << 20  # elements of parameters up to which the slow judge is asked
@@ -260,7 +261,8 @@ def _compare(
     proto = onnx.load(str(model), load_external_data=False) if model.suffix == ".onnx" else onnx.ModelProto()
     nodes = [(n.op_type, {a.name for a in n.attribute}) for n in proto.graph.node]
     coarse = any(r.rule in COARSE_RULES for r in graph.rewrites) or any(op in COARSE_OPERATORS for op, _ in nodes)
-    floor = max([FLOOR, *(APPROXIMATE.get(op, 0.0) for op, _ in nodes)])
+    within = (UNITS.get(t.dtype, 0.0) for t in graph.types.values())  # judges keep more bits between operators, or fewer
+    floor = max([FLOOR, *(APPROXIMATE.get(op, 0.0) for op, _ in nodes), *(2 * unit for unit in within)])
     bounds: dict[int, dict[str, float]] = {i: {} for i in heard}
     wrong: list[str] = []
     worst = 0
@@ -327,8 +329,8 @@ def difference(
     spread = max(
         (float(np.abs(n.astype(np.float64) - b)[both & np.isfinite(n.astype(np.float64))].max(initial=0)) for n in again), default=0.0
     )
-    unit = {2: 2.0**-9 if theirs.dtype == np.float16 else 2.0**-6}.get(theirs.dtype.itemsize, 0.0)
-    allowed = FACTOR * spread + (floor + 2 * unit) * size
+    unit = {2: UNITS["float16" if theirs.dtype == np.float16 else "bfloat16"]}.get(theirs.dtype.itemsize, 0.0)
+    allowed = FACTOR * spread + max(floor, 2 * unit) * size
     off = float(np.abs(a - b)[both].max())
     return allowed, f"is off by {off:.3g}, where {allowed:.3g} would be rounding" if off > allowed else ""
 

@@ -39,7 +39,7 @@ class Coverage:
         for node in graph.nodes:
             if any(v in depends for v in node.inputs):
                 depends |= set(node.outputs)
-        self.depends = depends
+        self.depends = depends & {*graph.outputs, *(v for n in graph.nodes for v in n.inputs)}  # what nothing reads need not vary
         self.seen: dict[str, Seen] = {}
 
     def copy(self) -> Coverage:
@@ -56,6 +56,9 @@ class Coverage:
         """Operators that no vector exercises."""
         return [n for n in self.graph.nodes if any(v in self.depends and self.seen.get(v, Seen()).idle for v in n.outputs)]
 
+    def _why(self, node: Node) -> str:
+        return next(why for v in node.outputs if v in self.depends and (why := self.seen.get(v, Seen()).idle))
+
     def unseen_outputs(self) -> list[str]:
         """The model's outputs that are nowhere finite though they depend on its inputs."""
         return [v for v in self.graph.outputs if self.seen.get(v, Seen()).idle == "no finite value"]
@@ -67,7 +70,7 @@ class Coverage:
         return {
             "operators": len(counted),
             "exercised": len(counted) - len(idle),
-            "not_exercised": [{"operator": n.op, "where": n.origin, "why": self.seen[n.outputs[0]].idle or "all equal"} for n in idle],
+            "not_exercised": [{"operator": n.op, "where": n.origin, "why": self._why(n)} for n in idle],
         }
 
     def rows(self) -> list[dict[str, Any]]:

@@ -23,7 +23,8 @@ def load(path: Path, trust_pickle: bool = False) -> onnx_ir.Model:
     if not path.exists():
         raise Error("usage", "no such file", str(path), "give the path of a model file")
     if path.is_dir():
-        raise Error("usage", "a folder, not a model file", str(path), f"give a file that ends in {' or '.join(known)}")
+        what = f"a folder, not a model file, and no {' or '.join(sorted(plugin.folders()))} in it"
+        raise Error("usage", what, str(path), f"give a file that ends in {' or '.join(known)}")
     importer = known.get(path.suffix.lower())
     if importer is None:
         raise Error("model", f"unknown model format '{path.suffix}'", str(path), f"formats read: {', '.join(known)}")

@@ -1,5 +1,6 @@
 """A framework in a process of its own, `python -m MODULE WHAT FILE`: WHAT is `convert`, which writes an ONNX model to stdout, or `judge`,
-which answers inputs with outputs until stdin ends. One that fails says so on stderr, as an Error."""
+which answers inputs with outputs until stdin ends. Its current folder is its own, empty, and goes with it. One that fails says so on
+stderr, as an Error."""
 
 from __future__ import annotations
 
@@ -42,9 +43,10 @@ def judge(module: str, path: Path, environment: Mapping[str, str] | None = None)
     """The framework itself: a function from inputs by name to outputs in the model's order. Raises Error where it refuses the file or
     inputs; its process ends with the function."""
     errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
+    folder = tempfile.TemporaryDirectory(prefix="mlcc-")
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", module, "judge", str(path.resolve())],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, **(environment or {})},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=folder.name, env={**os.environ, **(environment or {})},
     )  # fmt: skip
     assert process.stdin is not None and process.stdout is not None
     to, back = process.stdin, process.stdout
@@ -61,21 +63,25 @@ def judge(module: str, path: Path, environment: Mapping[str, str] | None = None)
             raise Error("model", str(answer["refused"]), str(path))
         return [answer[str(i)] for i in range(len(answer))]
 
-    weakref.finalize(run, _end, process, errors)
+    weakref.finalize(run, _end, process, errors, folder)
     return run
 
 
-def _end(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], errors: IO[bytes], folder: tempfile.TemporaryDirectory[str]) -> None:
     process.kill()
     process.communicate()
     errors.close()
+    folder.cleanup()
 
 
 def _error(stderr: bytes, status: int, path: Path) -> Error:
-    code, _, rest = stderr.decode(errors="replace").rpartition(MARK)[2].strip().partition(" ")
+    text = stderr.decode(errors="replace").strip()
+    code, _, rest = text.rpartition(MARK)[2].strip().partition(" ")
     what, _, hint = rest.partition("\n")
-    known = code in CODES
-    return Error(code if known else "model", what if known else f"reading it ended with {status}", str(path), hint.strip() if known else "")
+    if code in CODES:
+        return Error(code, what, str(path), hint.strip())
+    last = (text.splitlines() or [""])[-1].strip()
+    return Error("model", f"reading it ended with {status}{': ' if last else ''}{last[:200]}", str(path))
 
 
 # ---- in the process apart ----

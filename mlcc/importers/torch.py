@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,11 +101,10 @@ runtime = ("torch", _judge)
 
 
 def save(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, dynamic_shapes: Any, folder: Path) -> Path:
-    """A module with example inputs (or an ExportedProgram) as a file in a folder, named after its class. Raises Error(usage) for anything
-    else, Error(unsupported) where torch cannot export it."""
-    torch = sys.modules.get("torch")  # whoever holds a module has it
-    if torch is None or not isinstance(model, torch.nn.Module | torch.export.ExportedProgram):
-        raise Error("usage", f"a {type(model).__name__} is no model", hint="give a file's path, or a torch.nn.Module and args=(example, …)")
+    """A module with example inputs (or an ExportedProgram) as a file in a folder, named after its class. Raises Error(usage), and
+    Error(unsupported) where torch cannot export it."""
+    import torch
+
     program, name = model, "program"
     if isinstance(model, torch.nn.Module):
         if not args and not kwargs:

@@ -32,6 +32,7 @@ from mlcc_backends.tpu import build, operators, soft  # noqa: E402
 from mlcc_backends.tpu.floats import ExactFloats  # noqa: E402
 from mlcc_backends.tpu.run import XlaRunner  # noqa: E402
 from mlcc_backends.tpu.sections import Serving  # noqa: E402
+from tests import hardware  # noqa: E402
 from tests.backends.models import dense  # noqa: E402
 from tests.conftest import Mlcc  # noqa: E402
 from tests.graph.open_models import MODELS  # noqa: E402
@@ -135,18 +136,19 @@ def test_quantised_models_are_exact_on_every_generation(generations: tuple[str, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batches", [[4], pytest.param([4, 8], marks=pytest.mark.full)], ids=str)
-def test_batches_are_dealt_to_chips(batches: list[int], tiny: Callable[[str], Path], mlcc: Mlcc, tmp_path: Path) -> None:
+def test_batches_are_dealt_to_chips(batches: list[int], mlcc: Mlcc, tmp_path: Path) -> None:
     """As mlcc.toml says: data parallel over four chips, simulated by as many devices of XLA:CPU; each input has its own answer."""
     targets = ["tpu-v5e" if find_spec("libtpu") else "stablehlo"]
     serving = f'[serving]\nbatches = {batches}\nchips = "v5e:2x2"\ndonate = true\n'
-    (tmp_path / "mlcc.toml").write_text(f'model = "{tiny("ad01_int8")}"\ntargets = {json.dumps(targets)}\n{serving}')
+    onnx.save(hardware.small_mlp(), tmp_path / "mlp.onnx")
+    (tmp_path / "mlcc.toml").write_text(f'model = "mlp.onnx"\ntargets = {json.dumps(targets)}\n{serving}')
     done = mlcc("build", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for a in json.loads(done.stdout)["artifacts"]:
         assert (a["class"], a["conformance"]) == ("exact", "passed")
         about = json.loads((tmp_path / a["path"] / "xla.json").read_text())
         assert {n: b["chips"] for n, b in about["batches"].items()} == {str(n): 4 for n in batches}
-        largest = f"ad01_int8.b{batches[-1]}"
+        largest = f"mlp.b{batches[-1]}"
         assert (tmp_path / a["path"] / "lib" / f"{largest}.stablehlo").exists()
         assert (tmp_path / a["path"] / "lib" / f"{largest}.tpu").exists() == (a["target"] == "tpu-v5e")
 
