@@ -17,10 +17,11 @@ from mlcc.version import __version__
 if TYPE_CHECKING:
     from mlcc.pipeline import build
     from mlcc.runtime import Model, load
+    from mlcc.training import stage
 
 later.install()
 
-__all__ = ["Error", "Model", "__version__", "build", "load"]
+__all__ = ["Error", "Model", "__version__", "build", "load", "stage"]
 
 
 def __getattr__(name: str) -> Any:
@@ -33,4 +34,8 @@ def __getattr__(name: str) -> Any:
         from mlcc.pipeline import build
 
         return build
+    if name == "stage":
+        from mlcc.training import stage
+
+        return stage
     raise AttributeError(f"module 'mlcc' has no attribute '{name}'")

@@ -22,9 +22,10 @@ from mlcc.target import Target, cpu_flags
 
 def tools_of(request: Request, settled: Settled, target: Target) -> dict[str, str]:
     """What takes part in building a target, with versions."""
-    importer = plugin.importers().get(request.model.suffix.lower())
+    models = [request.model, *plugin.within(request.model)]
+    importers = [one for m in models if (one := plugin.importers().get(m.suffix.lower()))]
     packagings = settled.packagings(request, target).values()
-    theirs = [plugin.backend(target.backend).tools(target), *([importer.tools()] if importer else []), *(p.tools() for p in packagings)]
+    theirs = [plugin.backend(target.backend).tools(target), *(one.tools() for one in importers), *(p.tools() for p in packagings)]
     return tools(request.compiler, *theirs)
 
 

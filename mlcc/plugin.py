@@ -211,8 +211,9 @@ class Packaging(Protocol):
 
 class Importer(Protocol):
     """Reads a framework's files. Where a model is a folder, it has `folder`, the name of the file in it that says so; where reading some
-    suffixes runs what a file says, `executes`, a tuple of these; where the framework can judge, `runtime`: its distribution's name,
-    and what makes of a file a function from inputs by name to outputs in order (`mlcc.conformance.judge`)."""
+    suffixes runs what a file says, `executes`, a tuple of these; where a file names other models, `within`, which gives their paths; where
+    the framework can judge, `runtime`: its distribution's name, and what makes of a file a function from inputs by name to outputs in order
+    (`mlcc.conformance.judge`)."""
 
     suffixes: tuple[str, ...]
 
@@ -282,6 +283,12 @@ def importers() -> dict[str, Importer]:
 def folders() -> set[str]:
     """Names of the files that make a folder a model."""
     return {name for one in importers().values() if (name := getattr(one, "folder", ""))}
+
+
+def within(model: Path) -> list[Path]:
+    """Model files that a model names, which other importers read."""
+    ask = getattr(importers().get(model.suffix.lower()), "within", None)
+    return list(ask(model)) if ask else []
 
 
 def runtime(model: Path) -> Any:

@@ -10,12 +10,14 @@ from mlcc import toml, trust
 from mlcc.artifact import plain
 from mlcc.core.ranges import Range, parse_range
 from mlcc.error import Error
-from mlcc.names import printable, quoted
+from mlcc.names import library_name, printable, quoted
 from mlcc.request import filled, tables
 
 FILE = "mlcc.toml"
 KEYS: dict[str, type] = {
     "model": str,
+    "stage": list,  # of these, and of outputs, `mlcc.importers.composed` knows what may stand there
+    "outputs": list,
     "targets": list,
     "out": str,
     "name": str,
@@ -68,17 +70,19 @@ def load(path: Path) -> Project:
         if not isinstance(value, KEYS[key]):
             raise Error("usage", f"{key} must be a {KEYS[key].__name__}", f"{path}, line {line}")
     for key in ("model", "targets"):
-        if key not in data:
+        if key not in data and not (key == "model" and "stage" in data):
             raise Error("usage", f"{key} is missing", str(path))
+    if "model" in data and "stage" in data:
+        raise Error("usage", "both model and [[stage]]", str(path), 'a model among stages is [[stage]] with model = "…"')
     root = path.parent
     place = (root / data.get("out", "dist")).resolve()
     if not place.is_relative_to(root.resolve()):
         trust.demand(text, str(path), f"it writes to {printable(str(place))}, outside its folder")
     return Project(
-        root / data["model"],
+        root / data.get("model", path.name),
         tuple(_strings(data["targets"], path)),
         root / data.get("out", "dist"),
-        data.get("name", ""),
+        data.get("name", "" if "model" in data else library_name(root.resolve().name)),
         root / data["key"] if "key" in data else None,
         {k: _dims(v, f"{path}, shapes.{k}") for k, v in data.get("shapes", {}).items()},
         data.get("precision", ""),

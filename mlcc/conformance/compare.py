@@ -50,7 +50,7 @@ def runtime() -> Any:
     return onnxruntime
 
 
-def session(model: Path, threads: int = 1, optimised: bool = True) -> Any:
+def session(model: Path | bytes, threads: int = 1, optimised: bool = True) -> Any:
     """An ONNX Runtime session on the CPU."""
     try:
         onnxruntime = runtime()
@@ -61,9 +61,11 @@ def session(model: Path, threads: int = 1, optimised: bool = True) -> Any:
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return onnxruntime.InferenceSession(str(model.resolve()), options, providers=["CPUExecutionProvider"])
+        source = model if isinstance(model, bytes) else str(model.resolve())
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as e:
-        raise Error("unsupported", f"ONNX Runtime cannot load the model: {str(e).splitlines()[0]}", str(model)) from None
+        where = "" if isinstance(model, bytes) else str(model)
+        raise Error("unsupported", f"ONNX Runtime cannot load the model: {str(e).splitlines()[0]}", where) from None
 
 
 def tensor(found: Any) -> np.ndarray:

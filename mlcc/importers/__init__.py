@@ -34,7 +34,11 @@ def load(path: Path, trust_pickle: bool = False) -> onnx_ir.Model:
 
 def demand_trust(path: Path, trust_pickle: bool) -> None:
     """Raise Error(usage) where reading a file would run what it says, and nobody has said that this is wanted."""
-    suffix = path.suffix.lower()
-    if suffix in getattr(plugin.importers().get(suffix), "executes", ()) and not trust_pickle:
-        what = f"{suffix} is a pickle: to read it is to run what it says"
-        raise Error("usage", what, str(path), "if you trust it: --trust-pickle; better, save it as .skops or in the framework's own format")
+    for file in (path, *plugin.within(path)):
+        suffix = file.suffix.lower()
+        if suffix in getattr(plugin.importers().get(suffix), "executes", ()) and not trust_pickle:
+            what, hint = (
+                f"{suffix} is a pickle: to read it is to run what it says",
+                "better, save it as .skops or in the framework's own format",
+            )
+            raise Error("usage", what, str(file), f"if you trust it: --trust-pickle; {hint}")

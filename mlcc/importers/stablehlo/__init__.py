@@ -12,9 +12,10 @@ import onnx
 from onnx import helper
 
 from mlcc.error import Error
+from mlcc.importers.nodes import type_of
 from mlcc.importers.stablehlo.read import Block, Op, main
 from mlcc.importers.stablehlo.regions import RULES
-from mlcc.importers.stablehlo.write import OPSET, Writer, type_of
+from mlcc.importers.stablehlo.write import OPSET, Writer
 
 MAGIC = b"ML\xefR"  # MLIR bytecode
 

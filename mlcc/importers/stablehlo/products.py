@@ -182,7 +182,8 @@ def pooled(w: Writer, op: Op, x: str, active: Sequence[int]) -> str:
     laid = w.reshape(laid, [w.product([sizes[i] for i in order[: kept - 1]]), *(sizes[i] for i in order[kept - 1 :])])
     options = {"kernel_shape": size, "strides": step, "dilations": wide}
     pads = [*(ends[2 * i] for i in active), *(ends[2 * i + 1] for i in active)]
-    found = w.op("MaxPool", laid, pads=pads, **{k: [v[i] for i in active] for k, v in options.items()})
+    chosen: dict[str, Any] = {k: [v[i] for i in active] for k, v in options.items()}
+    found = w.op("MaxPool", laid, pads=pads, **chosen)
     after = [op.results[0].shape[i] for i in order[kept:]]
     back = w.reshape(found, [*(sizes[i] for i in order[:kept]), *(-1 if m is None else m for m in after)])
     return w.transpose(back, [order.index(i) for i in range(n)])

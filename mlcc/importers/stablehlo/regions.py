@@ -11,11 +11,12 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from mlcc.error import Error
+from mlcc.importers.nodes import type_of
 from mlcc.importers.stablehlo import elementwise, movement, products
 from mlcc.importers.stablehlo.movement import turned
 from mlcc.importers.stablehlo.products import JOINS, begins, joins, reduced
 from mlcc.importers.stablehlo.read import Block, Op, Unknown, Value, constant, direction, evaluate
-from mlcc.importers.stablehlo.write import Writer, type_of
+from mlcc.importers.stablehlo.write import Writer
 
 # ---- reductions and sorts ----
 

@@ -1,58 +1,31 @@
-"""ONNX nodes as they are written."""
+"""A StableHLO function's nodes as they are written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
+from mlcc.importers.nodes import Nodes
 from mlcc.importers.stablehlo.read import Block, Op, Value
 
 OPSET = 21
 Sizes = Sequence["int | str"]  # of a shape: numbers, or names of int64 tensors of one element
 
 
-def type_of(dtype: np.dtype[Any]) -> int:
-    return int(helper.np_dtype_to_tensor_dtype(dtype))
-
-
-class Writer:
+class Writer(Nodes):
     """The nodes of one ONNX graph; `names` of StableHLO's values are shared with the graphs within it."""
 
     def __init__(self, names: dict[Value, str] | None = None, numbers: Iterator[int] | None = None) -> None:
+        super().__init__(numbers)
         self.names = {} if names is None else names
-        self.numbers = count() if numbers is None else numbers
-        self.nodes: list[onnx.NodeProto] = []
 
     def inner(self) -> Writer:
         """For a branch or a loop's body."""
         return Writer(self.names, self.numbers)
-
-    def fresh(self) -> str:
-        return f"v{next(self.numbers)}"
-
-    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        return self.several(kind, *inputs, outputs=1, **attributes)[0]
-
-    def several(self, kind: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
-        found = [self.fresh() for _ in range(outputs)]
-        given = {k: v for k, v in attributes.items() if v is not None}
-        self.nodes.append(helper.make_node(kind, list(inputs), found, **given))
-        return found
-
-    def constant(self, value: Any, dtype: Any = None) -> str:
-        array = np.ascontiguousarray(value, dtype)
-        return self.op("Constant", value=numpy_helper.from_array(array.reshape(np.shape(value))))
-
-    def integers(self, *values: int) -> str:
-        return self.constant(np.array(values, np.int64))
-
-    def cast(self, x: str, dtype: Any) -> str:
-        return self.op("Cast", x, to=type_of(np.dtype(dtype)))
 
     # ---- shapes ----
 
@@ -80,12 +53,6 @@ class Writer:
 
     def reshape(self, x: str, sizes: Sizes) -> str:
         return self.op("Reshape", x, self.joined(sizes), allowzero=1)
-
-    def transpose(self, x: str, order: Sequence[int]) -> str:
-        return x if list(order) == list(range(len(order))) else self.op("Transpose", x, perm=list(order))
-
-    def slice(self, x: str, axis: int, start: int, end: int, step: int = 1) -> str:
-        return self.op("Slice", x, self.integers(start), self.integers(end), self.integers(axis), self.integers(step))
 
     def between(self, x: str, low: str, high: str) -> str:
         return self.op("Min", self.op("Max", x, low), high)
