@@ -90,6 +90,7 @@ def key_for(request: Request, settled: Settled, model_digest: str, target: Targe
         "strict": request.strict,
         "judge": engine_version(plugin.runtime(request.model)) if request.judge else None,
         "fidelity": sorted(request.fidelity.items()),
+        "about": dict(request.about),
         "cpu": sorted(cpu_flags()) if runs == "native" else None,
     }
     return key_of("artifact", json.dumps(parts, sort_keys=True))

@@ -16,6 +16,7 @@ from mlcc import importers, plugin
 from mlcc.artifact.arrays import read_npy
 from mlcc.conformance import fidelity
 from mlcc.conformance.judge import Verdict, judge
+from mlcc.core import about
 from mlcc.core import graph as core
 from mlcc.core.describe import told
 from mlcc.core.dim import Dim
@@ -72,7 +73,8 @@ def frozen_model(request: Request, name: str, model_digest: str, progress: Progr
     progress("proving the translation")
     program, meaning = proven.result()
     outputs = freeze.program_output_digest(vectors)
-    return Frozen(name, model_digest, identity, outputs, graph, program, meaning, vectors, coverage, verdict, notes)
+    whose = about.known(source, about.checked(request.about, "about"))
+    return Frozen(name, model_digest, identity, outputs, graph, program, meaning, vectors, coverage, verdict, whose, notes)
 
 
 def _beside(work: Callable[..., Any], *arguments: Any) -> Future[Any]:

@@ -84,7 +84,8 @@ def describe(frozen: Frozen, source: str, target: Target, result: Result, binari
         "kernels": len(program.kernels),
         "kernel_calls": len(program.calls),
         "rewrites": dict(sorted(Counter(r.rule for r in graph.rewrites).items())),
-        "licences": {"model": "see the model's own", "libraries": "none linked"},
+        "licences": {"model": frozen.about.get("licence", "see the model's own"), "libraries": "none linked"},
+        **({"about": dict(frozen.about)} if frozen.about else {}),
     }
     return cast(Manifest, found)
 
@@ -134,7 +135,7 @@ def package(
     files["conformance.html"] = conformance_page(about, report, picture)
     files["steps.json"] = manifest.dumps([asdict(c) for c in step_costs(frozen.program.largest)])
     files["rewrites.json"] = manifest.dumps([{"rule": r.rule, "where": r.where} for r in frozen.graph.rewrites])
-    files["sbom.cdx.json"] = bill.sbom(source, frozen.model_digest, target.name, about["operators"], libraries, tools)
+    files["sbom.cdx.json"] = bill.sbom(about, libraries, tools)
     for i, g in enumerate(frozen.vectors):
         for kind, tensors in (("input", g.inputs), ("output", g.outputs)):
             for j, array in enumerate(tensors.values()):

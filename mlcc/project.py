@@ -8,6 +8,7 @@ from typing import Any
 
 from mlcc import toml, trust
 from mlcc.artifact import plain
+from mlcc.core import about
 from mlcc.core.ranges import Range, parse_range
 from mlcc.error import Error
 from mlcc.names import library_name, printable, quoted
@@ -28,6 +29,7 @@ KEYS: dict[str, type] = {
     "samples": dict,
     "describe": dict,
     "fidelity": dict,
+    "about": dict,
 }
 
 
@@ -47,6 +49,7 @@ class Project:
     describe: dict[str, dict[str, Any]] = field(default_factory=dict)
     dims: dict[str, int | Range] = field(default_factory=dict)
     fidelity: dict[str, float] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 def load(path: Path) -> Project:
@@ -91,6 +94,7 @@ def load(path: Path) -> Project:
         {k: _described(v, root, f"{path}, describe.{k}") for k, v in data.get("describe", {}).items()},
         {k: _size(v, f"{path}, dims.{k}") for k, v in data.get("dims", {}).items()},
         _limits(data.get("fidelity", {}), f"{path}, [fidelity]"),
+        about.checked(data.get("about", {}), f"{path}, [about]"),
     )
 
 
@@ -207,6 +211,14 @@ def render(model: str, inputs: list[tuple[str, str, list[int | str]]]) -> str:
         "zero_point, text.",
         "# [describe]",
         *(f'# {quoted(name)} = {{ unit = "dB" }}' for name, _, _ in inputs[:1]),
+        "",
+        "# Whose model it is and how it was trained, for manifest, README and SBOM; what the file says itself need not be said.",
+        "# [about]",
+        '# licence = "Apache-2.0"   # SPDX',
+        '# author = "…"',
+        '# description = "…"',
+        '# dataset = "…"            # and dataset_sha256, revision (of the training code)',
+        "# metrics = { accuracy = 0.93 }",
         "",
         "# For XLA's targets: programs for batches, dealt to several chips.",
         "# [serving]",

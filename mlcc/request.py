@@ -32,7 +32,8 @@ class Request:
     `mlcc.core.describe.Description`); limits: what the model may ask for; strict: fail where some operator is not exercised by the
     golden vectors; judge: compare the artifact's outputs with an outside judge's; validate: the graph is checked after
     each pass; trust_pickle: a pickled model is read, which runs what it says; fidelity: how far
-    outputs may be from the framework's own (`mlcc.conformance.fidelity.LIMITS`)."""
+    outputs may be from the framework's own (`mlcc.conformance.fidelity.LIMITS`); about: whose model it is and how it was trained
+    (`mlcc.core.about`)."""
 
     model: Path
     targets: tuple[str, ...]
@@ -62,6 +63,7 @@ class Request:
     dims: Mapping[str, int | Range] = field(default_factory=dict)
     trust_pickle: bool = False
     fidelity: Mapping[str, float] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Frozen:
     vectors: Any
     coverage: Any  # what the vectors exercise
     verdict: Any  # the outside judge's
+    about: Mapping[str, Any]  # whose model it is (`mlcc.core.about`)
     notes: list[str]
 
 

@@ -91,7 +91,7 @@ class Manifest(_Always, total=False):
     """What an artifact is. Beyond these a backend may say more (`Binaries.figures`, `Binaries.facts`)."""
 
     sizes: list[Allowed]
-
+    about: dict[str, Any]  # `mlcc.core.about`
     bound: dict[str, float]
     instructions: int
     cycles: int

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from mlcc.artifact.manifest import Manifest
+from mlcc.core.about import TEXTS
 from mlcc.core.narrow import LETTERS
 from mlcc.names import C_TYPES, identifier, markdown, unique
 
@@ -16,6 +17,14 @@ TEXT = """# {{ about.model | md }} for {{ about.target | md }}
 
 Built by mlcc: {{ about.class }}, golden vectors {{ about.conformance }}. Program `{{ about.program_digest[:16] }}`: outputs are the same bits on every exact target, with any number of threads.
 
+{% if known %}
+| | |
+|---|---|
+{% for row in known %}
+| {{ row[0] }} | {{ row[1] | md }} |
+{% endfor %}
+
+{% endif %}
 {% for heading, tensors in (("Inputs", about.inputs), ("Outputs", about.outputs)) %}
 ## {{ heading }}
 
@@ -134,6 +143,15 @@ def _limits(dtype: str) -> tuple[int, int]:
     return (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if bits else (0, 0)
 
 
+def whose(about: Manifest) -> list[tuple[str, str]]:
+    """Whose model it is and how it was trained."""
+    known = about.get("about", {})
+    titles = {"dataset": "trained on", "dataset_sha256": "SHA-256 of that", "revision": "trained by revision"}
+    found = [(titles.get(k, k), known[k]) for k in TEXTS if k in known]
+    found += [("made by", ", ".join(f"{n} {v}".strip() for n, v in sorted(known["frameworks"].items())))] if "frameworks" in known else []
+    return found + [(name, f"{value:g}") for name, value in sorted(known.get("metrics", {}).items())]
+
+
 def memory(about: Manifest) -> list[tuple[str, int]]:
     """What the model takes, in bytes."""
     parts = about["memory"]
@@ -152,6 +170,7 @@ def readme(about: Manifest, files: Collection[str]) -> bytes:
         "about": about,
         "rows": rows,
         "memory": memory,
+        "known": whose(about),
         "name": name,
         "NAME": name.upper(),
         "members": members,

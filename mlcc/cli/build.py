@@ -177,11 +177,12 @@ def command(
     describe: dict[str, dict[str, Any]] = {}
     named: Mapping[str, int | Range] = {}
     fidelity: Mapping[str, float] = {}
+    about: Mapping[str, Any] = {}
     files = [project.FILE] if model is None else []
     if model is None:
         p = project.load(Path(project.FILE))
         model, targets, out, name = p.model, targets or p.targets, out or p.out, name or p.name
-        from_project, describe, named, fidelity = p.samples, p.describe, p.dims, p.fidelity
+        from_project, describe, named, fidelity, about = p.samples, p.describe, p.dims, p.fidelity, p.about
         told = {title: {**p.settings.get(title, {}), **told.get(title, {})} for title in {**p.settings, **told}}
         key, given, precision = key or p.key, {**p.shapes, **given}, precision or p.precision
     model = entered(model)
@@ -218,6 +219,7 @@ def command(
         validate=check,
         trust_pickle=trust_pickle,
         fidelity=fidelity,
+        about=about,
         **options,
     )
     with progress() as report:

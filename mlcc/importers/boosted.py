@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ import onnx
 import onnx_ir as ir
 
 from mlcc.cache.tools import packages
+from mlcc.core.about import ABOUT
 from mlcc.error import Error
 from mlcc.importers.apart import first_line
 from mlcc.importers.onnx import from_proto
@@ -75,7 +78,8 @@ def _xgboost(path: Path) -> onnx.ModelProto:
     booster.load_model(str(path))
     names = [f"f{i}" for i in range(booster.num_features())]  # what the converter takes; the columns' own names are not an input's
     booster.feature_names = names
-    return onnxmltools.convert_xgboost(booster, initial_types=_float_rows(len(names)))
+    version = ".".join(map(str, json.loads(booster.save_config())["version"]))
+    return _made_by(onnxmltools.convert_xgboost(booster, initial_types=_float_rows(len(names))), {"xgboost": version})
 
 
 def _lightgbm(path: Path) -> onnx.ModelProto:
@@ -94,7 +98,13 @@ def _catboost(path: Path) -> onnx.ModelProto:
     model.load_model(str(path))
     with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
         model.save_model(f"{d}/m.onnx", format="onnx")
-        return onnx.load(f"{d}/m.onnx")
+        version = re.search(r"tags/v([\d.]+)", dict(model.get_metadata()).get("catboost_version_info", ""))
+        return _made_by(onnx.load(f"{d}/m.onnx"), {"catboost": version[1] if version else ""})
+
+
+def _made_by(model: onnx.ModelProto, frameworks: Mapping[str, str]) -> onnx.ModelProto:
+    model.metadata_props.add(key=ABOUT, value=json.dumps({"frameworks": dict(frameworks)}))
+    return model
 
 
 def _answers(scores: Callable[[np.ndarray], np.ndarray], classes: int) -> Runs:
@@ -111,8 +121,6 @@ def _answers(scores: Callable[[np.ndarray], np.ndarray], classes: int) -> Runs:
 
 
 def _xgboost_runs(path: Path) -> Runs:
-    import json
-
     import xgboost
 
     booster = xgboost.Booster()

@@ -5,9 +5,11 @@ Keras refuses files whose layers hold Python code (Lambda): such a file runs wha
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import onnx
 import onnx_ir as ir
 
 from mlcc.cache.tools import packages
+from mlcc.core.about import ABOUT
 from mlcc.error import Error
 from mlcc.importers import apart
 from mlcc.importers.onnx import from_proto
@@ -39,7 +42,12 @@ def tools() -> dict[str, str]:
 def load(path: Path) -> ir.Model:
     """Read a saved model. Keras and JAX are loaded in another process: neither may be told later which of its backends to use."""
     demand(path)
-    return from_proto(onnx.load_from_string(apart.convert(__name__, path, SECONDS, ENVIRONMENT)))
+    model = from_proto(onnx.load_from_string(apart.convert(__name__, path, SECONDS, ENVIRONMENT)))
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            version = json.loads(archive.read("metadata.json")).get("keras_version", "")
+        model.metadata_props[ABOUT] = json.dumps({"frameworks": {"keras": version}})
+    return model
 
 
 def demand(path: Path) -> None:

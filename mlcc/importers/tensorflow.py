@@ -6,6 +6,7 @@ and open no connection, where the system allows that (Landlock, on Linux).
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -20,6 +21,7 @@ import onnx
 import onnx_ir as ir
 
 from mlcc.cache.tools import packages
+from mlcc.core.about import ABOUT
 from mlcc.error import Error
 from mlcc.importers import apart
 from mlcc.importers.confine import confine
@@ -70,7 +72,7 @@ def main() -> None:
         if what == "judge":
             apart.serve(run(model.signatures[name]), out)
         else:
-            out.write(exported(path.parent, name, Path.cwd()))
+            out.write(exported(path.parent, name, Path.cwd(), str(getattr(model, "tensorflow_version", ""))))
             out.flush()
     except Error as e:
         sys.exit(apart.failed(e))
@@ -109,8 +111,8 @@ def run(signature: Any) -> apart.Runs:
     return answer
 
 
-def exported(place: Path, signature: str, into: Path) -> bytes:
-    """By tf2onnx' own command."""
+def exported(place: Path, signature: str, into: Path, version: str) -> bytes:
+    """By tf2onnx' own command. version: of the TensorFlow that wrote it."""
     try:
         import tf2onnx.convert
     except ImportError as e:
@@ -133,6 +135,7 @@ def exported(place: Path, signature: str, into: Path) -> bytes:
     outputs = [model.graph.output[i] for i in order]
     del model.graph.output[:]
     model.graph.output.extend(outputs)
+    model.metadata_props.add(key=ABOUT, value=json.dumps({"frameworks": {"tensorflow": version}}))
     return bytes(model.SerializeToString())
 
 

@@ -137,7 +137,10 @@ class _Reader:
             name=name,
         )
         begin = [f"state {n} begins as {self.begin.get(n, 'the file does not say')}" for n in self.states]
-        return ir.Model(made, ir_version=10, producer_name="tflite", metadata_props={NOTES: "\n".join(begin)} if begin else None)
+        said = (self.file.Description() or b"").decode("utf-8", "replace")
+        return ir.Model(
+            made, ir_version=10, producer_name="tflite", doc_string=said, metadata_props={NOTES: "\n".join(begin)} if begin else None
+        )
 
     def kept(self, name: str, nodes: list[ir.Node]) -> ir.Value:
         """What a run leaves in a variable, as an output."""
