@@ -99,11 +99,11 @@ def build(network: Network, files: Mapping[str, bytes], folder: Path) -> Path:
     prefix = network.module
     sources = sorted(n for n in files if n.endswith(".sv"))
     level = "-O0" if ADDERS in files else "-O1"  # a circuit is much text that runs for a few cycles, a dataflow little that runs for many
-    line = [tool, *FLAGS, "-CFLAGS", level, "--top-module", prefix, "-o", "simulate", f"{prefix}_simulate.cpp", *sources]
+    line = [tool, *FLAGS, "--top-module", prefix, "-o", "simulate", f"{prefix}_simulate.cpp", *sources]
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
     if not done.returncode:
         with _runtime(tool, folder / "obj_dir"):
-            make = ["make", "-C", "obj_dir", "-f", f"V{prefix}.mk", "-j", "2"]
+            make = ["make", "-C", "obj_dir", "-f", f"V{prefix}.mk", "VM_PARALLEL_BUILDS=0", f"OPT_FAST={level}"]  # its headers once
             done = subprocess.run(make, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         errors = [row for row in done.stderr.splitlines() if "rror" in row]

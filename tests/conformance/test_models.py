@@ -135,7 +135,7 @@ def test_mlperf_tiny(name: str, tiny: Callable[[str], Path], tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("further", ["aarch64-linux", pytest.param("riscv64-linux", marks=pytest.mark.full)])  # minutes without vectors
+@pytest.mark.parametrize("further", ["x86_64-v2", *(pytest.param(t, marks=pytest.mark.full) for t in ("aarch64-linux", "riscv64-linux"))])
 @pytest.mark.parametrize("name", [n if n == "magika" else pytest.param(n, marks=pytest.mark.full) for n in sorted(MODELS)])
 def test_real_models_have_one_answer(name: str, further: str, tmp_path: Path) -> None:
     """The corpus on three instruction sets: exact, within the memory bound, near ONNX Runtime, the same at 1, 2 and 7 threads."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,15 @@ CASES: dict[str, tuple[Callable[..., Any], ...]] = {
     "counts": (lambda i: (jax.nn.one_hot(i, 7), jnp.bincount(i, length=7)), PLACES),
     "trees of arguments": (lambda p: {"b": p["w"] @ p["b"], "a": p["b"] * 2}, {"w": f4(3, 4), "b": f4(4), "unused": f4(2)}),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def narrow() -> Iterator[None]:
+    """JAX as it comes: other tests of this process widen it."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", False)
+    yield
+    jax.config.update("jax_enable_x64", before)
 
 
 @pytest.mark.parametrize("name", CASES)
