@@ -36,8 +36,9 @@ test-frameworks: $(FRAMEWORKS:%=build/frameworks/%/tested)
 build/frameworks/%/tested: pyproject.toml
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --editable '.[$*,compare]' pytest pytest-timeout pytest-xdist hypothesis mpmath magika \
-	  $(if $(filter tflite,$*),ai-edge-litert) $(if $(filter boost,$*),skops joblib)
-	$(@D)/bin/python -m pytest -n0 $(if $(filter sklearn boost,$*),tests/importers/test_trees.py $(if $(filter sklearn,$*),tests/importers/test_columns.py),tests/importers/test_$*.py)
+	  scikit-learn scipy $(if $(filter tflite,$*),ai-edge-litert) $(if $(filter boost,$*),skops joblib) $(if $(filter jax,$*),flax optax) \
+	  $(if $(filter tensorflow,$*),tflite ai-edge-litert) $(if $(filter torch,$*),skl2onnx skops joblib)
+	$(@D)/bin/python -m pytest -n0 tests/examples/test_frameworks.py $(if $(filter sklearn boost,$*),tests/importers/test_trees.py $(if $(filter sklearn,$*),tests/importers/test_columns.py),tests/importers/test_$*.py)
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'

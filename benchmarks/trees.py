@@ -107,6 +107,53 @@ def m2cgen_of(model: Any, folder: Path) -> tuple[Callable[[np.ndarray], np.ndarr
     return run, int(sizes[0]) + int(sizes[1])
 
 
+ONE_ROW = """
+#define _POSIX_C_SOURCE 200809L
+#include "trees.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+double score(double *);
+enum { ROWS = 1000, FEATURES = %d, ROUNDS = %d };
+static float x[ROWS][FEATURES];
+static _Alignas(64) uint8_t workspace[TREES_WORKSPACE_BYTES];
+static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1e9 + t.tv_nsec; }
+static int order(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
+int main(void) {
+    static double ours[ROUNDS], theirs[ROUNDS];
+    volatile double kept = 0;
+    srand(1);
+    for (int i = 0; i < ROWS * FEATURES; i++) { float s = 0; for (int k = 0; k < 12; k++) s += (float)rand() / (float)RAND_MAX; x[0][i] = s - 6; }
+    for (int r = 0; r < ROUNDS; r++) {
+        double start = now();
+        for (int i = 0; i < ROWS; i++) {
+            float y;
+            const trees_inputs in = {x[i]};
+            const trees_outputs out = {&y};
+            if (trees_run(&in, &out, workspace) != TREES_OK) return 1;
+            kept += y;
+        }
+        ours[r] = (now() - start) / ROWS, start = now();
+        for (int i = 0; i < ROWS; i++) { double row[FEATURES]; for (int j = 0; j < FEATURES; j++) row[j] = x[i][j]; kept += score(row); }
+        theirs[r] = (now() - start) / ROWS;
+    }
+    qsort(ours, ROUNDS, sizeof *ours, order), qsort(theirs, ROUNDS, sizeof *theirs, order);
+    printf("%%f %%f\\n", ours[ROUNDS / 2], theirs[ROUNDS / 2]);
+    return 0;
+}
+"""  # numbers that are almost normal: sums of twelve that are uniform
+
+
+def one_row(folder: Path, artifact: Path) -> tuple[float, float]:
+    """Nanoseconds of a row from C, ours and m2cgen's: other rows each call, medians of paired rounds."""
+    (folder / "one.c").write_text(ONE_ROW % (FEATURES, ROUNDS))
+    library = next((artifact / "lib").glob("*.a"))
+    line = ["cc", "-O2", "-DNDEBUG", f"-I{artifact / 'include'}", "one.c", "m2cgen.c", str(library), "-o", "one", "-lm", "-lpthread"]
+    subprocess.run(line, cwd=folder, check=True)
+    ours, theirs = map(float, subprocess.run(["./one"], cwd=folder, check=True, capture_output=True, text=True).stdout.split())
+    return ours, theirs
+
+
 def paired(engines: dict[str, Callable[[np.ndarray], Any]], x: np.ndarray) -> dict[str, float]:
     """Median seconds of each, taking turns."""
     found: dict[str, list[float]] = {n: [] for n in engines}
@@ -138,6 +185,9 @@ def main() -> None:
             print(n, {k: f"{v * 1e6:.1f} µs" for k, v in seconds.items()}, flush=True)
             cells = [f"{v * 1e6:,.1f} µs ({v / seconds['mlcc']:.1f})" for v in seconds.values()]
             rows.append(f"| {n:,} | {' | '.join(cells)} |")
+            if n == 1:
+                ours, theirs = one_row(folder, place)
+                print(f"from C: {ours:.0f} ns, m2cgen {theirs:.0f} ns", flush=True)
         made = mlcc.build(folder / "trees.json", "cortex-m4f", {"X": (1, FEATURES)}, folder / "m4")["artifacts"][0]
         flash = json.loads((Path(made["path"]) / "manifest.json").read_text())["flash_bytes"]
         packages = ", ".join(f"{n} {version(n)}" for n in ("xgboost", "onnxruntime", "tl2cgen", "m2cgen"))
@@ -146,6 +196,7 @@ def main() -> None:
             f"# Trees\n\nWritten by `python -m benchmarks.trees`, not by hand. {packages}; {TREES} trees of depth {DEPTH}, {inner:,} inner nodes, "
             f"{FEATURES} features, one thread, called from Python (by ctypes for m2cgen); in parentheses the time beside mlcc's.\n\n"
             f"| rows | {' | '.join(['mlcc', *peers])} |\n|---|{'---|' * (len(peers) + 1)}\n" + "\n".join(rows) + "\n\n"
+            f"A row from C, other rows each call: mlcc {ours / 1e3:.1f} µs, m2cgen {theirs / 1e3:.1f} µs ({theirs / ours:.1f}).\n\n"
             f"Flash on a Cortex-M4F: mlcc {flash:,} bytes, m2cgen {their_flash:,}.\n"
         )
         print(PAGE.read_text())

@@ -45,6 +45,7 @@ def parameters_of(request: Request) -> dict[str, Any]:
         "version": request.version,
         **({"passes": list(request.passes)} if request.passes else {}),
         **({"trust_pickle": True} if request.trust_pickle else {}),
+        **({"functions": {p.name: digest_of(p) for p in request.functions}} if request.functions else {}),
     }
 
 
@@ -91,6 +92,7 @@ def key_for(request: Request, settled: Settled, model_digest: str, target: Targe
         "judge": engine_version(plugin.runtime(request.model)) if request.judge else None,
         "fidelity": sorted(request.fidelity.items()),
         "about": dict(request.about),
+        "functions": [digest_of(p) for p in request.functions],
         "cpu": sorted(cpu_flags()) if runs == "native" else None,
     }
     return key_of("artifact", json.dumps(parts, sort_keys=True))

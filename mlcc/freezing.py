@@ -29,6 +29,7 @@ from mlcc.graph.interface import Dims, Shapes, input_types, tensors
 from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import checked, optimise
 from mlcc.graph.rules.text import reads_letters
+from mlcc.importers import functions
 from mlcc.request import Frozen, Progress, Request
 from mlcc.tir import parallel
 from mlcc.versions import lowered
@@ -38,6 +39,7 @@ def frozen_model(request: Request, name: str, model_digest: str, progress: Progr
     """import → normalise → freeze → lower."""
     progress("importing")
     source = importers.load(request.model, request.trust_pickle)
+    functions.add(source, request.functions)
 
     bounds = json.loads(source.metadata_props.get(importers.DIMS) or "{}")
     dims = {**{n: parse_range(r) for n, r in bounds.items()}, **request.dims}

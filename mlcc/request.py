@@ -33,7 +33,7 @@ class Request:
     golden vectors; judge: compare the artifact's outputs with an outside judge's; validate: the graph is checked after
     each pass; trust_pickle: a pickled model is read, which runs what it says; fidelity: how far
     outputs may be from the framework's own (`mlcc.conformance.fidelity.LIMITS`); about: whose model it is and how it was trained
-    (`mlcc.core.about`)."""
+    (`mlcc.core.about`); functions: ONNX files whose functions are operators that the model calls."""
 
     model: Path
     targets: tuple[str, ...]
@@ -64,6 +64,7 @@ class Request:
     trust_pickle: bool = False
     fidelity: Mapping[str, float] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+    functions: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,10 @@ def parse_settings(values: tuple[str, ...], slot: str | None, key: Path | None) 
 @click.option(
     "--trust-pickle", is_flag=True, help="Read a pickled model (.joblib, .pkl), which runs what it says, in a process of its own."
 )
+@click.option(
+    "--functions", "functions", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
+    help="An ONNX file whose functions are operators that the model calls; may be given again.",
+)  # fmt: skip
 @click.option("--no-judge", is_flag=True, help="Do not compare the artifact's outputs with ONNX Runtime's (the report then says so).")
 @click.option("--no-cache", is_flag=True, help="Ignore every cache.")
 @click.option("--no-test", is_flag=True, help="Do not run the golden vectors (the artifact then says so).")
@@ -158,6 +162,7 @@ def command(
     strict: bool,
     check: bool,
     trust_pickle: bool,
+    functions: tuple[Path, ...],
     no_judge: bool,
     no_cache: bool,
     no_test: bool,
@@ -220,17 +225,15 @@ def command(
         trust_pickle=trust_pickle,
         fidelity=fidelity,
         about=about,
+        functions=functions,
         **options,
     )
     with progress() as report:
         result = run(request, report)
     if depfile:
         outputs = [f"{a['path']}/manifest.json" for a in result["artifacts"]]
-        _write_depfile(
-            depfile,
-            outputs,
-            [str(model), *files, *(str(file) for _, file in neighbours(model, model.read_bytes() if model.is_file() else b""))],
-        )
+        theirs = [str(file) for _, file in neighbours(model, model.read_bytes() if model.is_file() else b"")]
+        _write_depfile(depfile, outputs, [str(model), *files, *map(str, functions), *theirs])
     if as_json:
         print_json(result)
         return

@@ -156,7 +156,7 @@ class Walk:
                 "unsupported",
                 "operators not supported: " + "; ".join(f"{op} ({reason})" for op, reason in sorted(self.unsupported.items())),
                 where,
-                "docs/operators.md lists what is; see whether the exporter can avoid these",
+                "docs/operators.md lists what is; export without these, or write them as ONNX functions: --functions ops.onnx",
             )
 
     def survey(self, graph: Iterable[ir.Node], where: str) -> None:

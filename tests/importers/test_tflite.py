@@ -248,11 +248,51 @@ def bytes_() -> Iterator[tuple[str, Operator, list[Tensor]]]:
                     which = constant("a", np.array(axes, I32))
                     reduced = Operator(op, [image, which], [q("y", shape, scale, place, dtype)], "ReducerOptions", {"KeepDims": keep})
                     yield f"{op} {dtype} {axes} {keep} {scale}", reduced, [image]
+        yield from more_bytes(dtype, zero, image)
         same = q("y", x.shape, 0.05, zero, dtype)
         for op in ("MAXIMUM", "MINIMUM"):
             yield f"{op} {dtype}", Operator(op, [x, same], [q("z", x.shape, 0.05, zero, dtype)], "MaximumMinimumOptions", {}), [x, same]
         pads = constant("p", np.array([[0, 0], [1, 2], [0, 1], [0, 0]], I32))
         yield f"PAD {dtype}", Operator("PAD", [image, pads], [q("y", (1, 10, 7, 4), 0.05, zero, dtype)], "PadOptions", {}), [image]
+
+
+def more_bytes(dtype: str, zero: int, image: Tensor) -> Iterator[tuple[str, Operator, list[Tensor]]]:
+    """What segmentation, detection and attention are made of."""
+    for corners, half in ((False, False), (True, False), (False, True)):
+        for size in ((13, 11), (3, 4), (7, 6)):
+            how = {"AlignCorners": corners, "HalfPixelCenters": half}
+            to = constant("s", np.array(size, I32))
+            done = Operator("RESIZE_BILINEAR", [image, to], [q("y", (1, *size, 4), 0.05, zero, dtype)], "ResizeBilinearOptions", how)
+            yield f"RESIZE_BILINEAR {dtype} {corners} {half} {size}", done, [image]
+    for scale, to in ((0.05, 0.04), (0.2, 0.3), (0.011, 0.009), (1.1, 0.7)):
+        t = q("x", (3, 90), scale, zero, dtype)
+        yield f"HARD_SWISH {dtype} {scale}", Operator("HARD_SWISH", [t], [q("y", t.shape, to, zero - 9, dtype)]), [t]
+    slope = constant("slope", r.integers(0, 120, (1, 1, 4)).astype(dtype), [0.013], [zero + 7])
+    yield f"PRELU {dtype}", Operator("PRELU", [image, slope], [q("y", image.shape, 0.043, zero + 2, dtype)]), [image]
+    for padding in (SAME, VALID):
+        for stride, taps in (((2, 2), (3, 3)), ((2, 3), (4, 2)), ((1, 1), (3, 2)), ((3, 2), (2, 2))):
+            shape = [1, *((n * s if padding == SAME else (n - 1) * s + max(k, s)) for n, s, k in zip((7, 6), stride, taps)), 5]
+            scales = (r.random(5) / 50 + 0.001) if dtype == I8 else np.array([0.02])
+            w = constant(
+                "w",
+                r.integers(-127, 128, (5, *taps, 4)).astype(I8) if dtype == I8 else r.integers(0, 256, (5, *taps, 4)).astype(U8),
+                scales,
+                [0] * len(scales) if dtype == I8 else [99],
+            )
+            bias = constant("b", r.integers(-3000, 3000, 5).astype(I32), 0.05 * scales, [0] * len(scales))
+            how = {"Padding": padding, "StrideH": stride[0], "StrideW": stride[1]}
+            inputs = [constant("shape", np.array(shape, I32)), w, image, *([bias] if stride != (1, 1) else [])]
+            out = q("y", tuple(shape), 0.11, zero + 5, dtype)
+            yield f"TRANSPOSE_CONV {dtype} {how}", Operator("TRANSPOSE_CONV", inputs, [out], "TransposeConvOptions", how), [image]
+    if dtype == I8:
+        a, c = q("a", (2, 3, 7), 0.05, zero), q("c", (2, 7, 5), 0.021, zero + 9)
+        d = q("c", (2, 5, 7), 0.021, zero + 9)
+        yield "BATCH_MATMUL int8", Operator("BATCH_MATMUL", [a, c], [q("y", (2, 3, 5), 0.09, 4)], "BatchMatMulOptions", {}), [a, c]
+        yield (
+            "BATCH_MATMUL int8 y",
+            Operator("BATCH_MATMUL", [a, d], [q("y", (2, 3, 5), 0.09, 4)], "BatchMatMulOptions", {"AdjY": True}),
+            [a, d],
+        )
 
 
 def moves() -> Iterator[tuple[str, Operator, list[Tensor]]]:

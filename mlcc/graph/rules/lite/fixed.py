@@ -146,3 +146,29 @@ def _one_over(b: Builder, total: Value, whole_bits: int) -> tuple[Value, Value]:
         x = b("Add", x, b("Mul", high_product(b, x, rest), _int(b, 4)))
     above = b("LessOrEqual", _int(b, 1 << 30), x)
     return b("Where", above, _int(b, TOP), b("Mul", x, _int(b, 2))), b("Sub", _int(b, whole_bits), zeros)
+
+
+def hard_swish_table(given: Grid, out: Grid, dtype: str, to: str) -> Array:
+    """x · (clamped x + 3) / 6 with 15 bits behind the point. reference/hard_swish.h"""
+    fine = np.float32(1 / 128) * given.scale
+    info = np.iinfo(dtype)
+    x = (np.arange(info.min, info.max + 1, dtype=np.int64) - given.zero) << 7
+
+    def parts(real: np.float32) -> tuple[int, int]:
+        m, shift = (int(v) for v in multiplier(float(real)))
+        return (1 << 15) - 1 if m >= TOP - (1 << 15) else (m + (1 << 15)) >> 16, shift
+
+    def high(a: Array, b: Any) -> Array:
+        return np.minimum((a * b + (1 << 14)) >> 15, (1 << 15) - 1)
+
+    (m, shift), (n, up) = parts(np.float32(fine / out.scale)), parts(np.float32(fine / np.float32(3 / 32768)))
+    ends = -(1 << 15), (1 << 15) - 1
+    gate = np.clip(x << (up - 1), *ends) if up > 0 else x
+    gate = high(gate, n)
+    gate = np.clip(gate << 1, *ends) if up > 0 else _halved(gate, -up) if up < 0 else gate
+    gate = (gate + (1 << 15)) >> 1
+    product = gate * high(x, m)
+    scaled = np.sign(product) * (abs(product) >> 15)
+    y = (_halved(scaled, -shift) if shift < 0 else scaled << shift) + out.zero
+    ends = np.iinfo(to).min, np.iinfo(to).max
+    return np.clip(y, *ends)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mlcc.graph.builder import Value
-from mlcc.graph.rules.lite.fixed import logistic_table, tanh_table
+from mlcc.graph.rules.lite.fixed import hard_swish_table, logistic_table, tanh_table
 from mlcc.graph.rules.lite.grid import (
     QUANTISED,
     RELU,
@@ -218,12 +218,23 @@ def leaky_relu(s: Source) -> Value:
 
 
 def prelu(s: Source) -> Value:
-    refuse_grids(s)
+    """Of bytes: reference/prelu.h"""
+    b = s.b
+    if not is_quantised(s):
+        refuse_grids(s)
+        return pointwise(b, lambda x, slope: b("Where", b("Less", x, b.like(0, x)), b("Mul", x, slope), x), [s[0], s[1]])
+    if s[0].dtype == "int16":
+        raise s.unsupported("int16", "quantise activations to int8")
+    given, slopes, out = needed(s, 0), needed(s, 1), needed(s, 0, "out")
+    up = float(np.float32(given.scale / out.scale))
+    down = float(np.float32(np.float32(given.scale * slopes.scale) / out.scale))
 
     def of(x: Value, slope: Value) -> Value:
-        return s.b("Where", s.b("Less", x, s.b.like(0, x)), s.b("Mul", x, slope), x)
+        steps = centred(b, x, given)
+        below = rescaled(b, b("Mul", steps, centred(b, slope, slopes)), down)
+        return placed(s, b("Where", b("Less", steps, b.like(0, steps)), below, rescaled(b, steps, up)), out)
 
-    return pointwise(s.b, of, [s[0], s[1]])
+    return pointwise(b, of, [s[0], s[1]])
 
 
 def squared_difference(s: Source) -> Value:
@@ -311,7 +322,7 @@ TABLE: dict[str, Rule] = {
     "FLOOR_MOD": of_floats("Mod"),
     "GREATER": compared("Greater"),
     "GREATER_EQUAL": compared("GreaterOrEqual"),
-    "HARD_SWISH": by_table("HardSwish", None),
+    "HARD_SWISH": by_table("HardSwish", hard_swish_table),
     "LEAKY_RELU": leaky_relu,
     "LESS": compared("Less"),
     "LESS_EQUAL": compared("LessOrEqual"),

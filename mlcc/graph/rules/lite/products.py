@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mlcc.graph.builder import Value
+from mlcc.graph.builder import Builder, Value
 from mlcc.graph.rules.lite.grid import PADDINGS, Grid, away, dequantised, grid, is_quantised, needed, placed, rescaled
 from mlcc.graph.rules.lite.layout import first, last
 from mlcc.graph.rules.lite.pointwise import activated, fused
@@ -101,26 +101,73 @@ def fully_connected(s: Source) -> Value:
 def transpose_conv(s: Source) -> Value:
     """Inputs: the result's shape, weights [results, height, width, features], an image, a bias."""
     b, activation = s.b, fused(s)
-    s.optional(0)
-    if is_quantised(s, 2):
-        raise s.unsupported("integers", "keep this layer in float")
     shape = [int(v) for v in b.known(s[0], "output_shape")]
+    if is_quantised(s, 2):
+        return _transposed_bytes(s, shape, activation)
     x, w, bias = first(b, s[2]), b.transpose(weights(s, 1), (3, 0, 1, 2)), s.optional(3)
     how = {"auto_pad": PADDINGS[int(s.attr("padding", 0))], "strides": [int(s.attr(f"stride_{d}", 1)) for d in "hw"]}
     y = run(s, "ConvTranspose", x, w, bias, output_shape=shape[1:3], **how)
     return last(b, activated(s, y, activation))
 
 
+def _transposed_bytes(s: Source, shape: list[int], activation: int) -> Value:
+    """A convolution of the image with its zero point between the pixels, by the weights turned round: sums of integers, in any order.
+    reference/integer_ops/transpose_conv.h; padding as ComputePaddingHeightWidth has it."""
+    b, x, bias = s.b, first(s.b, s[2]), s.optional(3)
+    given, kernel, out = needed(s, 2), grid(s, 1), needed(s, 0, "out")
+    if kernel is None or x.dtype == "int16":
+        raise s.unsupported("int16" if x.dtype == "int16" else "weights without a scale", "quantise activations to int8")
+    w = b.transpose(s[1], (0, 3, 1, 2))
+    for axis in (2, 3):
+        n = w.shape[axis]
+        w = b("Gather", w, b.constant(np.arange(n)[::-1].astype(np.int64)), axis=axis)
+    pads = []
+    for i, d in enumerate("hw"):
+        step, taps, result = int(s.attr(f"stride_{d}", 1)), w.shape[2 + i], shape[1 + i]
+        x = _spread(b, x, 2 + i, step, given.zero)
+        rows = -(-result // step) if PADDINGS[int(s.attr("padding", 0))] == "SAME_UPPER" else (result - taps) // step + 1
+        low = taps - 1 - max((rows - 1) * step + taps - result, 0) // 2
+        pads.append((low, result + taps - 1 - low - x.shape[2 + i]))
+    for i, ends in enumerate(pads):  # what falls outside of the result is cut
+        start, stop = max(0, -ends[0]), x.shape[2 + i] + min(0, ends[1])
+        x = b.slice(x, 2 + i, start, stop) if (start, stop) != (0, x.shape[2 + i]) else x
+    around = [max(0, p[side]) for side in (0, 1) for p in pads]
+    acc = run(s, "ConvInteger", x, w, *_zeros(s, x, w, given, kernel), pads=around)
+    if bias is not None:
+        acc = b("Add", acc, b.reshape(bias, (bias.shape[0], 1, 1)))
+    real = np.float64(given.scale) * np.array(kernel.scales, np.float64) / np.float64(out.scale)
+    return last(b, placed(s, rescaled(b, acc, real, 1), out, activation))
+
+
+def _spread(b: Builder, x: Value, axis: int, step: int, fill: int) -> Value:
+    """With step − 1 times a number between each two elements of an axis."""
+    if step == 1:
+        return x
+    shape = x.shape
+    apart = b.reshape(x, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
+    more = tuple(step - 1 if i == axis + 1 else 0 for i in range(x.rank + 1))
+    wide = b("Pad", apart, before=(0,) * (x.rank + 1), after=more, value=fill)
+    laid = b.reshape(wide, (*shape[:axis], shape[axis] * step, *shape[axis + 1 :]))
+    return b.slice(laid, axis, 0, (shape[axis] - 1) * step + 1)
+
+
 def batch_matmul(s: Source) -> Value:
+    """Of bytes: reference/batch_matmul.h, its scale as GetQuantizedConvolutionMultipler has it (the product in binary32)."""
     b = s.b
     s.attr("asymmetric_quantize_inputs")
-    if is_quantised(s):
-        raise s.unsupported("integers", "keep this layer in float")
 
     def turned(x: Value, on: bool) -> Value:
         return b.transpose(x, (*range(x.rank - 2), x.rank - 1, x.rank - 2)) if on else x
 
-    return run(s, "MatMul", turned(s[0], bool(s.attr("adj_x", 0))), turned(weights(s, 1), bool(s.attr("adj_y", 0))))
+    x, y = turned(s[0], bool(s.attr("adj_x", 0))), turned(weights(s, 1), bool(s.attr("adj_y", 0)))
+    if not is_quantised(s):
+        return run(s, "MatMul", x, y)
+    p, q, out = needed(s, 0), needed(s, 1), needed(s, 0, "out")
+    if x.dtype == "int16":
+        raise s.unsupported("int16 activations", "quantise activations to int8")
+    zeros = (b.constant(np.array(g.zero), v.dtype) if g.zero else None for g, v in ((p, x), (q, y)))
+    acc = product(s, "MatMul", x, next(zeros), y, next(zeros), None)
+    return placed(s, rescaled(b, acc, float(np.float32(p.scale * q.scale)) / float(out.scale)), out)
 
 
 TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {

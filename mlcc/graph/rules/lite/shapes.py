@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
 
-from mlcc.graph.builder import Value
+from mlcc.graph.builder import Builder, Value
 from mlcc.graph.rules.lite.grid import grid, is_quantised, kind
 from mlcc.graph.rules.lite.layout import first, last
 from mlcc.graph.rules.lite.pointwise import activated, fused, same_grids
@@ -205,7 +205,10 @@ def resize(mode: str) -> Rule:
         corners, half = bool(s.attr("align_corners", 0)), bool(s.attr("half_pixel_centers", 0))
         sizes = (*x.shape[:2], *ints(s, 1, "size"))
         if mode == "linear" and is_quantised(s):
-            raise s.unsupported("integers", "keep this operator in float")
+            if x.dtype == "int16":
+                raise s.unsupported("int16", "quantise activations to int8")
+            between = _between_unsigned if x.dtype == "uint8" else _between_signed
+            return last(b, between(b, x, sizes[2:], corners, half))
         if mode == "nearest" and (corners or half):  # rounded to the nearest, half up; floor elsewhere
             kinds = {"nearest_mode": "round_prefer_ceil" if corners else "floor"}
         else:
@@ -219,6 +222,49 @@ def resize(mode: str) -> Rule:
         return last(b, y)
 
     return rule
+
+
+def _between_unsigned(b: Builder, x: Value, sizes: Sequence[int], corners: bool, half: bool) -> Value:
+    """In binary32, half up. reference/resize_bilinear.h, ResizeBilinear"""
+    places, fars = [], []
+    for axis, n in zip((2, 3), sizes):
+        have, one = x.shape[axis], np.float32(1)
+        scale = np.float32(have - 1) / np.float32(n - 1) if corners and n > 1 else np.float32(have) / np.float32(n)
+        at = np.arange(n, dtype=np.float32)
+        at = (at + np.float32(0.5)) * scale - np.float32(0.5) if half else at * scale
+        low, high = np.maximum(np.floor(at).astype(np.int64), 0), np.minimum(np.ceil(at).astype(np.int64), have - 1)
+        far = (at - low.astype(np.float32)).reshape([-1 if i == axis else 1 for i in range(4)])
+        places.append((low, high))
+        fars.append((one - far, far))
+    total = None
+    for side in (0, 1):  # the sum in the kernel's order: columns outside, rows inside
+        for row in (0, 1):
+            part = b("Gather", x, b.constant(places[0][row]), axis=2)
+            part = b.cast(b("Gather", part, b.constant(places[1][side]), axis=3), "float32")
+            part = b("Mul", b("Mul", part, b.constant(fars[0][row])), b.constant(fars[1][side]))
+            total = part if total is None else b("Add", total, part)
+    assert total is not None
+    return b.cast(b("Add", total, b.like(0.5, total)), x.dtype)
+
+
+def _between_signed(b: Builder, x: Value, sizes: Sequence[int], corners: bool, half: bool) -> Value:
+    """Places and weights of 10 bits behind the point, the sum rounded half away from zero. reference/resize_bilinear.h,
+    ResizeBilinearInteger"""
+    y = b.cast(x, "int32")
+    for axis, n in zip((2, 3), sizes):
+        have = x.shape[axis]
+        if corners and n > 1:
+            scale = ((have - 1 << 10) + (n - 1) // 2) // (n - 1)
+        else:
+            scale = ((have << 10) + n // 2) // n
+        at = np.arange(n, dtype=np.int64) * scale + (scale // 2 - (1 << 9) if half else 0)
+        low = np.maximum(np.trunc(at / 1024).astype(np.int64), 0)
+        high = np.minimum(np.trunc((at + 1023) / 1024).astype(np.int64), have - 1)
+        far = (at - (low << 10)).astype(np.int32).reshape([-1 if i == axis else 1 for i in range(4)])
+        parts = [b("Gather", y, b.constant(i), axis=axis) for i in (low, high)]
+        y = b("Add", b("Mul", parts[0], b.constant(np.int32(1 << 10) - far)), b("Mul", parts[1], b.constant(far)))
+    half_up = b("Where", b("Less", b.like(0, y), y), b.constant(np.int32(1 << 19)), b.constant(np.int32(-(1 << 19))))
+    return b.cast(b("Div", b("Add", y, half_up), b.constant(np.int32(1 << 20))), x.dtype)
 
 
 def one_hot(s: Source) -> Value:
