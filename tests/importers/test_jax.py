@@ -91,6 +91,15 @@ CASES: dict[str, tuple[Callable[..., Any], ...]] = {
         lambda x: (jnp.pad(x, ((1, 2), (0, 1))), lax.pad(x, 0.5, ((1, -1, 2), (0, 1, 1))), jnp.flip(x, 0), jnp.roll(x, 2, 1), jnp.repeat(x, 2, 0), jnp.tril(x), jnp.stack([x, x])), M,
     ),
     "bfloat16": (lambda x: x.astype(jnp.bfloat16) * jnp.array([1, 2, 3, 4, 5, 6], jnp.bfloat16), M),
+    "searches": (lambda x: (jnp.interp(x, jnp.arange(3.0), jnp.array([0.0, 1, 4])), jnp.histogram(x, bins=5, range=(-3, 3))[0], jnp.quantile(x, 0.3, axis=0)), M),
+    "random numbers of a fixed key": (lambda x: x + jax.random.normal(jax.random.key(3), (5, 6)), M),
+    "running extremes": (lambda x: (lax.cummax(x, 1), lax.cumprod(x, 0), lax.cummin(x, 0, reverse=True)), M),
+    "windows of a scatter and a gather": (
+        lambda x, i: (
+            lax.scatter(x, jnp.array([[1, 2]]), f4(1, 2, 3, 4), lax.ScatterDimensionNumbers((1, 2, 3), (), (1, 2))),
+            lax.gather(x, i, lax.GatherDimensionNumbers((1, 3, 4), (), (1, 2)), (2, 2, 2)),
+        ), f4(2, 6, 9), R.integers(0, 9, (1, 5, 2)).astype(np.int32),
+    ),
     "counts": (lambda i: (jax.nn.one_hot(i, 7), jnp.bincount(i, length=7)), PLACES),
     "trees of arguments": (lambda p: {"b": p["w"] @ p["b"], "a": p["b"] * 2}, {"w": f4(3, 4), "b": f4(4), "unused": f4(2)}),
 }  # fmt: skip
@@ -161,6 +170,7 @@ def test_a_module_as_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
+        (b"module { func.func public @main(%a: tensor<f32>) -> tensor<f32> { %c = stablehlo.constant dense<(2.0,0.0)> : tensor<complex<f32>> return %a : tensor<f32> } }", "complex"),
         (b"", "neither an exported function"),
         (b"hello", "neither an exported function"),
         (b"ML\xefR nonsense", "not a module"),

@@ -52,7 +52,7 @@ def converted(module: Any, shapes: Sequence[Sequence[Any]] = (), fixed: Sequence
         kinds = [type_of(v.dtype) for v in function.block.returned]
         given = [onnx.ValueInfoProto(name=n, type=helper.make_tensor_type_proto(k, None)) for n, k in zip(outputs, kinds)]
         graph = helper.make_graph(w.nodes, "main", inputs, given)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=13)
 
 
 def _all(block: Block) -> Iterator[Op]:

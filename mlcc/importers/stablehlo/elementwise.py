@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from mlcc.error import Error
+from mlcc.importers.nodes import type_of
 from mlcc.importers.stablehlo.read import Op, direction
 from mlcc.importers.stablehlo.write import Writer
 
@@ -104,10 +105,25 @@ def finite(w: Writer, op: Op, x: str) -> str:
     return w.op("Not", w.op("Or", w.op("IsInf", x), w.op("IsNaN", x)))
 
 
+def ordered(w: Writer, x: str, kind: np.dtype[Any]) -> str:
+    """Floats as integers of IEEE 754's total order: −NaN, −∞ … −0, +0 … ∞, NaN."""
+    whole = np.dtype(f"i{kind.itemsize}")
+    bits = w.op("BitCast", x, to=type_of(whole))
+    turned = w.op("BitwiseXor", bits, w.constant(np.iinfo(whole).max, whole))
+    return w.op("Where", w.op("Less", bits, w.constant(0, whole)), turned, bits)
+
+
+def bitcast(w: Writer, op: Op, x: str) -> str:
+    given, wanted = op.operands[0].dtype, op.results[0].dtype
+    if given.itemsize != wanted.itemsize or np.bool_ in (given, wanted):
+        raise Error("unsupported", f"bitcast_convert of {given} to {wanted}")
+    return w.op("BitCast", x, to=type_of(wanted))
+
+
 def compare(w: Writer, op: Op, a: str, b: str) -> str:
     kind = op.operands[0].dtype
-    if "TOTALORDER" in str(op.attributes.get("compare_type", "")):
-        raise Error("unsupported", "a comparison in IEEE 754's total order outside a sort")
+    if "TOTALORDER" in str(op.attributes.get("compare_type", "")) and kind.kind != "i":
+        a, b = ordered(w, a, kind), ordered(w, b, kind)
     way = direction(op)
     if kind == np.bool_ and way not in ("EQ", "NE"):
         a, b = w.cast(a, np.int32), w.cast(b, np.int32)
@@ -167,5 +183,5 @@ RULES: Mapping[str, Rule] = {
     "not": invert, "remainder": remainder, "sign": sign, "rsqrt": rsqrt, "cbrt": cbrt, "exponential_minus_one": expm1,
     "log_plus_one": log1p, "atan2": atan2, "round_nearest_afz": away, "is_finite": finite, "compare": compare, "clamp": clamp,
     "select": select, "convert": convert,
-    "reduce_precision": reduce_precision, "batch_norm_inference": batch_norm,
+    "bitcast_convert": bitcast, "reduce_precision": reduce_precision, "batch_norm_inference": batch_norm,
 }  # fmt: skip

@@ -150,8 +150,10 @@ class _Reader:
             for b in region.blocks:
                 arguments = [_value(a.type) for a in b.arguments]
                 blocks.append(self.block(b, {**known, **dict(zip(b.arguments, arguments))}, arguments))
-        made = Op(name, operands, {n: o.attributes[n] for n in o.attributes}, [], tuple(blocks))
-        made.results = [_value(r.type, made) for r in o.results]
+        results = [_value(r.type) for r in o.results]  # first: attributes of types that are not read cannot be
+        made = Op(name, operands, {n: o.attributes[n] for n in o.attributes}, results, tuple(blocks))
+        for v in results:
+            v.maker = made
         for v in operands:
             v.uses += 1
         into.ops.append(made)

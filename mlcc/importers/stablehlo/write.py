@@ -12,7 +12,7 @@ from onnx import helper
 from mlcc.importers.nodes import Nodes
 from mlcc.importers.stablehlo.read import Block, Op, Value
 
-OPSET = 21
+OPSET = 26  # BitCast's
 Sizes = Sequence["int | str"]  # of a shape: numbers, or names of int64 tensors of one element
 
 
