@@ -38,7 +38,7 @@ build/frameworks/%/tested: pyproject.toml
 	$(@D)/bin/python -m pip install --quiet --editable '.[$*,compare]' pytest pytest-timeout pytest-xdist hypothesis mpmath magika \
 	  scikit-learn scipy $(if $(filter tflite,$*),ai-edge-litert) $(if $(filter boost,$*),skops joblib) $(if $(filter jax,$*),flax optax) \
 	  $(if $(filter tensorflow,$*),tflite ai-edge-litert) $(if $(filter torch,$*),skl2onnx skops joblib)
-	$(@D)/bin/python -m pytest -n0 tests/examples/test_frameworks.py $(if $(filter sklearn boost,$*),tests/importers/test_trees.py $(if $(filter sklearn,$*),tests/importers/test_columns.py),tests/importers/test_$*.py)
+	MLCC_TEST_FRAMEWORKS=1 $(@D)/bin/python -m pytest -n0 tests/examples/test_frameworks.py $(if $(filter sklearn boost,$*),tests/importers/test_trees.py $(if $(filter sklearn,$*),tests/importers/test_columns.py),tests/importers/test_$*.py)
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'

@@ -340,11 +340,11 @@ def test_floats_become_fixed_point_and_floats_again(bits: int, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("model", "architecture"),
     [
-        pytest.param("mlp12", "circuit", marks=pytest.mark.full),
+        ("mlp12", "circuit"),
         pytest.param("mlp16", "circuit", marks=pytest.mark.full),
         pytest.param("mlp16", "dataflow", marks=pytest.mark.full),
         pytest.param("cnv", "dataflow", marks=pytest.mark.full),
-        ("pooled", "dataflow"),
+        pytest.param("pooled", "dataflow", marks=pytest.mark.full),
     ],
 )
 def test_fixed_point_of_many_bits(model: str, architecture: str, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_where_there_are_emulators_all_are_found() -> None:
 
 
 FAMILIES = {f: [n for n in ALL if load(n).backend == f] for f in sorted({load(n).backend for n in ALL})}
-# soft floats, vectors, 64 bits: tests/backends/test_mcu.py has them all, by another model
+# soft floats, vectors, 64 bits; tests/backends/test_mcu.py has all cores in each run, by another model
 CORES = ("cortex-m0plus", "cortex-m55", "rv64imac")
 # and of the others, what the next test has not: it takes one model of all types to the other instruction sets
 SOME = {
@@ -49,7 +49,7 @@ SOME = {
     "tpu": ("stablehlo", "tpu-v5e"),
 }
 CHOSEN = [
-    *(pytest.param(SOME.get(f, names), id=f) for f, names in FAMILIES.items()),
+    *(pytest.param(SOME.get(f, names), id=f, marks=[pytest.mark.full] if f == "mcu" else []) for f, names in FAMILIES.items()),
     *(pytest.param(FAMILIES[f], id=f"{f}-all", marks=pytest.mark.full) for f in SOME),
 ]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+FAST = "scikit_learn"  # the others take minutes of training: `make test-frameworks`
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "frameworks"
 NEEDS = {
     "scikit_learn": ("skops",), "boosted": ("catboost", "lightgbm", "xgboost"), "jax_mlp": ("jax",), "flax_cnn": ("flax", "optax"),
@@ -24,6 +25,8 @@ def test_every_example_is_known() -> None:
 
 @pytest.mark.parametrize("name", NEEDS)
 def test_it_reads_digits(name: str, tmp_path: Path) -> None:
+    if name != FAST and "MLCC_TEST_FRAMEWORKS" not in os.environ:
+        pytest.skip("make test-frameworks runs it")
     for package in ("sklearn", *NEEDS[name]):
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
