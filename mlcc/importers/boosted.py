@@ -23,6 +23,7 @@ import onnx_ir as ir
 from mlcc.cache.tools import packages
 from mlcc.core.about import ABOUT
 from mlcc.error import Error
+from mlcc.importers import NOTES
 from mlcc.importers.apart import first_line
 from mlcc.importers.onnx import from_proto
 
@@ -56,12 +57,17 @@ class Files:
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 return from_proto(self.convert(path))
+        except Error:
+            raise
         except ImportError as e:
             what = f"reading it needs {e.name or self.framework}"
             raise Error("usage", what, str(path), f"pip install 'mlcc[{extra}]'") from None
         except Exception as e:
             what = f"{self.framework} cannot read or convert it: {first_line(e)}"
             raise Error("model", what, str(path), "write it with save_model") from None
+
+
+NUMBERS = ("reg:", "count:")  # XGBoost's objectives that give a number a row
 
 
 def _float_rows(features: int) -> list[tuple[str, Any]]:
@@ -72,14 +78,35 @@ def _float_rows(features: int) -> list[tuple[str, Any]]:
 
 def _xgboost(path: Path) -> onnx.ModelProto:
     import onnxmltools
+
+    booster, note = _rounds(path)
+    learner = json.loads(booster.save_config())["learner"]
+    if learner["learner_train_param"]["booster"] != "gbtree":
+        raise Error("unsupported", "a booster that is not of plain trees (dart, gblinear)", str(path), "train with booster='gbtree'")
+    if learner["objective"]["name"].startswith("rank:"):
+        raise Error("unsupported", "a ranking objective, which onnxmltools takes for classes", str(path))
+    names = [f"f{i}" for i in range(booster.num_features())]  # what the converter takes; the columns' own names are not an input's
+    booster.feature_names = names
+    version = ".".join(map(str, json.loads(booster.save_config())["version"]))
+    made = _made_by(onnxmltools.convert_xgboost(booster, initial_types=_float_rows(len(names))), {"xgboost": version})
+    if note:
+        made.metadata_props.add(key=NOTES, value=note)
+    return made
+
+
+def _rounds(path: Path) -> tuple[Any, str]:
+    """The booster as who saved it would use it, and what is to be said of that. scikit-learn's estimators answer with the best round of
+    early stopping, boosters with all rounds: https://github.com/microsoft/onnxruntime/issues/5450"""
     import xgboost
 
     booster = xgboost.Booster()
     booster.load_model(str(path))
-    names = [f"f{i}" for i in range(booster.num_features())]  # what the converter takes; the columns' own names are not an input's
-    booster.feature_names = names
-    version = ".".join(map(str, json.loads(booster.save_config())["version"]))
-    return _made_by(onnxmltools.convert_xgboost(booster, initial_types=_float_rows(len(names))), {"xgboost": version})
+    best, have = booster.attr("best_iteration"), booster.num_boosted_rounds()
+    if best is None or int(best) + 1 >= have:
+        return booster, ""
+    if booster.attr("scikit_learn") is not None:
+        return booster[: int(best) + 1], f"early stopping: the first {int(best) + 1} of {have} rounds, as scikit-learn's estimators answer"
+    return booster, f"early stopping: all {have} rounds, as Booster.predict answers; slice it to take the best {int(best) + 1} alone"
 
 
 def _lightgbm(path: Path) -> onnx.ModelProto:
@@ -111,9 +138,10 @@ def _answers(scores: Callable[[np.ndarray], np.ndarray], classes: int) -> Runs:
     """As the converted model gives them: numbers, or a class and the probability of each."""
 
     def run(feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        found = np.asarray(scores(next(iter(feed.values()))), np.float32)
+        (x,) = feed.values()
+        found = np.asarray(scores(x), np.float32)
         if not classes:
-            return [found.reshape(-1, 1)]
+            return [found.reshape(len(x), -1)]
         found = np.stack([1 - found, found], 1) if found.ndim == 1 else found
         return [found.argmax(1), found]
 
@@ -123,13 +151,12 @@ def _answers(scores: Callable[[np.ndarray], np.ndarray], classes: int) -> Runs:
 def _xgboost_runs(path: Path) -> Runs:
     import xgboost
 
-    booster = xgboost.Booster()
-    booster.load_model(str(path))
+    booster, _ = _rounds(path)
     booster.feature_names = None
     objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
-    if objective not in ("binary:logistic", "multi:softprob") and not objective.startswith("reg:"):
+    if objective not in ("binary:logistic", "multi:softprob") and not objective.startswith(NUMBERS):
         raise ValueError(f"the objective {objective} is not judged")
-    return _answers(lambda x: booster.predict(xgboost.DMatrix(x)), 0 if objective.startswith("reg:") else 2)
+    return _answers(lambda x: booster.predict(xgboost.DMatrix(x)), 0 if objective.startswith(NUMBERS) else 2)
 
 
 def _lightgbm_runs(path: Path) -> Runs:

@@ -17,7 +17,7 @@ import mlcc
 from mlcc.error import Error
 from mlcc.graph.normalise import normalise
 from mlcc.graph.passes import optimise
-from mlcc.importers import demand_trust, load
+from mlcc.importers import NOTES, demand_trust, load
 from mlcc.reference.execute import execute
 
 sklearn = pytest.importorskip("sklearn")
@@ -170,3 +170,38 @@ def test_maps_of_probabilities_become_rows(tmp_path: Path) -> None:
     gives(path, DIGITS[:ROWS], model.predict_proba(DIGITS[:ROWS]))
     made = mlcc.build(path, ["c99"], out=tmp_path / "out", shapes={"X": (3, 64)})
     assert made["artifacts"][0]["conformance"] == "passed"
+
+
+@pytest.mark.parametrize("through", ["scikit-learn", "booster"])
+def test_early_stopping(through: str, tmp_path: Path) -> None:
+    """XGBoost's estimators answer with the best round, its boosters with all: https://github.com/microsoft/onnxruntime/issues/5450"""
+    xgboost = pytest.importorskip("xgboost")
+    half = len(DIGITS) // 2
+    path = tmp_path / "early.json"
+    if through == "scikit-learn":
+        model = xgboost.XGBClassifier(n_estimators=90, max_depth=3, learning_rate=0.9, early_stopping_rounds=4)
+        model.fit(DIGITS[:half], LABELS[:half], eval_set=[(DIGITS[half:], LABELS[half:])], verbose=False)
+        model.save_model(path)
+        rounds, best, wanted = model.get_booster().num_boosted_rounds(), model.best_iteration, model.predict_proba(DIGITS[:9])
+    else:
+        data = [xgboost.DMatrix(DIGITS[p], LABELS[p]) for p in (slice(half), slice(half, None))]
+        options = {"objective": "multi:softprob", "num_class": 10, "max_depth": 3, "learning_rate": 0.9}
+        booster = xgboost.train(options, data[0], 90, evals=[(data[1], "v")], early_stopping_rounds=4, verbose_eval=False)
+        booster.save_model(path)
+        rounds, best, wanted = booster.num_boosted_rounds(), booster.best_iteration, booster.predict(xgboost.DMatrix(DIGITS[:9]))
+    assert best + 1 < rounds
+    source = load(path)
+    graph = optimise(normalise(source, "early", {"X": (9, 64)}, str(path)), check=True)
+    *_, found = execute(graph, {"X": DIGITS[:9]}).values()
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+    assert f"{best + 1}" in source.metadata_props[NOTES] and f"{rounds} rounds" in source.metadata_props[NOTES]
+
+
+@pytest.mark.parametrize("options", [{"booster": "dart", "rate_drop": 0.3}, {"booster": "gblinear"}, {"objective": "rank:ndcg"}], ids=str)
+def test_boosters_that_are_not_read(options: dict[str, Any], tmp_path: Path) -> None:
+    xgboost = pytest.importorskip("xgboost")
+    data = xgboost.DMatrix(DIGITS[:90], LABELS[:90] % 2, qid=np.arange(90) // 9 if "objective" in options else None)
+    xgboost.train(options, data, 3).save_model(tmp_path / "m.json")
+    with pytest.raises(Error) as e:
+        load(tmp_path / "m.json")
+    assert e.value.code == "unsupported"
