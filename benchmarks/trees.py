@@ -123,7 +123,8 @@ int main(void) {
     static double ours[ROUNDS], theirs[ROUNDS];
     volatile double kept = 0;
     srand(1);
-    for (int i = 0; i < ROWS * FEATURES; i++) { float s = 0; for (int k = 0; k < 12; k++) s += (float)rand() / (float)RAND_MAX; x[0][i] = s - 6; }
+    float *all = &x[0][0];
+    for (int i = 0; i < ROWS * FEATURES; i++) { float s = 0; for (int k = 0; k < 12; k++) s += (float)rand() / (float)RAND_MAX; all[i] = s - 6; }
     for (int r = 0; r < ROUNDS; r++) {
         double start = now();
         for (int i = 0; i < ROWS; i++) {
