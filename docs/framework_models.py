@@ -196,12 +196,7 @@ def of_keras(folder: Path) -> Iterator[Case]:
     x = L.ReLU()(L.BatchNormalization()(L.Conv2D(8, 3, strides=2, padding="same")(i)))
     functional = keras.Model(i, L.Dense(5)(L.GlobalAveragePooling2D()(L.Add()([x, L.DepthwiseConv2D(3, padding="same")(x)]))))
     for name, model in (("CNN", cnn), ("functional, with a branch", functional)):
-        yield (
-            "Keras (.keras)",
-            name,
-            kept(folder / f"keras_{name.split(',')[0].lower()}.keras", model.save),
-            {"shapes": {str(model.inputs[0].name): [1, *model.inputs[0].shape[1:]]}},
-        )
+        yield "Keras (.keras)", name, kept(folder / f"keras_{name.split(',')[0].lower()}.keras", model.save), {}
 
 
 FRAMEWORKS: dict[str, tuple[Callable[[Path], Iterator[Case]], tuple[str, ...]]] = {  # what makes its models, what that needs

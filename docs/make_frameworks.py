@@ -43,19 +43,21 @@ def _apart(comparison: dict[str, Any]) -> str:
 
 def main() -> None:
     """Rows of frameworks that are not installed here stay as they are; name frameworks to do these alone."""
+    for name, (make, needs) in FRAMEWORKS.items():
+        if all(find_spec(n) for n in needs) and (len(sys.argv) < 2 or name in sys.argv[1:]):
+            with tempfile.TemporaryDirectory() as d:
+                written(name, [row(*case, Path(d) / "out") for case in make(Path(d))])
+
+
+def written(name: str, rows: list[str]) -> None:
+    """A framework's rows, in the place that FRAMEWORKS gives them."""
     text = PAGE.read_text("utf-8")
     start = text.index(HEAD.splitlines()[0])
     end = text.index("\n\n", start)
     before = text[start:end].splitlines()[2:]
-    rows = []
-    for name, (make, needs) in FRAMEWORKS.items():
-        if all(find_spec(n) for n in needs) and (len(sys.argv) < 2 or name in sys.argv[1:]):
-            with tempfile.TemporaryDirectory() as d:
-                rows += [row(*case, Path(d) / "out") for case in make(Path(d))]
-        else:
-            rows += [r for r in before if r.startswith(f"| {name} (")]
-        print("\n".join(rows[-4:]), flush=True)
-    PAGE.write_text(text[:start] + "\n".join([HEAD, *rows]) + text[end:], "utf-8")
+    kept = [row for one in FRAMEWORKS for row in (rows if one == name else [r for r in before if r.startswith(f"| {one} (")])]
+    PAGE.write_text(text[:start] + "\n".join([HEAD, *kept]) + text[end:], "utf-8")
+    print("\n".join(rows), flush=True)
 
 
 if __name__ == "__main__":
