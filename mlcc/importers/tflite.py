@@ -18,6 +18,7 @@ import onnx_ir as ir
 from mlcc.cache.tools import packages
 from mlcc.error import Error
 from mlcc.importers import NOTES
+from mlcc.importers.sparse import dense
 
 suffixes = (".tflite",)
 IDENTIFIER = b"TFL3"
@@ -205,8 +206,6 @@ class _Reader:
             return ir.Value(name=name)
         if kind not in TYPES:
             raise Error("unsupported", f"{name} is of type {kind}", self.where, f"types read: {', '.join(TYPES)}")
-        if tensor.Sparsity() is not None:
-            raise Error("unsupported", f"{name} is sparse", self.where, "convert the model without sparse weights")
         dims = [int(d) for d in tensor.ShapeAsNumpy()] if tensor.ShapeLength() else []
         open_ = [int(d) for d in tensor.ShapeSignatureAsNumpy()] if tensor.ShapeSignatureLength() else dims
         return ir.Value(name=name, type=ir.TensorType(TYPES[kind]), shape=ir.Shape([None if d < 0 else d for d in open_]))
@@ -227,7 +226,10 @@ class _Reader:
         if kind == "INT4":  # two to a byte, the lower half first
             both = np.stack([raw & 15, raw >> 4], -1).reshape(-1).astype(np.int8)
             return (np.where(both < 8, both, both - 16)).astype(np.int8)[: int(np.prod(dims))].reshape(dims)
-        return np.frombuffer(raw.tobytes(), TYPES[kind].numpy()).reshape(dims)
+        values = np.frombuffer(raw.tobytes(), TYPES[kind].numpy())
+        if tensor.Sparsity() is not None:
+            return dense(values, dims, self.schema, tensor.Sparsity())
+        return values.reshape(dims)
 
     def node(self, operator: Any, tensors: list[Any]) -> ir.Node | None:
         domain, op = DOMAIN, self.called(operator)

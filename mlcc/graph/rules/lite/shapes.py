@@ -314,6 +314,7 @@ TABLE: dict[str, Rule] = {
     "BATCH_TO_SPACE_ND": moved(space_and_batch),
     "BROADCAST_TO": moved(broadcast_to),
     "CONCATENATION": concatenation,
+    "DENSIFY": lambda s: s[0],  # constants alone are sparse, and are dense here from the start
     "DEPTH_TO_SPACE": depth_and_space("DepthToSpace"),
     "EMBEDDING_LOOKUP": moved(embedding_lookup),
     "EXPAND_DIMS": moved(expand_dims),
