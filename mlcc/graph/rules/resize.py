@@ -243,11 +243,7 @@ def _by_scale(extent: int, axis: int, scale: float, roi: tuple[Fraction, Fractio
         return Target(axis, extent * exact.numerator // exact.denominator, exact, roi)
     span = roi[1] - roi[0] if transform == "tf_crop_and_resize" else 1
     size = np.float32(extent) * np.float32(scale)  # in binary32, as ONNX's shape inference has it
-    if span != 1:
-        return Target(axis, floor(span * Fraction(scale) * extent), Fraction(scale), roi)
-    n = floor(size)
-    meant = Fraction(n, extent) if extent else Fraction(scale)  # what an exporter rounded to binary32: ties fall as it meant them
-    return Target(axis, n, meant if np.float32(float(meant)) == np.float32(scale) else Fraction(scale), roi)
+    return Target(axis, floor(span * Fraction(scale) * extent) if span != 1 else floor(size), Fraction(scale), roi)
 
 
 def _by_sizes(s: Source, x: Value, axes: list[int], wanted: list[int], rois: list[tuple[Fraction, Fraction]]) -> list[Target]:
