@@ -12,7 +12,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from mlcc.error import Error
 
 MARK = "mlcc-apart:"
 CODES = ("usage", "model", "unsupported")
+T = TypeVar("T")
 Runs = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
 
 
@@ -95,9 +96,18 @@ def output() -> IO[bytes]:
     return os.fdopen(out, "wb")
 
 
-def failed(e: Error) -> str:
-    """For sys.exit."""
-    return f"{MARK} {e.code} {e.what}\n{e.hint}"
+def main(read: Callable[[Path], T], converted: Callable[[T], bytes], runs: Callable[[T], Runs] | None = None) -> None:
+    """What was asked of this process, for what `read` makes of the file."""
+    what, path, out = sys.argv[1], Path(sys.argv[2]), output()
+    try:
+        model = read(path)
+        if what == "judge" and runs is not None:
+            serve(runs(model), out)
+        else:
+            out.write(converted(model))
+            out.flush()
+    except Error as e:
+        sys.exit(f"{MARK} {e.code} {e.what}\n{e.hint}")
 
 
 def serve(run: Runs, out: IO[bytes]) -> None:

@@ -80,14 +80,15 @@ def _xgboost(path: Path) -> onnx.ModelProto:
     import onnxmltools
 
     booster, note = _rounds(path)
-    learner = json.loads(booster.save_config())["learner"]
+    about = json.loads(booster.save_config())
+    learner = about["learner"]
     if learner["learner_train_param"]["booster"] != "gbtree":
         raise Error("unsupported", "a booster that is not of plain trees (dart, gblinear)", str(path), "train with booster='gbtree'")
     if learner["objective"]["name"].startswith("rank:"):
         raise Error("unsupported", "a ranking objective, which onnxmltools takes for classes", str(path))
     names = [f"f{i}" for i in range(booster.num_features())]  # what the converter takes; the columns' own names are not an input's
     booster.feature_names = names
-    version = ".".join(map(str, json.loads(booster.save_config())["version"]))
+    version = ".".join(map(str, about["version"]))
     made = _made_by(onnxmltools.convert_xgboost(booster, initial_types=_float_rows(len(names))), {"xgboost": version})
     if note:
         made.metadata_props.add(key=NOTES, value=note)

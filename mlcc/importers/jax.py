@@ -4,7 +4,6 @@ Extra: mlcc[jax]."""
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,19 +66,12 @@ def save(model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, An
 
 
 def main() -> None:
-    what, path, out = sys.argv[1], Path(sys.argv[2]), apart.output()
-    try:
-        raw = path.read_bytes()
-        exported = read(raw)
-        if what == "judge":
-            if exported is None:
-                raise Error("unsupported", "a module without its function is not judged")
-            apart.serve(run(raw, exported), out)
-        else:
-            out.write(converted(raw, exported).SerializeToString())
-            out.flush()
-    except Error as e:
-        sys.exit(apart.failed(e))
+    def judged(held: tuple[bytes, Any]) -> apart.Runs:
+        if held[1] is None:
+            raise Error("unsupported", "a module without its function is not judged")
+        return run(*held)
+
+    apart.main(lambda path: (raw := path.read_bytes(), read(raw)), lambda held: converted(*held).SerializeToString(), judged)
 
 
 def read(raw: bytes) -> Any:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,18 +66,8 @@ runtime = ("keras", _judge)
 
 
 def main() -> None:
-    what, path, out = sys.argv[1], Path(sys.argv[2]), apart.output()
-    try:
-        with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
-            os.environ["KERAS_HOME"] = d
-            model = read(path)
-            if what == "judge":
-                apart.serve(run(model), out)
-            else:
-                out.write(exported(model, Path(d)))
-                out.flush()
-    except Error as e:
-        sys.exit(apart.failed(e))
+    os.environ["KERAS_HOME"] = os.getcwd()
+    apart.main(read, lambda model: exported(model, Path.cwd()), run)
 
 
 def read(path: Path) -> Any:

@@ -50,18 +50,14 @@ def _pickle(path: Path) -> object:
 def main() -> None:
     from mlcc.importers import sklearn
 
-    what, path, out = sys.argv[1], Path(sys.argv[2]), apart.output()  # what the pickle prints is not the answer
+    name = Path(sys.argv[2]).name
+    apart.main(confined, lambda model: sklearn.converted(model, name).SerializeToString(), lambda model: sklearn.judge(model, name))
+
+
+def confined(path: Path) -> object:
     if not confine():
         print("note: this system cannot confine who reads a pickle (no Landlock)", file=sys.stderr)
-    try:
-        model = read(path)
-        if what == "judge":
-            apart.serve(sklearn.judge(model, path.name), out)
-        else:
-            out.write(sklearn.converted(model, path.name).SerializeToString())
-            out.flush()
-    except Error as e:
-        sys.exit(apart.failed(e))
+    return read(path)
 
 
 if __name__ == "__main__":

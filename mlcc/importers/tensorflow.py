@@ -64,18 +64,16 @@ runtime = ("tensorflow-cpu", _judge)
 
 
 def main() -> None:
-    what, path, out = sys.argv[1], Path(sys.argv[2]), apart.output()
-    try:
+    def begun(path: Path) -> tuple[Path, Any, str]:
         os.environ["TMPDIR"] = tempfile.tempdir = os.getcwd()
         confine(Path.cwd())
-        model, name = read(path.parent)
-        if what == "judge":
-            apart.serve(run(model.signatures[name]), out)
-        else:
-            out.write(exported(path.parent, name, Path.cwd(), str(getattr(model, "tensorflow_version", ""))))
-            out.flush()
-    except Error as e:
-        sys.exit(apart.failed(e))
+        return path.parent, *read(path.parent)
+
+    def converted(held: tuple[Path, Any, str]) -> bytes:
+        place, model, name = held
+        return exported(place, name, Path.cwd(), str(getattr(model, "tensorflow_version", "")))
+
+    apart.main(begun, converted, lambda held: run(held[1].signatures[held[2]]))
 
 
 def read(place: Path) -> tuple[Any, str]:

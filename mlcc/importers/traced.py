@@ -29,12 +29,7 @@ def load(path: Path, function: str, where: str) -> ir.Model:
 
 
 def main() -> None:
-    path, name, out = Path(sys.argv[2]), os.environ[FUNCTION], apart.output()
-    try:
-        out.write(converted(path, name))
-        out.flush()
-    except Error as e:
-        sys.exit(apart.failed(e))
+    apart.main(lambda path: path, lambda path: converted(path, os.environ[FUNCTION]))
 
 
 def converted(path: Path, name: str) -> bytes:

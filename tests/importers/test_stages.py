@@ -293,7 +293,7 @@ def test_python_is_traced_where_it_is_trusted(tmp_path: Path, monkeypatch: pytes
     code = tmp_path / "prepare.py"
     code.write_text(
         "from onnxscript import FLOAT, script\nfrom onnxscript import opset18 as op\n\n\n@script()\n"
-        "def halved(x: FLOAT[2, 3]) -> FLOAT[2, 3]:\n    return x * 0.5\n"
+        "def halved(x: FLOAT[2, 3]) -> FLOAT[2, 3]:\n    return op.Mul(x, op.Constant(value_float=0.5))\n"
     )
     (tmp_path / "m.toml").write_text('[[stage]]\npython = "prepare.py:halved"\n')
     monkeypatch.setattr(trust, "_known", lambda: {trust.digest(code.read_text()): str(code)})
