@@ -239,4 +239,6 @@ def read(folder: Path) -> Manifest:
     names = [t["name"] for t in data["inputs"]]
     if len(set(names)) != len(names):
         raise Error("verification", f"{FILE} is damaged: two inputs of one name", str(folder))
+    if not {n for t in data["inputs"] for n in t.get("open", ()) if isinstance(n, str)} <= {s["name"] for s in data.get("sizes", ())}:
+        raise Error("verification", f"{FILE} is damaged: a size that it does not name", str(folder))
     return cast(Manifest, data)

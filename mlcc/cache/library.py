@@ -27,38 +27,43 @@ def loaded(name: str, text: str, features: Sequence[str] = ()) -> ctypes.CDLL:
 def compiled(name: str, text: str, features: Sequence[str] = ()) -> Path:
     """The file of a C text's library. Raises Error(toolchain) where it does not compile."""
     key = hashlib.sha256(f"{text}{list(features)}{platform.machine()}{sys.platform}".encode()).hexdigest()[:24]
-    path = working_folder() / name / f"{name}-{key}.so"
-    said = path.with_suffix(".sha256")
-    if not _whole(path, said):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    place = working_folder() / name / key
+    if not whole(place, name):
+        place.parent.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):  # another's folder is refused below
-            path.parent.chmod(0o755)
-        with tempfile.TemporaryDirectory(dir=path.parent) as d:
+            place.parent.chmod(0o755)
+        with tempfile.TemporaryDirectory(dir=place.parent) as d:
+            made = Path(d) / "made"
+            made.mkdir()
             (Path(d) / "library.c").write_text(text, "utf-8")
-            done = shared([*FLAGS, *features, "library.c", "-o", "library.so"], Path(d))
+            done = shared([*FLAGS, *features, "library.c", "-o", f"made/{name}.so"], Path(d))
             if done.returncode:
                 raise Error(
                     "toolchain", f"the {name} library does not compile", done.stderr.strip()[-300:], "is the ziglang package installed?"
                 )
-            (Path(d) / "sha256").write_text(hashlib.sha256((Path(d) / "library.so").read_bytes()).hexdigest())
-            for made in ("library.so", "sha256"):
-                (Path(d) / made).chmod(0o755)
-            os.replace(Path(d) / "library.so", path)
-            os.replace(Path(d) / "sha256", said)
-        if not _whole(path, said):
+            (made / "sha256").write_text(hashlib.sha256((made / f"{name}.so").read_bytes()).hexdigest())
+            for file in (made, *made.iterdir()):
+                file.chmod(0o755)
+            if not whole(place, name):  # what another process made meanwhile stays: its bytes differ, and someone may have loaded them
+                with suppress(FileNotFoundError):
+                    os.replace(place, Path(d) / "damaged")
+                with suppress(OSError):
+                    os.replace(made, place)
+        if not whole(place, name):
             raise Error(
                 "toolchain",
                 "others may change files in the cache",
-                str(path.parent),
+                str(place.parent),
                 "chmod o-w it, or set MLCC_CACHE to a folder of your own",
             )
-    return path
+    return place / f"{name}.so"
 
 
-def _whole(library: Path, said: Path) -> bool:
-    """Whether a library is what this user once compiled: nobody else's, and of the digest that was noted."""
+def whole(place: Path, name: str) -> bool:
+    """Whether a folder's library is what this user once compiled: nobody else's, and of the digest that was noted."""
+    library, said = place / f"{name}.so", place / "sha256"
     try:
-        return ours(library) and ours(said) and said.read_text("ascii") == hashlib.sha256(library.read_bytes()).hexdigest()
+        return ours(library, place.parent) and ours(said) and said.read_text("ascii") == hashlib.sha256(library.read_bytes()).hexdigest()
     except (OSError, UnicodeDecodeError):
         return False
 

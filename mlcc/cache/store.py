@@ -55,12 +55,13 @@ def working_folder() -> Path:
         return Path(own)
 
 
-def ours(path: Path) -> bool:
-    """Whether nobody but this user (or the system) may have put a file there: code is loaded from no other place."""
+def ours(path: Path, *above: Path) -> bool:
+    """Whether nobody but this user (or the system) may have put a file there: code is loaded from no other place. above: further folders
+    that must be so."""
     if os.name != "posix":
         return True
     try:
-        found = [os.lstat(path), os.stat(path.parent)]
+        found = [os.lstat(path), os.stat(path.parent), *map(os.stat, above)]
     except OSError:
         return False
     plain = stat.S_ISREG(found[0].st_mode)

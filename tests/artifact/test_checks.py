@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import stat
 import tarfile
 import time
@@ -22,20 +23,36 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mlcc.artifact import keys, manifest, oci, plain, sign, write
-from mlcc.artifact.arrays import npy, read_npy
+from mlcc.artifact.arrays import npy, read_npy, readable
 from mlcc.cache import blob, bound, store
+from mlcc.core.narrow import LETTERS, TEXTS, coded
 from mlcc.error import Error
 
+MESSAGES = Path(__file__).with_name("messages.txt")
 FILES = {"manifest.json": b"{}\n", "lib/libm.a": b"code", "include/m.h": b"", "a": b"xyz"}
 
 
 def refused(code: str, what: str, call: Callable[..., Any], *arguments: Any) -> Error:
+    """The error of a call, which says what it has always said: every line that users see is in messages.txt, for review."""
     with pytest.raises(Error) as e:
         call(*arguments)
     assert e.value.code == code and what in e.value.what, (e.value.code, e.value.what)
     assert isinstance(e.value.hint, str) and isinstance(e.value.where, str) and "None" not in e.value.where
     assert e.value.where or code == "usage", "an error says where"
+    said(e.value)
     return e.value
+
+
+def said(error: Error) -> None:
+    line = " | ".join((error.code, error.what, error.where, error.hint)).replace("\n", "⏎")
+    line = re.sub(r"/\S*/pytest-of-[^/]+/pytest-\d+/[^/ ]+", "TMP", line)
+    line = re.sub(r"(not a \.npy file|no image layout of an artifact): [^|]*", r"\1: … ", line)  # NumPy's words, and Python's
+    line = re.sub(r"\b([0-9a-f]{16}(?=…)|[0-9a-f]{64}\b)", "DIGEST", line)
+    known = MESSAGES.read_text().splitlines() if MESSAGES.exists() else []
+    if os.environ.get("MLCC_GOLDEN") == "write" and line not in known:
+        MESSAGES.write_text("\n".join(sorted({*known, line})) + "\n")
+        return
+    assert line in known, f"messages.txt lacks this line (MLCC_GOLDEN=write adds it): {line}"
 
 
 @pytest.fixture
@@ -394,12 +411,16 @@ def test_damaged_layouts(tmp_path: Path) -> None:
 
 # manifests
 
+LABELS = next(t for t in TEXTS if t != LETTERS)
 GOOD: dict[str, Any] = {
     "mlcc": 1, "name": "m", "model": "m", "model_digest": "", "program_digest": "", "output_digest": "", "target": "t", "class": "exact",
     "conformance": "passed", "instruction_sets": ["x"], "workspace_bytes": 0, "arena_bytes": 0, "library_bytes": 0, "constant_bytes": 0,
     "parameters": 0, "kernel_calls": 0, "inputs": [{"name": "x", "dtype": "float32", "shape": [2, 3]}],
     "outputs": [{"name": "y", "dtype": "int8", "shape": []}],
 }  # fmt: skip
+
+
+SIZE = {"name": "n", "least": 1, "most": 8, "step": 1}
 
 
 def manifested(folder: Path, data: Any) -> Any:
@@ -416,6 +437,8 @@ def test_good_manifests(tmp_path: Path) -> None:
     assert manifest.dumps({"b": 1, "a": ["ü"]}) == '{\n  "a": [\n    "ü"\n  ],\n  "b": 1\n}\n'.encode()
     with pytest.raises(ValueError):
         manifest.dumps(float("nan"))
+    opened = {**GOOD, "inputs": tensors(shape=[8, 2], open=["n", 2]) + tensors(name="z", shape=[]), "outputs": tensors(open=["n*2"])}
+    assert manifest.signature(opened) == " float32[n,2] float32[] > float32[n*2] > 0"  # type: ignore[arg-type]
 
 
 def tensors(**change: Any) -> list[dict[str, Any]]:
@@ -434,6 +457,16 @@ def tensors(**change: Any) -> list[dict[str, Any]]:
         *({"inputs": v} for v in (
             {}, [1], tensors(name=1), tensors(dtype="float"), tensors(dtype=1), tensors(shape=2), tensors(shape=[-1]), tensors(shape=[True]),
             tensors(shape=["2"]), tensors(shape=[1] * 65), tensors(shape=[2**16, 2**15]), tensors() * 2,
+            tensors(element="float32"), tensors(element="int4"), tensors(element=["int4"]), tensors(dtype="int8", element="uint4"),
+            tensors(open="2"), tensors(open={"n": 1}), tensors(open=[]), tensors(open=[1, 2]), tensors(open=[-1]), tensors(open=[["n"]]),
+            tensors(open=["n" * 4096]), tensors(counts={}), tensors(counts=1), tensors(counts=["0n"]), tensors(counts=[[0]]),
+            tensors(counts=[[0, "n", 1]]), tensors(counts=[["n", 0]]), tensors(counts=[[1, "n"]]), tensors(counts=[[-1, "n"]]),
+            tensors(counts=[[0, 1]]), tensors(counts=[[True, "n"]]), tensors(counts=[{0: "n", 1: "m"}]),
+        )),
+        *({"sizes": v} for v in (
+            {}, ["n"], [{}], *([{**SIZE, **change}] for change in (
+                {"name": 1}, {"name": "1n"}, {"name": "a b"}, {"least": 0}, {"least": "1"}, {"most": True}, {"step": 0}, {"step": -1},
+            )), *([{k: v for k, v in SIZE.items() if k != key}] for key in SIZE),
         )),
         {"outputs": tensors(dtype="complex64")},
     ],
@@ -446,7 +479,15 @@ def test_damaged_manifests(change: dict[str, Any], tmp_path: Path) -> None:
 def test_shapes_at_the_limits(tmp_path: Path) -> None:
     for shape in ([2**31 - 1], [1] * 64, [0, 2**40]):
         manifested(tmp_path, {**GOOD, "inputs": tensors(shape=shape)})
+    for more in (
+        {"dtype": "int8", "element": "int4"}, {"dtype": "uint8", "element": "float8_e4m3fn"}, {"open": ["n"]}, {"open": [2**48 - 1]},
+        {"counts": []}, {"counts": [[0, "n"]]}, {"shape": [3, 2], "counts": [[0, "n"], [1, "m"]]},
+    ):  # fmt: skip
+        manifested(tmp_path, {**GOOD, "inputs": tensors(**more), "outputs": tensors(**more), "sizes": [SIZE, {**SIZE, "most": 2**48 - 1}]})
+    manifested(tmp_path, {**GOOD, "outputs": tensors(open=["n" * 4095])})
     manifested(tmp_path, {**GOOD, "name": "x" * 91})
+    for inputs in (tensors(open=["2*n"]), tensors(open=["m"])):
+        refused("verification", "damaged: a size", manifested, tmp_path, {**GOOD, "inputs": inputs, "sizes": [SIZE]})
 
 
 def test_no_manifest_at_all(tmp_path: Path) -> None:
@@ -462,7 +503,50 @@ def test_no_manifest_at_all(tmp_path: Path) -> None:
     refused("usage", "no such artifact", manifest.read, tmp_path / "none")
 
 
+def test_sizes_that_a_run_decides() -> None:
+    inputs = tensors(shape=[8, 64, 3], open=["n", "m", 3]) + tensors(name="z", shape=[8, 5], open=["n", 5]) + tensors(name="w")
+    sizes = [SIZE, {"name": "m", "least": 16, "most": 64, "step": 16}]
+    data: Any = {**GOOD, "inputs": inputs, "sizes": sizes}
+    shapes = {"x": (4, 32, 3), "z": (4, 5), "w": (2,)}
+    assert list(manifest.sizes_given(data, shapes).items()) == [("n", 4), ("m", 32)]
+    for n, m in ((1, 16), (8, 64)):
+        assert manifest.sizes_given(data, {"x": (n, m, 3), "z": (n, 5), "w": (2,)}) == {"n": n, "m": m}
+    for n, m in ((0, 16), (9, 16), (1, 15), (1, 65), (1, 80), (1, 24)):
+        error = refused("usage", "", manifest.sizes_given, data, {"x": (n, m, 3), "z": (n, 5), "w": (2,)})
+        assert data["name"] in str(error)
+    assert "input z" in refused("usage", "another input", manifest.sizes_given, data, {**shapes, "z": (8, 5)}).where
+    assert manifest.sizes_given(GOOD, {"x": (7, 7)}) == {}  # type: ignore[arg-type]
+    assert [manifest.extents(t, {"n": 3, "m": 16}) for t in inputs] == [(3, 16, 3), (3, 5), (2,)]  # type: ignore[arg-type]
+
+
 # arrays
+
+
+def test_outputs_as_people_want_them(tmp_path: Path) -> None:
+    about = [
+        {"name": "y", "dtype": "float32", "shape": [4, 2], "counts": [(0, "n")]}, {"name": "n", "dtype": "int64", "shape": []},
+        {"name": "label", "dtype": "int32", "shape": [3], "element": LABELS, "labels": ["cat", "dog"]},
+        {"name": "t", "dtype": "uint8", "shape": [2, 5], "element": LETTERS}, {"name": "q", "dtype": "int8", "shape": [2], "element": "int4"},
+    ]  # fmt: skip
+    words = np.array(["ab", "ü"])
+    codes = coded(words, LETTERS, width=5)
+    outputs = {
+        "y": np.arange(8.0).reshape(4, 2),
+        "n": np.int64(3),
+        "label": np.array([1, 0, 1]),
+        "t": codes,
+        "q": np.array([-8, 7], np.int8),
+    }
+    found = readable({k: np.asarray(v) for k, v in outputs.items()}, about)
+    assert found["y"].tolist() == [[0, 1], [2, 3], [4, 5]] and found["q"].tolist() == [-8, 7] and "n" not in found
+    assert found["label"].tolist() == ["dog", "cat", "dog"] and found["t"].tolist() == ["ab", "ü"]
+    assert {found[k].dtype.kind for k in ("label", "t")} == {"U"}
+    np.save(tmp_path / "t.npy", words)
+    assert np.array_equal(read_npy(tmp_path / "t.npy", "uint8", codes.shape, LETTERS), codes)
+    assert "<U2[2] given" in refused("usage", "given", read_npy, tmp_path / "t.npy", "uint8", (2, 5)).what
+    np.save(tmp_path / "n.npy", np.ones((2, 5)))
+    assert read_npy(tmp_path / "n.npy", "uint8", (2, 5), LETTERS).tolist() == [[1] * 5] * 2
+    assert "float64[2, 5] given, int8[2, '?', 1] wanted" in refused("usage", "", read_npy, tmp_path / "n.npy", "int8", (2, None, 1)).what
 
 
 def test_arrays(tmp_path: Path) -> None:
