@@ -78,7 +78,7 @@ clean:
 
 # Generated code kept for review (tests/golden/), written anew.
 golden: $(READY)
-	MLCC_GOLDEN=write $(BIN)/python -m pytest -n0 tests/golden tests/artifact/test_checks.py
+	MLCC_GOLDEN=write $(BIN)/python -m pytest -n0 tests/golden tests/artifact/checks
 
 # Changed code that the tests of artifacts, caches, validators and planner do not notice (about ten minutes); `mutmut show NAME` shows one.
 mutants: $(READY)

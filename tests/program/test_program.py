@@ -77,6 +77,7 @@ def test_the_plan_is_the_best_where_that_is_easy() -> None:
     total, offsets = plan([Span("a", 64, 0, 1), Span("b", 128, 1, 2), Span("c", 64, 2, 3), Span("d", 128, 3, 4)])
     assert total == 192 and offsets["a"] != offsets["b"]
     assert plan([Span("a", 64, 0, 9), Span("b", 64, 0, 9)])[0] == 128
+    assert plan([Span("a", 0, 0, 1)]) == (0, {"a": 0})
     hard = [Span(f"s{i}", 64 * (1 + i * 2 % 23), i * 5 % 13, i * 5 % 13 + i * 3 % 6) for i in range(30)]
     assert plan(hard) == plan(hard) and plan(hard)[0] == 5888  # first fit alone takes 6656
 
@@ -125,6 +126,9 @@ def test_each_rule_of_programs() -> None:
         broken(calls(replace(first, arguments=tuple(wrong))), f"writes to {place} {name}")
     broken(replace(p, calls=p.calls[1:]), "before anything wrote it")
     broken(replace(p, calls=(last, *p.calls[:-1])), "before anything wrote it")
+    made = p.calls[0].arguments[p.calls[0].writes[0]].buffer
+    broken(replace(resized(made, elements=1), calls=p.calls[1:]), "before anything wrote it")
+    loop.validate(replace(resized(made, elements=0), calls=p.calls[1:]))  # nothing is read
     for x in arena:
         broken(resized(x.name, offset=x.offset + 1), f"{x.name} lies outside the arena")
         broken(replace(p, arena_bytes=x.offset + x.nbytes - 1), "lies outside the arena")
@@ -160,6 +164,66 @@ def test_live_buffers_may_not_overlap() -> None:
     apart = {first.name: replace(first, offset=0), second.name: replace(second, offset=4096), third.name: replace(third, offset=4096)}
     broken(replace(q, buffers={**q.buffers, **apart}, arena_bytes=1 << 16), "overlap while both live")  # though the first is far from them
     assert [loop.lifetimes(p.calls)[b.name] for b in (one, other)] == [(0, 1), (1, 2)]
+
+
+def test_lifetimes_reach_through_loops() -> None:
+    def touched(spans: dict[str, tuple[int, ...]], loops: tuple[loop.Loop, ...]) -> dict[str, tuple[int, int]]:
+        calls = [
+            loop.KernelCall("k", tuple(loop.Argument(b) for b, at in spans.items() if i in at), (0,), "v", "n")
+            for i in range(1 + max(map(max, spans.values())))
+        ]
+        return loop.lifetimes(tuple(calls), loops)
+
+    spans = {
+        "before": (0, 1), "into": (0, 2), "into its end": (0, 4), "within": (2, 3), "within to its end": (3, 4), "out of": (3, 5),
+        "out of its start": (2, 6), "out of its end": (4, 5), "after": (5, 6), "around": (0, 6), "once": (3,),
+    }  # fmt: skip
+    kept = touched(spans, ())
+    assert kept == {b: (at[0], at[-1]) for b, at in spans.items()}
+    assert touched(spans, (loop.Loop(2, 5, 9),)) == {
+        **kept, "into": (0, 4), "out of": (2, 5), "out of its start": (2, 6), "out of its end": (2, 5),
+    }  # fmt: skip
+    two = (loop.Loop(1, 3, 2), loop.Loop(4, 6, 2))
+    assert touched({"x": (0, 5), "y": (2, 4), "z": (2, 3)}, two) == {"x": (0, 5), "y": (1, 5), "z": (1, 3)}
+
+
+def test_buffers_of_loops_may_not_overlap() -> None:
+    ws = [numbers(i, (3, 3), "float32") for i in range(3)]
+
+    def chain(b: Any, x: Any) -> Any:
+        y = b("Exp", x)
+        for w in ws:
+            y = b("MatMul", y, b.constant(w))
+        return y
+
+    p = lower(graph_of({"x": ("float32", (2, 3))}, chain))
+    first, _, third = sorted((b for b in p.buffers.values() if b.place == "arena"), key=lambda b: loop.lifetimes(p.calls)[b.name])
+    shared = replace(p, buffers={**p.buffers, third.name: replace(third, offset=first.offset)})
+    loop.validate(shared)
+    broken(replace(shared, loops=(loop.Loop(1, 4, 2),)), "overlap while both live")  # the second turn reads the first's again
+
+
+def test_loops_as_calls() -> None:
+    p = lower(graph_of({"x": ("float32", (2, 3))}, lambda b, x: b("MatMul", b("Exp", x), b.constant(numbers(1, (3, 4), "float32")))))
+    one, two = p.calls
+    step = replace(one, arguments=tuple(replace(a, offset=5, advance=i + 1) for i, a in enumerate(one.arguments)))
+    looped = replace(p, calls=(two, step, one, two, step), loops=(loop.Loop(1, 3, 3), loop.Loop(4, 5, 2)))
+    assert loop.turns(looped) == [1, 3, 3, 1, 2] and loop.turns(p) == [1, 1]
+    assert loop.written_out(p) is p
+    flat = loop.written_out(looped)
+    assert flat.loops == () and loop.turns(flat) == [1] * 10
+    assert [c.arguments[1].offset for c in flat.calls[1:7]] == [
+        5,
+        one.arguments[1].offset,
+        7,
+        one.arguments[1].offset,
+        9,
+        one.arguments[1].offset,
+    ]
+    assert [[a.offset for a in c.arguments] for c in flat.calls[8:]] == [[5, 5], [6, 7]]
+    assert flat.calls[0] == flat.calls[7] == two and {a.buffer for c in flat.calls for a in c.arguments} == {
+        a.buffer for c in p.calls for a in c.arguments
+    }
 
 
 def test_validator_finds_broken_programs() -> None:
