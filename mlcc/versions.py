@@ -14,6 +14,7 @@ from mlcc.program import budget, patch
 from mlcc.program import program as loop
 from mlcc.program.lower import lower
 from mlcc.program.program import written_out
+from mlcc.program.tables import coded
 from mlcc.request import Frozen, Request
 from mlcc.target import Budget, Target, roomier
 from mlcc.translation.check import means, prove
@@ -21,8 +22,12 @@ from mlcc.translation.check import means, prove
 
 def lowered(graph: Any) -> tuple[Any, Any]:
     """The program of a core graph, proven to compute what the graph means, and that meaning."""
-    meaning = [means(at(graph, numbers)) for numbers in trials(graph.sizes)]
+    meaning = _meaning(graph)
     return _proven(lower(graph, narrow=True), graph, meaning), meaning
+
+
+def _meaning(graph: Any) -> Any:
+    return [means(at(graph, numbers)) for numbers in trials(graph.sizes)]
 
 
 def _proven(program: Any, graph: Any, meaning: Any) -> Any:
@@ -43,7 +48,9 @@ def versions(request: Request, frozen: Frozen, targets: Sequence[Target]) -> dic
     size of RAM; backends that take no narrow weights share one, where there are such."""
 
     def version(**options: bool) -> Frozen:
-        return replace(frozen, program=_proven(lower(frozen.graph, **options), frozen.graph, frozen.meaning))
+        graph = coded(frozen.graph) if options.get("compact") else frozen.graph
+        meaning = frozen.meaning if graph is frozen.graph else _meaning(graph)
+        return replace(frozen, program=_proven(lower(graph, **options), graph, meaning))
 
     made: dict[tuple[bool, int | None], Frozen] = {}
     wide: Frozen | None = None

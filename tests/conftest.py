@@ -24,11 +24,10 @@ def pytest_configure(config: pytest.Config) -> None:
     from mlcc.cache.store import cache_folder
 
     os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "zig"))  # a target's C library is built once, half a minute each
-    os.environ["MLCC_CONFIG"] = tempfile.mkdtemp(prefix="mlcc-config-")
     if "MLCC_TEST_KERNELS" not in os.environ:  # workers have their parent's
         os.environ["MLCC_TEST_KERNELS"] = tempfile.mkdtemp(prefix="mlcc-kernels-")
         atexit.register(shutil.rmtree, os.environ["MLCC_TEST_KERNELS"], True)
-    atexit.register(shutil.rmtree, os.environ["MLCC_CONFIG"], True)
+    os.environ["MLCC_CONFIG"] = tempfile.mkdtemp(prefix="config-", dir=os.environ["MLCC_TEST_KERNELS"])  # workers end without their atexit
     os.environ.pop("MLCC_SIGNING_KEY", None)
 
 
