@@ -6,12 +6,13 @@ import atexit
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+
+from tests.command import Server
 
 os.environ.setdefault("MLCC_CHECK", "1")  # graphs are validated after each pass
 TINY = Path(__file__).resolve().parents[2] / "shared" / "models" / "mlperf-tiny"
@@ -91,16 +92,12 @@ Mlcc = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
-def mlcc() -> Mlcc:
-    """The command, as a process."""
+def mlcc() -> Iterator[Mlcc]:
+    """The command, in a process of its own."""
+    server = Server()
 
     def call(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "mlcc.cli", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            env={**os.environ, **environment},
-        )
+        return server.run(list(map(str, arguments)), cwd, {**os.environ, **environment})
 
-    return call
+    yield call
+    server.end()

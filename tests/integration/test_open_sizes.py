@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import onnx
 import pytest
 
 import mlcc
+from tests.conftest import Mlcc
 from tests.graph.open_models import MODELS
 
 CALLER = r"""
@@ -89,18 +89,15 @@ def test_sizes_in_python(artifacts: dict[str, Path]) -> None:
                 m(x=np.zeros(shape, np.float32))
 
 
-def test_sizes_on_the_command_line(artifacts: dict[str, Path], tmp_path: Path) -> None:
-    def run(*words: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "mlcc.cli", *map(str, words)], capture_output=True, text=True)
-
-    digests = [json.loads(run("run", artifacts[t], "--dim", "time=4", "--json").stdout)["output_digest"] for t in ("native", "c99")]
+def test_sizes_on_the_command_line(artifacts: dict[str, Path], tmp_path: Path, mlcc: Mlcc) -> None:
+    digests = [json.loads(mlcc("run", artifacts[t], "--dim", "time=4", "--json").stdout)["output_digest"] for t in ("native", "c99")]
     assert digests[0] == digests[1]
     np.save(tmp_path / "x.npy", np.ones((2, 7, 6), np.float32))
-    assert "2x1x6" in run("run", artifacts["c99"], "--input", f"x={tmp_path / 'x.npy'}").stdout
+    assert "2x1x6" in mlcc("run", artifacts["c99"], "--input", f"x={tmp_path / 'x.npy'}").stdout
     for words, said in ((("--dim", "time=77"), "2 to 9"), (("--dim", "tide=7"), "sizes: batch, time")):
-        done = run("run", artifacts["native"], *words)
+        done = mlcc("run", artifacts["native"], *words)
         assert done.returncode == 2 and said in done.stderr
-    assert run("verify", artifacts["native"]).returncode == 0
+    assert mlcc("verify", artifacts["native"]).returncode == 0
 
 
 def test_an_axis_that_is_one_at_some_sizes_only_is_not_dropped_silently(tmp_path: Path) -> None:
