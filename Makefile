@@ -26,8 +26,9 @@ test: $(READY)
 
 # The long sweeps: every elementary function on all 2^32 inputs (about 40 minutes on two cores); CUDA's kernels on all that the CPU's are tested on.
 test-full: $(READY)
-	MLCC_TEST_CUDA=1 $(BIN)/python -m pytest -n auto tests/kernels tests/graph/test_onnx_cases.py
-	$(BIN)/python -m pytest -n auto -m full
+	MLCC_TEST_OPT_LEVEL=3 MLCC_TEST_CUDA=1 $(BIN)/python -m pytest -n auto tests/kernels tests/graph/test_onnx_cases.py
+	MLCC_TEST_OPT_LEVEL=3 $(BIN)/python -m pytest -n auto tests/graph tests/fuzz
+	MLCC_TEST_OPT_LEVEL=3 $(BIN)/python -m pytest -n auto -m full
 
 # Importers, each in an environment of its own with its extra alone: all that they train, save and read.
 FRAMEWORKS := tflite sklearn boost keras torch jax tensorflow

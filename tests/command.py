@@ -10,6 +10,7 @@ import atexit
 import importlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -30,13 +31,19 @@ class Server:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
-    def run(self, arguments: list[str], cwd: Path | None, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    def run(self, arguments: list[str], cwd: Path | None, environment: dict[str, str], memory: int = 0) -> subprocess.CompletedProcess[str]:
         if self._process is None:
             self._process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdin and self._process.stdout
         with tempfile.TemporaryDirectory() as d:
             said = [Path(d) / "out", Path(d) / "err"]
-            request = {"arguments": arguments, "cwd": str(cwd or Path.cwd()), "environment": environment, "said": list(map(str, said))}
+            request = {
+                "arguments": arguments,
+                "cwd": str(cwd or Path.cwd()),
+                "environment": environment,
+                "memory": memory,
+                "said": list(map(str, said)),
+            }
             print(json.dumps(request), file=self._process.stdin, flush=True)
             code = int(self._process.stdout.readline())
             out, err = (p.read_text(errors="backslashreplace") for p in said)
@@ -57,6 +64,8 @@ def _child(request: dict[str, Any]) -> NoReturn:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for number, place in ((0, nothing), *((n, os.open(p, os.O_WRONLY | os.O_CREAT, 0o600)) for n, p in zip((1, 2), request["said"]))):
         os.dup2(place, number)
+    if request["memory"]:
+        resource.setrlimit(resource.RLIMIT_AS, (request["memory"],) * 2)
     code: Any = 0
     try:
         main(request["arguments"])

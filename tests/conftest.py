@@ -96,8 +96,8 @@ def mlcc() -> Iterator[Mlcc]:
     """The command, in a process of its own."""
     server = Server()
 
-    def call(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-        return server.run(list(map(str, arguments)), cwd, {**os.environ, **environment})
+    def call(*arguments: object, cwd: Path | None = None, memory: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        return server.run(list(map(str, arguments)), cwd, {**os.environ, **environment}, memory)
 
     yield call
     server.end()

@@ -49,6 +49,10 @@ def kernels() -> Store | None:
     return Store(Path(place)) if place else None
 
 
+# LLVM's effort where kernels themselves are not the matter (`tests/kernels` and `make test-full` have the whole of it): a third of the time.
+EFFORT = {"opt-level": int(os.environ.get("MLCC_TEST_OPT_LEVEL", "0"))}
+
+
 class Compiled:
     """A program's kernels, callable on this machine."""
 
@@ -56,7 +60,8 @@ class Compiled:
         self.program, self.target = program, target or load("native").variants[0]
         with tempfile.TemporaryDirectory() as d:
             objects = []
-            jobs = [(key, spec, self.target.machine, self.target.llvm) for key, spec in program.kernels.items()]
+            llvm = tuple({**dict(self.target.llvm), **EFFORT}.items())
+            jobs = [(key, spec, self.target.machine, llvm) for key, spec in program.kernels.items()]
             for key, body in compile_all(jobs, kernels(), 1).items():
                 path = Path(d) / f"{key}.o"
                 path.write_bytes(body)
