@@ -23,7 +23,7 @@ from mlcc.target import Target, cpu_flags
 def tools_of(request: Request, settled: Settled, target: Target) -> dict[str, str]:
     """What takes part in building a target, with versions."""
     models = [request.model, *plugin.within(request.model)]
-    importers = [one for m in models if (one := plugin.importers().get(m.suffix.lower()))]
+    importers = [one for m in models if (one := plugin.importer(m))]
     packagings = settled.packagings(request, target).values()
     theirs = [plugin.backend(target.backend).tools(target), *(one.tools() for one in importers), *(p.tools() for p in packagings)]
     return tools(request.compiler, *theirs)

@@ -61,7 +61,7 @@ def named(model: Path, name: str) -> str:
 
 def neighbours(path: Path, raw: bytes) -> Sequence[tuple[str, Path]]:
     """(name in the model, file) of what belongs to a model besides its file, as its importer says."""
-    one = plugin.importers().get(path.suffix.lower())
+    one = plugin.importer(path)
     return one.inputs(path, raw) if one else ()
 
 

@@ -280,6 +280,11 @@ def importers() -> dict[str, Importer]:
     return found
 
 
+def importer(model: Path) -> Importer | None:
+    """What reads a file, by its suffix."""
+    return importers().get(model.suffix.lower())
+
+
 def folders() -> set[str]:
     """Names of the files that make a folder a model."""
     return {name for one in importers().values() if (name := getattr(one, "folder", ""))}
@@ -287,13 +292,13 @@ def folders() -> set[str]:
 
 def within(model: Path) -> list[Path]:
     """Model files that a model names, which other importers read."""
-    ask = getattr(importers().get(model.suffix.lower()), "within", None)
+    ask = getattr(importer(model), "within", None)
     return list(ask(model)) if ask else []
 
 
 def runtime(model: Path) -> Any:
     """The runtime by which a model's own framework judges; None where it has none, as ONNX."""
-    return getattr(importers().get(model.suffix.lower()), "runtime", None)
+    return getattr(importer(model), "runtime", None)
 
 
 def packagings() -> dict[str, Packaging]:

@@ -25,7 +25,7 @@ def load(path: Path, trust_pickle: bool = False) -> onnx_ir.Model:
     if path.is_dir():
         what = f"a folder, not a model file, and no {' or '.join(sorted(plugin.folders()))} in it"
         raise Error("usage", what, str(path), f"give a file that ends in {' or '.join(known)}")
-    importer = known.get(path.suffix.lower())
+    importer = plugin.importer(path)
     if importer is None:
         raise Error("model", f"unknown model format '{path.suffix}'", str(path), f"formats read: {', '.join(known)}")
     demand_trust(path, trust_pickle)
@@ -36,7 +36,7 @@ def demand_trust(path: Path, trust_pickle: bool) -> None:
     """Raise Error(usage) where reading a file would run what it says, and nobody has said that this is wanted."""
     for file in (path, *plugin.within(path)):
         suffix = file.suffix.lower()
-        if suffix in getattr(plugin.importers().get(suffix), "executes", ()) and not trust_pickle:
+        if suffix in getattr(plugin.importer(file), "executes", ()) and not trust_pickle:
             what, hint = (
                 f"{suffix} is a pickle: to read it is to run what it says",
                 "better, save it as .skops or in the framework's own format",

@@ -171,7 +171,7 @@ def _files(path: Path, tables: Iterable[Table]) -> Iterator[tuple[str, Path]]:
     for t in tables:
         if t.source in ("model", "python"):
             yield t.value, t.path
-            one = plugin.importers().get(t.path.suffix.lower())
+            one = plugin.importer(t.path)
             if one is not None and t.path.is_file():
                 yield from ((f"{t.value}/{name}", file) for name, file in one.inputs(t.path, t.path.read_bytes()))
         if t.where != str(path) and not t.where.startswith(f"{path}, "):
