@@ -199,9 +199,60 @@ def of_keras(folder: Path) -> Iterator[Case]:
         yield "Keras (.keras)", name, kept(folder / f"keras_{name.split(',')[0].lower()}.keras", model.save), {}
 
 
+def of_qonnx(folder: Path) -> Iterator[Case]:
+    import onnx
+
+    from tests import hardware
+
+    for name, model in (
+        ("jet tagger, 6 bits", hardware.jet_mlp()), ("convolutions, binary weights", hardware.cnv(1, 4)), ("convolutions, 2 bits", hardware.cnv(2, 4)),
+    ):  # fmt: skip
+        yield (
+            "QONNX (.onnx)",
+            name,
+            kept(folder / f"qonnx_{name.split()[-2]}_{name.split()[0]}.onnx", lambda p, m=model: onnx.save(m, p)),
+            {},
+        )
+
+
+def of_safetensors(folder: Path) -> Iterator[Case]:
+    """A trained network's weights beside its graph, which has others."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+    from safetensors.numpy import save_file
+    from sklearn.neural_network import MLPClassifier
+
+    x, labels = digits()
+    net = MLPClassifier((32,), max_iter=40, random_state=0).fit(x, labels)
+    weights = {f"{part}.{i}": a.astype(np.float32) for part, of in (("w", net.coefs_), ("b", net.intercepts_)) for i, a in enumerate(of)}
+    nodes = [helper.make_node("Gemm", ["x", "w.0", "b.0"], ["g"]), helper.make_node("Relu", ["g"], ["r"]),
+             helper.make_node("Gemm", ["r", "w.1", "b.1"], ["l"]), helper.make_node("Softmax", ["l"], ["y"])]  # fmt: skip
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", size]) for n, size in (("x", 64), ("y", 10))]
+    graph = helper.make_graph(nodes, "digits", ends[:1], ends[1:], [numpy_helper.from_array(a * 0, n) for n, a in weights.items()])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "digits_mlp.onnx")
+    yield "safetensors (.safetensors)", "digits, two layers", kept(folder / "digits_mlp.safetensors", lambda p: save_file(weights, p)), {}
+
+
+def of_nir(folder: Path) -> Iterator[Case]:
+    import nir
+
+    r = np.random.default_rng(0)
+    graph = nir.NIRGraph.from_list(
+        nir.Input(np.array([2, 12, 12])),
+        nir.Conv2d((12, 12), r.standard_normal((4, 2, 3, 3)).astype(np.float32), 1, 1, 1, 1, np.zeros(4, np.float32)),
+        nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])),
+        nir.Flatten(np.array([4, 6, 6]), 0, -1),
+        nir.Affine(r.standard_normal((5, 144)).astype(np.float32), np.zeros(5, np.float32)),
+        nir.Output(np.array([5])),
+        type_check=False,
+    )
+    yield "NIR (.nir)", "convolution, sums, affine", kept(folder / "nir_ordinary.nir", lambda p: nir.write(p, graph)), {}
+
+
 FRAMEWORKS: dict[str, tuple[Callable[[Path], Iterator[Case]], tuple[str, ...]]] = {  # what makes its models, what that needs
     "scikit-learn": (of_sklearn, ("sklearn", "skops", "skl2onnx")), "XGBoost": (of_xgboost, ("sklearn", "xgboost", "onnxmltools")),
     "LightGBM": (of_lightgbm, ("sklearn", "lightgbm", "onnxmltools")), "CatBoost": (of_catboost, ("sklearn", "catboost")),
     "TensorFlow Lite": (of_tflite, ("tflite", "ai_edge_litert")), "TensorFlow": (of_tensorflow, ("tensorflow", "tf2onnx")),
     "PyTorch": (of_torch, ("torch", "onnxscript")), "JAX": (of_jax, ("jax",)), "Keras": (of_keras, ("keras", "jax2onnx")),
+    "QONNX": (of_qonnx, ("onnx",)), "safetensors": (of_safetensors, ("safetensors", "sklearn")), "NIR": (of_nir, ("nir",)),
 }  # fmt: skip
