@@ -213,7 +213,8 @@ class Importer(Protocol):
     """Reads a framework's files. Where a model is a folder, it has `folder`, the name of the file in it that says so; where reading some
     suffixes runs what a file says, `executes`, a tuple of these; where a file names other models, `within`, which gives their paths; where
     the framework can judge, `runtime`: its distribution's name, and what makes of a file a function from inputs by name to outputs in order
-    (`mlcc.conformance.judge`)."""
+    (`mlcc.conformance.judge`); and where its inner values can be had too, `layers`, the same to all values by the imported model's
+    names."""
 
     suffixes: tuple[str, ...]
 

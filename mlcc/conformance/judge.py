@@ -18,6 +18,8 @@ import numpy as np
 import onnx
 
 from mlcc.conformance import compare
+from mlcc.conformance.locate import first_parting
+from mlcc.conformance.rounding import FLOOR, UNITS, difference, moved
 from mlcc.core.describe import Description
 from mlcc.core.graph import CoreGraph
 from mlcc.core.narrow import INTEGERS, TEXT, TEXTS, coded, element_of, held, meant, shown
@@ -29,11 +31,6 @@ Judge = Callable[[Feed], list[np.ndarray]]
 Engine = tuple[str, Callable[[Path], Judge]]  # a runtime's distribution, and what makes a judge of a file
 
 RANDOM = "random-by-philox"
-FACTOR = 64.0  # times the noise: what still counts as rounding
-FLOOR = 2.0**-13  # of an output's largest number, where the judge shows no noise: other orders of summing than its own
-COARSE = 2.0**-4  # the same where our arithmetic is coarser on purpose: bf16 products, requantisation by one rounding
-UNITS = {"float16": 2.0**-9, "bfloat16": 2.0**-6}  # what is rounding in them, twice of which is allowed
-STEPS = 2  # of a quantised output
 NUDGES = (1, 2, 3, 4)  # seeds of the inputs moved: enough that what lies on a step's edge falls on both sides; two where there are no steps
 SMALL = 1 << 20  # elements of parameters up to which the slow judge is asked
 COARSE_RULES = ("precision-bf16", "integer-requantisation", "integer-products", "lite-hybrid-weights")
@@ -206,15 +203,6 @@ def _evaluator(model: Path) -> Judge:
     return lambda feed: [_numbers(np.asarray(a)) for a in session.run(None, dict(feed))]
 
 
-def moved(a: np.ndarray, seed: int) -> np.ndarray:
-    """Floats each a unit in the last place up, down or as they are."""
-    if a.dtype.kind != "f":
-        return a
-    way = np.random.default_rng(seed).integers(-1, 2, a.shape)
-    with np.errstate(all="ignore"):
-        return np.where(way == 0, a, np.nextafter(a, np.where(way > 0, np.inf, -np.inf).astype(a.dtype))).astype(a.dtype)
-
-
 def _unoptimised(model: Path) -> Judge | None:
     try:
         return _runtime(model, optimised=False)
@@ -275,7 +263,7 @@ def _compare(
                 wrong.append(f"output {value} {why}")
     if not wrong:
         return "agrees", bounds
-    operator, where = first_parting(model, graph, vectors[worst], coarse)
+    operator, where = first_parting(model, vectors[worst], coarse)
     for by, op, attribute, what, link in KNOWN:
         here = any(kind == op and (not attribute or attribute in attributes) for kind, attributes in nodes)
         if (
@@ -288,79 +276,3 @@ def _compare(
         str(model),
         "one of the two is wrong: please report it with the model; --no-judge builds all the same",
     )
-
-
-def difference(
-    ours: np.ndarray, theirs: np.ndarray, again: Sequence[np.ndarray], coarse: bool, floor: float = FLOOR, step: float = 0.0
-) -> tuple[float, str]:
-    """(the largest difference that is allowed, what is wrong or '')."""
-    if ours.shape != theirs.shape:
-        return 0.0, f"has shape {list(ours.shape)}, not {list(theirs.shape)}"
-    again = [n for n in again if n.shape == theirs.shape]
-    if ours.dtype.kind in "biu" and theirs.dtype.kind in "biu":
-        steady = np.ones(theirs.shape, bool)
-        for n in again:
-            steady &= n == theirs
-        gap = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))[steady]
-        if coarse and ours.dtype.itemsize == 1 and ours.dtype.kind != "b":
-            spread = max((float(np.abs(n.astype(np.float64) - theirs).max(initial=0)) for n in again), default=0.0)
-            most = float(gap.max(initial=0))
-            limit = STEPS + 2 * spread + 8 * COARSE
-            return limit, f"is off by {most:g} steps" if most > limit else ""
-        share = float((gap > 0).mean()) if gap.size else 0.0
-        loose = 0.02 if coarse or not steady.all() else 0.002 * (gap.size > 500)
-        return loose, f"differs in {share:.2%} of its elements" if share > loose else ""
-    a, b = ours.astype(np.float64), theirs.astype(np.float64)
-    finite, other = np.isfinite(a), np.isfinite(b)
-    for n in again:  # what is not finite in every run says nothing
-        other &= np.isfinite(n.astype(np.float64)) | ~np.isfinite(b)
-    if (finite != np.isfinite(b)).any() and (finite != other).any():
-        return 0.0, "is not finite where it should be, or the other way round"
-    both = finite & other
-    if not both.any():
-        return 0.0, ""
-    if coarse:  # a requantisation that falls on the other side of a half moves single elements by whole steps
-        size, off = (float(np.sqrt(np.mean(np.square(v[both])))) for v in (b, a - b))
-        spread = max((float(np.sqrt(np.mean(np.square((n.astype(np.float64) - b)[both])))) for n in again), default=0.0)
-        spread = spread if np.isfinite(spread) else 0.0
-        allowed = FACTOR * spread + COARSE * size + step
-        return allowed, f"is off by {off:.3g} (root of mean square), where {allowed:.3g} would be rounding" if off > allowed else ""
-    size = float(np.abs(b[both]).max())
-    spread = max(
-        (float(np.abs(n.astype(np.float64) - b)[both & np.isfinite(n.astype(np.float64))].max(initial=0)) for n in again), default=0.0
-    )
-    unit = {2: UNITS["float16" if theirs.dtype == np.float16 else "bfloat16"]}.get(theirs.dtype.itemsize, 0.0)
-    allowed = FACTOR * spread + max(floor, 2 * unit) * size
-    off = float(np.abs(a - b)[both].max())
-    return allowed, f"is off by {off:.3g}, where {allowed:.3g} would be rounding" if off > allowed else ""
-
-
-def first_parting(model: Path, graph: CoreGraph, vector: Golden, coarse: bool) -> tuple[str, str]:
-    """(operator, in words) of the first node whose value is off already, by making every value an output on both sides; '' where none is
-    found."""
-    try:
-        import onnx_ir as ir
-
-        from mlcc.graph.normalise import normalise
-        from mlcc.reference.execute import execute
-
-        proto = onnx.load(str(model))
-        made = [(o, n) for n in proto.graph.node for o in n.output if o]
-        own = {o.name for o in proto.graph.output}
-        proto.graph.output.extend(onnx.ValueInfoProto(name=o) for o, _ in made if o not in own)
-        onnxruntime = compare.runtime()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level, options.graph_optimization_level = 4, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        names = [o.name for o in session.get_outputs()]
-        theirs = dict(zip(names, session.run(names, dict(vector.inputs))))
-        nudged = dict(zip(names, session.run(names, {n: moved(a, 1) for n, a in vector.inputs.items()})))
-        ours = execute(normalise(ir.from_proto(proto), "bisect", {n: a.shape for n, a in vector.inputs.items()}, str(model)), vector.inputs)
-    except Exception:  # the search is a courtesy: it must not hide what it searches for
-        return "", ""
-    for value, node in made:
-        if value in ours and isinstance(theirs.get(value), np.ndarray):
-            _, why = difference(ours[value], theirs[value], [nudged[value]], coarse)
-            if why:
-                return node.op_type, f"{node.op_type} ({node.name or value}): {why}"
-    return "", ""

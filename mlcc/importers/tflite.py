@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -85,6 +86,36 @@ def _litert(path: Path) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarray]
 
 
 runtime = ("ai-edge-litert", _litert)
+
+
+def layers(path: Path) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+    """What LiteRT computes within, by the names that values have here."""
+    import tflite
+    from ai_edge_litert import interpreter
+
+    kinds = interpreter.OpResolverType
+    judge = interpreter.Interpreter(
+        str(path), experimental_op_resolver_type=kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES, experimental_preserve_all_tensors=True
+    )
+    reader = _Reader(tflite, path.read_bytes(), str(path))
+    graph = reader.file.Subgraphs(0)
+    names = reader.names(list(reader.each(graph.TensorsLength(), graph.Tensors)), graph.InputsAsNumpy(), graph.OutputsAsNumpy())
+
+    def run(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        for detail in judge.get_input_details():
+            judge.resize_tensor_input(detail["index"], feed[names[detail["index"]]].shape)
+        judge.allocate_tensors()
+        for detail in judge.get_input_details():
+            judge.set_tensor(detail["index"], feed[names[detail["index"]]])
+        judge.invoke()
+        found = {}
+        for detail in judge.get_tensor_details():
+            if detail["index"] < len(names):
+                with suppress(ValueError):  # what was never computed has no data
+                    found[names[detail["index"]]] = judge.get_tensor(detail["index"])
+        return found
+
+    return run
 
 
 class _Reader:

@@ -100,6 +100,32 @@ def _judge(path: Path) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
 runtime = ("torch", _judge)
 
 
+def layers(path: Path) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+    """What PyTorch computes within: the exporter keeps its nodes' names."""
+    import torch
+
+    program = _read(path).run_decompositions()
+    found: dict[str, np.ndarray] = {}
+
+    class Kept(torch.fx.Interpreter):  # type: ignore[misc]
+        def run_node(self, node: Any) -> Any:
+            made = super().run_node(node)
+            if isinstance(made, torch.Tensor) and made.dtype != torch.bfloat16:
+                found[node.name] = made.detach().numpy().copy()
+            return made
+
+    names = [str(n) for n in program.graph_signature.user_inputs if isinstance(n, str)]
+
+    def run(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found.clear()
+        module = program.module()
+        with torch.no_grad():
+            Kept(module).run(*(torch.from_numpy(np.ascontiguousarray(feed[n])) for n in names))
+        return dict(found)
+
+    return run
+
+
 def save(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, dynamic_shapes: Any, folder: Path) -> Path:
     """A module with example inputs (or an ExportedProgram) as a file in a folder, named after its class. Raises Error(usage), and
     Error(unsupported) where torch cannot export it."""

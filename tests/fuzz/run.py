@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
-from mlcc.conformance.judge import difference, moved
+from mlcc.conformance.rounding import difference, moved
 from mlcc.core.graph import CoreGraph, canonical_bytes, validate
 from mlcc.core.ranges import Range, bind, trials
 from mlcc.error import Error

@@ -14,6 +14,7 @@ pytest.importorskip("tflite")
 interpreter = pytest.importorskip("ai_edge_litert.interpreter")
 
 import mlcc  # noqa: E402
+import mlcc.reference.execute as execution  # noqa: E402
 from mlcc.core.graph import CoreGraph  # noqa: E402
 from mlcc.error import Error  # noqa: E402
 from mlcc.graph.normalise import normalise  # noqa: E402
@@ -435,6 +436,20 @@ def test_a_build_is_judged_by_litert(tmp_path: Path) -> None:
     made = mlcc.build(tmp_path / "m.tflite", ["c99"], out=tmp_path / "out")
     said = json.loads((Path(made["artifacts"][0]["path"]) / "conformance.json").read_text())["judge"]
     assert said["engine"].startswith("ai-edge-litert") and said["verdict"] == "agrees"
+
+
+def test_the_first_layer_that_parts_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of LiteRT's own inner values, integers and floats."""
+    x, a, b, y, z = f("x", 1, 9), f("a", 1, 9), f("b", 1, 9), q("y", (1, 9), 0.01, 3), f("z", 1, 9)
+    operators = [
+        Operator("LOGISTIC", [x], [a]), Operator("TANH", [a], [b]), Operator("QUANTIZE", [b], [y], "QuantizeOptions", {}),
+        Operator("DEQUANTIZE", [y], [z], "DequantizeOptions", {}),
+    ]  # fmt: skip
+    (tmp_path / "m.tflite").write_bytes(written(operators, [x], [z]))
+    mlcc.build(tmp_path / "m.tflite", "c99", out=tmp_path / "out", cache=False)
+    monkeypatch.setitem(execution.TABLE, "Tanh", lambda node, v: v * np.float32(0.5))
+    with pytest.raises(Error, match=r"output z is off by .*; the first operator that parts is TANH \(b\)"):
+        mlcc.build(tmp_path / "m.tflite", "c99", out=tmp_path / "out", cache=False)
 
 
 def test_damaged_files_are_said_to_be_so(tmp_path: Path) -> None:

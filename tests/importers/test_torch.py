@@ -63,6 +63,18 @@ def test_a_module_with_example_inputs(tmp_path: Path) -> None:
         artifact(ids=np.zeros((1, 13), np.int64))
 
 
+def test_the_first_layer_that_parts_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlcc.reference import execute
+
+    class Net(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(torch.tanh(torch.sigmoid(x)) + x)
+
+    monkeypatch.setitem(execute.TABLE, "Tanh", lambda node, v: v * np.float32(0.5))
+    with pytest.raises(mlcc.Error, match=r"the first operator that parts is Tanh"):
+        mlcc.build(Net(), "c99", out=tmp_path, args=(torch.randn(1, 9),), cache=False)
+
+
 def test_what_is_no_module_is_said(tmp_path: Path) -> None:
     for model, options, what in (
         (Encoder(), {}, "no example inputs"),
