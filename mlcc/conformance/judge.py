@@ -263,16 +263,16 @@ def _compare(
                 wrong.append(f"output {value} {why}")
     if not wrong:
         return "agrees", bounds
-    operator, where = first_parting(model, vectors[worst], coarse)
+    parting = first_parting(model, vectors[worst], coarse)
     for by, op, attribute, what, link in KNOWN:
         here = any(kind == op and (not attribute or attribute in attributes) for kind, attributes in nodes)
         if (
-            by == name and here and (operator == op or operator == "" and op != "Cast")
+            by == name and here and (parting.operator == op or parting.operator == "" and op != "Cast")
         ):  # casts are in most models: one must be found at fault
-            return f"parts: {wrong[0]}, from {where or op} on, where {engine} is known to be wrong ({what}; {link})", bounds
+            return f"parts: {wrong[0]}, from {parting.where or op} on, where {engine} is known to be wrong ({what}; {link})", bounds
     raise Error(
         "conformance",
-        f"{wrong[0]}, by {engine}{f'; the first operator that parts is {where}' if where else ''}",
+        f"{wrong[0]}, by {engine}{f'; {parting.said}' if parting.said else ''}",
         str(model),
         "one of the two is wrong: please report it with the model; --no-judge builds all the same",
     )

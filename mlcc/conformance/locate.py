@@ -8,6 +8,7 @@ ONNX Runtime: if that parts from the framework too, it was not us.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,17 @@ from mlcc.graph.freeze import Golden
 Values = Mapping[str, np.ndarray]
 
 
-def first_parting(model: Path, vector: Golden, coarse: bool) -> tuple[str, str]:
-    """(operator, in words) of the first node whose value is off already; ('', '') where none is found."""
+@dataclass(frozen=True)
+class Parting:
+    """operator: the first whose value is off already, or ''; where: that node, in words; said: what a person is told, or ''."""
+
+    operator: str = ""
+    where: str = ""
+    said: str = ""
+
+
+def first_parting(model: Path, vector: Golden, coarse: bool) -> Parting:
+    """Where a judge and we part, as far as it can be found."""
     try:
         if model.suffix == ".onnx":
             proto = onnx.load(str(model))
@@ -36,10 +46,11 @@ def first_parting(model: Path, vector: Golden, coarse: bool) -> tuple[str, str]:
         layers: Callable[[Path], Callable[[Values], Values]] | None = getattr(importer, "layers", None)
         if layers is not None:
             return _first(proto, layers(model), vector, coarse)
-        operator, _ = _first(proto, _onnxruntime(proto), vector, coarse)
-        return "", "" if operator else "in what the framework's exporter wrote (ONNX Runtime computes there what we do)"
+        if _first(proto, _onnxruntime(proto), vector, coarse) == Parting():
+            return Parting(said="of the ONNX program that was made of the file, ONNX Runtime computes what we do")
     except Exception:  # the search is a courtesy: it must not hide what it searches for
-        return "", ""
+        pass
+    return Parting()
 
 
 def _made(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.NodeProto]]:
@@ -60,7 +71,7 @@ def _onnxruntime(proto: onnx.ModelProto) -> Callable[[Values], Values]:
     return lambda feed: dict(zip(names, session.run(names, dict(feed))))
 
 
-def _first(proto: onnx.ModelProto, asked: Callable[[Values], Values], vector: Golden, coarse: bool) -> tuple[str, str]:
+def _first(proto: onnx.ModelProto, asked: Callable[[Values], Values], vector: Golden, coarse: bool) -> Parting:
     import onnx_ir as ir
 
     from mlcc.graph.normalise import normalise
@@ -74,5 +85,6 @@ def _first(proto: onnx.ModelProto, asked: Callable[[Values], Values], vector: Go
         if value in ours and isinstance(theirs.get(value), np.ndarray):
             _, why = difference(ours[value], theirs[value], [nudged[value]], coarse)
             if why:
-                return node.op_type, f"{node.op_type} ({node.name or value}): {why}"
-    return "", ""
+                where = f"{node.op_type} ({node.name or value}): {why}"
+                return Parting(node.op_type, where, f"the first operator that parts is {where}")
+    return Parting()
