@@ -33,6 +33,10 @@ TYPES = {
 }  # fmt: skip
 
 
+# Operands that an operator reads and leaves otherwise, for the next call.
+STATES = {"UNIDIRECTIONAL_SEQUENCE_LSTM": (18, 19), "LSTM": (18, 19), "UNIDIRECTIONAL_SEQUENCE_RNN": (4,), "RNN": (4,), "SVDF": (4,)}
+
+
 def inputs(path: Path, raw: bytes) -> list[tuple[str, Path]]:
     """One file holds all."""
     return []
@@ -69,18 +73,19 @@ def _litert(path: Path) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarray]
     except ValueError:  # some operators on floats have no reference kernel
         judge = interpreter.Interpreter(str(path), experimental_op_resolver_type=kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
     names = [str(v.name) for v in load(path).graph.inputs]
-    if len(names) != len(judge.get_input_details()):
+    given = dict(zip(names, judge.get_input_details()))
+    held = _variables(path)
+    if set(names) != {*given, *held}:
         raise ValueError("its variables cannot be set")
 
     def run(feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        given = dict(zip(names, judge.get_input_details()))
         for name, detail in given.items():
             judge.resize_tensor_input(detail["index"], feed[name].shape)
         judge.allocate_tensors()
-        for name, detail in given.items():
-            judge.set_tensor(detail["index"], feed[name])
+        for name, index in {**{n: d["index"] for n, d in given.items()}, **held}.items():
+            judge.set_tensor(index, feed[name])
         judge.invoke()
-        return [judge.get_tensor(d["index"]) for d in judge.get_output_details()]
+        return [judge.get_tensor(i).copy() for i in (*(d["index"] for d in judge.get_output_details()), *held.values())]
 
     return run
 
@@ -88,18 +93,30 @@ def _litert(path: Path) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarray]
 runtime = ("ai-edge-litert", _litert)
 
 
+def _named(path: Path) -> tuple[list[str], list[Any]]:
+    """The names here of a file's tensors, and these, in their order."""
+    import tflite
+
+    reader = _Reader(tflite, path.read_bytes(), str(path))
+    graph = reader.file.Subgraphs(0)
+    tensors = list(reader.each(graph.TensorsLength(), graph.Tensors))
+    return reader.names(tensors, graph.InputsAsNumpy(), graph.OutputsAsNumpy()), tensors
+
+
+def _variables(path: Path) -> dict[str, int]:
+    """Tensors that calls share: name → index."""
+    return {name: i for i, (name, t) in enumerate(zip(*_named(path))) if t.IsVariable()}
+
+
 def layers(path: Path) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
     """What LiteRT computes within, by the names that values have here."""
-    import tflite
     from ai_edge_litert import interpreter
 
     kinds = interpreter.OpResolverType
     judge = interpreter.Interpreter(
         str(path), experimental_op_resolver_type=kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES, experimental_preserve_all_tensors=True
     )
-    reader = _Reader(tflite, path.read_bytes(), str(path))
-    graph = reader.file.Subgraphs(0)
-    names = reader.names(list(reader.each(graph.TensorsLength(), graph.Tensors)), graph.InputsAsNumpy(), graph.OutputsAsNumpy())
+    names, _ = _named(path)
 
     def run(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         for detail in judge.get_input_details():
@@ -151,9 +168,8 @@ class _Reader:
         for i, (tensor, own) in enumerate(zip(tensors, names)):
             self.values[i] = self.value(tensor, own)
             if tensor.IsVariable():
-                raise Error(
-                    "unsupported", f"{own} is a variable that calls share", self.where, "convert the model with its states as inputs"
-                )
+                self.states[own] = self.now[own] = self.values[i]
+                self.begin[own] = "0 everywhere"
             data = self.data(tensor)
             if data is not None:
                 self.values[i].const_value = ir.Tensor(data, name=own)
@@ -192,6 +208,16 @@ class _Reader:
             self.values[made[0]] = self.now[name]
         elif op == "ASSIGN_VARIABLE":
             self.now[self.handles[taken[0]]] = self.values[taken[1]]
+
+    def after(self, index: int, op: str) -> ir.Value:
+        """What an operator leaves in one of its variables."""
+        before = self.values[index]
+        name = next((n for n, v in self.now.items() if v is before), None)
+        if name is None:
+            raise Error("model", f"{op} keeps its state in {before.name}, which is no variable", self.where, "convert it again")
+        made = ir.Value(name=f"{name}.now{len(self.values)}", type=before.type, shape=before.shape)
+        self.values[index] = self.now[name] = made
+        return made
 
     def called(self, operator: Any) -> str:
         """An operator's name in the schema."""
@@ -275,18 +301,22 @@ class _Reader:
         if op in ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"):
             self.variable(op, operator, taken, made)
             return None
+        operands = [self.values[i] if i >= 0 else None for i in taken]
         attributes = self.attributes(operator)
         for kind, group in (("in", taken), ("out", made)):
             for k, i in enumerate(group):
                 if i >= 0:
                     attributes |= {f"{kind}.{k}.{n}": v for n, v in quantisation(tensors[i]).items()}
+        results = [self.values[i] for i in made]
+        for k in STATES.get(op, ()):
+            results.append(self.after(taken[k], op))
         attributes["types"] = [self.types[tensors[i].Type()].lower() for i in made]
         return ir.Node(
             domain,
             op,
-            [self.values[i] if i >= 0 else None for i in taken],
+            operands,
             [_attribute(n, v) for n, v in sorted(attributes.items())],
-            outputs=[self.values[i] for i in made],
+            outputs=results,
             name=self.values[made[0]].name if made else None,
         )
 

@@ -30,6 +30,7 @@ class Tensor:
     scale: tuple[float, ...] = ()
     zero: tuple[int, ...] = ()
     axis: int = 0
+    variable: bool = False
 
 
 def constant(name: str, data: np.ndarray, scale: Sequence[float] = (), zero: Sequence[int] = (), axis: int = 0) -> Tensor:
@@ -73,6 +74,8 @@ def written(operators: Sequence[Operator], inputs: Sequence[Tensor], outputs: Se
         if t.scale:
             scale, zero = vector(t.scale, floats=True), vector(t.zero, wide=True)  # type: ignore[arg-type]
             more["Quantization"] = table("QuantizationParameters", Scale=scale, ZeroPoint=zero, QuantizedDimension=t.axis)
+        if t.variable:
+            more["IsVariable"] = True
         return table("Tensor", Name=name, Shape=shape, Type=getattr(tflite.TensorType, TYPES[t.dtype]), Buffer=buffer, **more)
 
     buffers, made = [table("Buffer")], []
@@ -90,7 +93,11 @@ def written(operators: Sequence[Operator], inputs: Sequence[Tensor], outputs: Se
         more = {}
         if o.table:
             fields = {
-                k: vector(v) if isinstance(v, (list, tuple)) else b.CreateString(v) if isinstance(v, str) else v
+                k: vector(v, floats=any(isinstance(n, float) for n in v))
+                if isinstance(v, (list, tuple))
+                else b.CreateString(v)
+                if isinstance(v, str)
+                else v
                 for k, v in (o.options or {}).items()
             }
             more = {"BuiltinOptions": table(o.table, **fields), "BuiltinOptionsType": getattr(tflite.BuiltinOptions, o.table)}
