@@ -29,10 +29,15 @@ TYPES = {
     "FLOAT32": ir.DataType.FLOAT, "FLOAT16": ir.DataType.FLOAT16, "FLOAT64": ir.DataType.DOUBLE, "BFLOAT16": ir.DataType.BFLOAT16,
     "INT8": ir.DataType.INT8, "UINT8": ir.DataType.UINT8, "INT16": ir.DataType.INT16, "UINT16": ir.DataType.UINT16,
     "INT32": ir.DataType.INT32, "UINT32": ir.DataType.UINT32, "INT64": ir.DataType.INT64, "UINT64": ir.DataType.UINT64,
-    "BOOL": ir.DataType.BOOL, "INT4": ir.DataType.INT8,
+    "BOOL": ir.DataType.BOOL, "INT4": ir.DataType.INT8, "COMPLEX64": ir.DataType.FLOAT,
 }  # fmt: skip
 
 
+# Operators that may meet complex numbers, which here are pairs of floats along a last axis (`mlcc.graph.rules.lite.spectral`).
+SPECTRAL = (
+    "CAST", "COMPLEX_ABS", "CONCATENATION", "EXPAND_DIMS", "GATHER", "IMAG", "PACK", "REAL", "RESHAPE", "RFFT2D", "SLICE", "SPLIT",
+    "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "UNPACK",
+)  # fmt: skip
 # Operands that an operator reads and leaves otherwise, for the next call.
 STATES = {"UNIDIRECTIONAL_SEQUENCE_LSTM": (18, 19), "LSTM": (18, 19), "UNIDIRECTIONAL_SEQUENCE_RNN": (4,), "RNN": (4,), "SVDF": (4,)}
 
@@ -164,6 +169,9 @@ class _Reader:
         tensors = list(self.each(graph.TensorsLength(), graph.Tensors))
         given, results = graph.InputsAsNumpy(), graph.OutputsAsNumpy()
         names = self.names(tensors, given, results)
+        made = {int(i) for i in given} | {
+            int(i) for o in self.each(graph.OperatorsLength(), graph.Operators) if o.OutputsLength() for i in o.OutputsAsNumpy()
+        }
         initializers = []
         for i, (tensor, own) in enumerate(zip(tensors, names)):
             self.values[i] = self.value(tensor, own)
@@ -171,12 +179,14 @@ class _Reader:
                 self.states[own] = self.now[own] = self.values[i]
                 self.begin[own] = "0 everywhere"
             data = self.data(tensor)
+            if data is None and i not in made and 0 in (tensor.ShapeAsNumpy() if tensor.ShapeLength() else ()):
+                data = np.zeros(tensor.ShapeAsNumpy(), TYPES[self.types[tensor.Type()]].numpy())  # no bytes are stored of nothing
             if data is not None:
                 self.values[i].const_value = ir.Tensor(data, name=own)
                 initializers.append(self.values[i])
         nodes = [n for o in self.each(graph.OperatorsLength(), graph.Operators) if (n := self.node(o, tensors)) is not None]
         left = [self.kept(name, nodes) for name in self.now if self.now[name] is not self.states.get(name)]
-        made = ir.Graph(
+        whole = ir.Graph(
             [*(self.values[int(i)] for i in given), *self.states.values()],
             [*(self.values[int(i)] for i in results), *left],
             nodes=nodes,
@@ -187,7 +197,7 @@ class _Reader:
         begin = [f"state {n} begins as {self.begin.get(n, 'the file does not say')}" for n in self.states]
         said = (self.file.Description() or b"").decode("utf-8", "replace")
         return ir.Model(
-            made, ir_version=10, producer_name="tflite", doc_string=said, metadata_props={NOTES: "\n".join(begin)} if begin else None
+            whole, ir_version=10, producer_name="tflite", doc_string=said, metadata_props={NOTES: "\n".join(begin)} if begin else None
         )
 
     def kept(self, name: str, nodes: list[ir.Node]) -> ir.Value:
@@ -265,7 +275,8 @@ class _Reader:
             raise Error("unsupported", f"{name} is of type {kind}", self.where, f"types read: {', '.join(TYPES)}")
         dims = [int(d) for d in tensor.ShapeAsNumpy()] if tensor.ShapeLength() else []
         open_ = [int(d) for d in tensor.ShapeSignatureAsNumpy()] if tensor.ShapeSignatureLength() else dims
-        return ir.Value(name=name, type=ir.TensorType(TYPES[kind]), shape=ir.Shape([None if d < 0 else d for d in open_]))
+        parts = [2] if kind == "COMPLEX64" else []
+        return ir.Value(name=name, type=ir.TensorType(TYPES[kind]), shape=ir.Shape([*(None if d < 0 else d for d in open_), *parts]))
 
     def data(self, tensor: Any) -> np.ndarray | None:
         """A constant's numbers; None where the tensor is computed."""
@@ -280,6 +291,8 @@ class _Reader:
             return None
         dims = [int(d) for d in tensor.ShapeAsNumpy()] if tensor.ShapeLength() else []
         kind = self.types[tensor.Type()]
+        if kind == "COMPLEX64":
+            dims = [*dims, 2]
         if kind == "INT4":  # two to a byte, the lower half first
             both = np.stack([raw & 15, raw >> 4], -1).reshape(-1).astype(np.int8)
             return (np.where(both < 8, both, both - 16)).astype(np.int8)[: int(np.prod(dims))].reshape(dims)
@@ -307,6 +320,10 @@ class _Reader:
             for k, i in enumerate(group):
                 if i >= 0:
                     attributes |= {f"{kind}.{k}.{n}": v for n, v in quantisation(tensors[i]).items()}
+                    if self.types.get(tensors[i].Type()) == "COMPLEX64":
+                        if op not in SPECTRAL:
+                            raise Error("unsupported", f"{op} of complex numbers", f"{self.where}, {self.values[i].name}", "of real ones")
+                        attributes[f"{kind}.{k}.complex"] = 1
         results = [self.values[i] for i in made]
         for k in STATES.get(op, ()):
             results.append(self.after(taken[k], op))

@@ -14,6 +14,7 @@ TYPES = {
     "float32": "FLOAT32",
     "float16": "FLOAT16",
     "bool": "BOOL",
+    "complex64": "COMPLEX64",
     "resource": "RESOURCE",
     **{t: t.upper() for t in ("int8", "uint8", "int16", "int32", "int64")},
 }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("tflite")
+tflite = pytest.importorskip("tflite")
 interpreter = pytest.importorskip("ai_edge_litert.interpreter")
 
 import mlcc  # noqa: E402
@@ -482,9 +482,44 @@ def floats() -> Iterator[tuple[str, Operator, list[Tensor]]]:
         )
 
 
+@pytest.mark.parametrize(
+    ("shape", "length"), [((2, 1, 16), (1, 16)), ((1, 1, 12), (1, 16)), ((3, 1, 20), (1, 8)), ((2, 4, 8), (4, 8)), ((4, 8), (2, 8))]
+)
+def test_spectra(shape: tuple[int, ...], length: tuple[int, int], tmp_path: Path) -> None:
+    """Cut and filled up, of one axis and of two; complex numbers moved, cast, and by their parts and lengths."""
+    x, size = f("x", *shape), constant("n", np.array(length, np.int32))
+    bins = (*shape[:-2], length[0], length[1] // 2 + 1)
+    y, z, t = (Tensor(n, "complex64", s) for n, s in (("y", bins), ("z", (1, *bins)), ("t", (int(np.prod(bins)),))))
+    outs = [f(n, *s) for n, s in (("re", (1, *bins)), ("im", bins), ("abs", t.shape), ("cast", bins))]
+    operators = [
+        Operator("RFFT2D", [x, size], [y], "Rfft2dOptions", {}),
+        Operator("EXPAND_DIMS", [y, constant("axis", np.array(0, np.int32))], [z], "ExpandDimsOptions", {}),
+        Operator("RESHAPE", [y, constant("shape", np.array(t.shape, np.int32))], [t], "ReshapeOptions", {}),
+        Operator("REAL", [z], [outs[0]]), Operator("IMAG", [y], [outs[1]]), Operator("COMPLEX_ABS", [t], [outs[2]]),
+        Operator("CAST", [y], [outs[3]], "CastOptions", {"InDataType": tflite.TensorType.COMPLEX64, "OutDataType": 0}),
+    ]  # fmt: skip
+    agrees(written(operators, [x], outs), tmp_path / "m.tflite", [x], tolerance=2e-5)
+
+
+def test_complex_numbers_where_they_have_no_meaning(tmp_path: Path) -> None:
+    x, y, z = f("x", 1, 8), Tensor("y", "complex64", (1, 5)), Tensor("z", "complex64", (1, 5))
+    operators = [
+        Operator("RFFT2D", [x, constant("n", np.array([1, 8], np.int32))], [y], "Rfft2dOptions", {}),
+        Operator("MUL", [y, y], [z], "MulOptions", {}),
+    ]
+    with pytest.raises(Error, match="MUL of complex numbers"):
+        graph_of(written(operators, [x], [z]), tmp_path / "m.tflite")
+
+
 @pytest.mark.parametrize(("operator", "inputs"), [pytest.param(o, i, id=n) for n, o, i in floats()])
 def test_operators_of_floats(operator: Operator, inputs: list[Tensor], tmp_path: Path) -> None:
     agrees(written([operator], inputs, operator.outputs), tmp_path / "m.tflite", inputs)
+
+
+def test_a_constant_of_nothing(tmp_path: Path) -> None:
+    """A shape of no numbers is stored in no bytes."""
+    x, shape, y = f("x", 1, 1), constant("shape", np.zeros(0, np.int32)), f("y")
+    agrees(written([Operator("RESHAPE", [x, shape], [y], "ReshapeOptions", {})], [x], [y]), tmp_path / "m.tflite", [x])
 
 
 def test_operators_of_floats_refuse_integers_with_a_scale(tmp_path: Path) -> None:
