@@ -516,6 +516,68 @@ def test_operators_of_floats(operator: Operator, inputs: list[Tensor], tmp_path:
     agrees(written([operator], inputs, operator.outputs), tmp_path / "m.tflite", inputs)
 
 
+def sixteen() -> Iterator[tuple[str, Operator, list[Tensor]]]:
+    """int16 activations, weights of bytes, biases of 64 bits."""
+
+    def w(name: str, shape: tuple[int, ...], count: int, axis: int = 0) -> Tensor:
+        scales = r.random(count) / 50 + 0.001
+        return constant(name, r.integers(-127, 128, shape).astype(I8), scales, [0] * count, axis)
+
+    def h(name: str, shape: tuple[int, ...], scale: float) -> Tensor:
+        return q(name, shape, scale, 0, "int16")
+
+    x, bias = h("x", (1, 6, 7, 4), 0.0004), constant("b", r.integers(-(2**33), 2**33, 5), [1e-5], [0])
+    for n, more in enumerate(({}, {"StrideW": 2, "FusedActivationFunction": 1}, {"Padding": VALID, "FusedActivationFunction": 3})):
+        out = h("y", _conv_shape(x, 3, 2, {**CONV, **more}, 5), 0.001)
+        yield (
+            f"conv {n}",
+            Operator("CONV_2D", [x, w("w", (5, 3, 2, 4), 5), bias], [out], "Conv2DOptions", {**CONV, **more}),
+            [x],
+        )
+    more = {**CONV, "DepthMultiplier": 2}
+    wide = constant("b", r.integers(-(2**30), 2**30, 8), [1e-5], [0])
+    yield (
+        "depthwise",
+        Operator(
+            "DEPTHWISE_CONV_2D", [x, w("w", (1, 3, 3, 8), 8, 3), wide], [h("y", (1, 6, 7, 8), 0.0007)], "DepthwiseConv2DOptions", more
+        ),
+        [x],
+    )
+    v = h("x", (3, 40), 0.0003)
+    narrow, wide = (constant("b", r.integers(-(2**24), 2**24, 9).astype(t), [1e-5], [0]) for t in (I32, np.int64))
+    for n, b in enumerate((None, wide, narrow)):
+        yield (
+            f"dense {n}",
+            Operator(
+                "FULLY_CONNECTED",
+                [v, w("w", (9, 40), 1), b],
+                [h("y", (3, 9), 0.0006)],
+                "FullyConnectedOptions",
+                {"QuantizedBiasType": 2} if n == 2 else {},
+            ),
+            [v],
+        )
+    a, c = h("a", (2, 9), 0.0007), h("c", (2, 9), 0.0011)
+    for op, table in (("ADD", "AddOptions"), ("SUB", "SubOptions")):
+        for pot in (False, True):
+            how = {"PotScaleInt16": pot, "FusedActivationFunction": int(pot)}
+            yield f"{op} {pot}", Operator(op, [a, c], [h("y", (2, 9), 0.0009)], table, how), [a, c]
+    yield "MUL", Operator("MUL", [a, c], [h("y", (2, 9), 0.02)], "MulOptions", {}), [a, c]
+    yield "leaky", Operator("LEAKY_RELU", [a], [h("y", (2, 9), 0.0009)], "LeakyReluOptions", {"Alpha": 0.3}), [a]
+    pool = {"Padding": SAME, "StrideH": 2, "StrideW": 2, "FilterHeight": 3, "FilterWidth": 2}
+    yield "average", Operator("AVERAGE_POOL_2D", [x], [h("y", (1, 3, 4, 4), 0.0004)], "Pool2DOptions", pool), [x]
+    yield "quantize", Operator("QUANTIZE", [f("x", 2, 9)], [h("y", (2, 9), 0.0005)], "QuantizeOptions", {}), [f("x", 2, 9)]
+    yield "requantize", Operator("QUANTIZE", [a], [h("y", (2, 9), 0.0005)], "QuantizeOptions", {}), [a]
+    yield "narrow", Operator("QUANTIZE", [a], [q("y", (2, 9), 0.1)], "QuantizeOptions", {}), [a]
+    yield "dequantize", Operator("DEQUANTIZE", [a], [f("y", 2, 9)], "DequantizeOptions", {}), [a]
+    yield "max", Operator("MAX_POOL_2D", [x], [h("y", (1, 3, 4, 4), 0.0004)], "Pool2DOptions", pool), [x]
+
+
+@pytest.mark.parametrize(("operator", "inputs"), [pytest.param(o, i, id=n) for n, o, i in sixteen()])
+def test_activations_of_sixteen_bits(operator: Operator, inputs: list[Tensor], tmp_path: Path) -> None:
+    agrees(written([operator], inputs, operator.outputs), tmp_path / "m.tflite", inputs)
+
+
 def test_a_constant_of_nothing(tmp_path: Path) -> None:
     """A shape of no numbers is stored in no bytes."""
     x, shape, y = f("x", 1, 1), constant("shape", np.zeros(0, np.int32)), f("y")
@@ -649,7 +711,8 @@ def test_what_is_not_read_is_named(tmp_path: Path) -> None:
     for operators, what in (
         ([Operator("LSH_PROJECTION", [x], [f("y", 2, 3)])], "tflite::LSH_PROJECTION"),
         ([Operator("SIN", [q("x", (2, 3))], [q("y", (2, 3))])], "int8 with a scale"),
-        ([Operator("CONV_2D", [q("x", (1, 3, 3, 2), dtype="int16", zero=0), constant("w", np.ones((1, 1, 1, 2), np.int8), [0.1], [0]), None], [q("y", (1, 3, 3, 1), dtype="int16", zero=0)], "Conv2DOptions", CONV)], "int16"),
+        ([Operator("CONV_2D", [q("x", (1, 3, 3, 2), dtype="int16", zero=0), constant("w", np.ones((1, 1, 1, 2), np.int8), [0.1], [0]), constant("b", np.ones(1, np.int32), [0.1], [0])], [q("y", (1, 3, 3, 1), dtype="int16", zero=0)], "Conv2DOptions", CONV)], "bias of 32 bits"),
+        ([Operator("LOGISTIC", [q("x", (1, 3), dtype="int16", zero=0)], [q("y", (1, 3), dtype="int16", zero=0)])], "int16 with a scale"),
     ):  # fmt: skip
         given = operators[0].inputs[0]
         with pytest.raises(Error, match=what) as e:

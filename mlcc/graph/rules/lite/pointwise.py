@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mlcc.graph.builder import Value
+from mlcc.graph.rules.lite import sixteen
 from mlcc.graph.rules.lite.fixed import hard_swish_table, logistic_table, tanh_table
 from mlcc.graph.rules.lite.grid import (
     QUANTISED,
@@ -31,7 +32,7 @@ from mlcc.graph.rules.standard import run
 from mlcc.graph.source import Source
 
 Rule = Callable[[Source], Value | tuple[Value, ...]]
-LEFT = 20  # bits by which sums of bytes are moved up before they are scaled
+LEFT, SHORTER = 20, 15  # bits by which terms of bytes, and of int16, are moved up before they are scaled
 
 
 def activated(s: Source, y: Value, activation: int) -> Value:
@@ -77,16 +78,17 @@ def sum_or_difference(op: str) -> Rule:
         if not is_quantised(s):
             return _plain(s, op)
         b, (x, y, out) = s.b, (needed(s, 0), needed(s, 1), needed(s, 0, "out"))
-        if s[0].dtype == "int16":
-            raise s.unsupported("int16 activations", "quantise activations to int8")
-        s.attr("pot_scale_int16")
+        power = bool(s.attr("pot_scale_int16", True))
+        if s[0].dtype == "int16" and power and sixteen.powers_of_two(x, y, out):
+            raise s.unsupported("a sum of int16 with scales that are powers of two", "convert the model with a newer converter")
+        left = SHORTER if s[0].dtype == "int16" else LEFT
         activation = fused(s)
         twice = 2.0 * float(max(x.scale, y.scale))
 
         def of(p: Value, q: Value) -> Value:
-            up = b.constant(np.int32(1 << LEFT))
+            up = b.constant(np.int32(1 << left))
             parts = [rescaled(b, b("Mul", centred(b, v, g), up), float(g.scale) / twice) for v, g in ((p, x), (q, y))]
-            real = twice / (float(1 << LEFT) * float(out.scale))
+            real = twice / (float(1 << left) * float(out.scale))
             return placed(s, rescaled(b, b(op, *parts), real), out, activation)
 
         return pointwise(b, of, [s[0], s[1]])
@@ -106,8 +108,6 @@ def product(s: Source) -> Value:
     if not is_quantised(s):
         return _plain(s, "Mul")
     b, (x, y, out) = s.b, (needed(s, 0), needed(s, 1), needed(s, 0, "out"))
-    if s[0].dtype == "int16":
-        raise s.unsupported("int16 activations", "quantise activations to int8")
     activation = fused(s)
     real = float(np.float32(np.float32(x.scale * y.scale) / out.scale))
 
@@ -141,8 +141,6 @@ def quantize(s: Source) -> Value:
     b, x, out = s.b, s[0], needed(s, 0, "out")
     if is_quantised(s):
         given = needed(s, 0)
-        if x.dtype == "int16" or kind(s) == "int16":
-            raise s.unsupported("int16", "quantise activations to int8")
         real = float(given.scale) / float(out.scale)
         return pointwise(b, lambda v: placed(s, rescaled(b, centred(b, v, given), real), out), [x])
     return pointwise(b, lambda v: quantised(s, v, out), [x])
@@ -205,8 +203,6 @@ def leaky_relu(s: Source) -> Value:
     if not is_quantised(s):
         return pointwise(b, lambda x: run(s, "LeakyRelu", x, alpha=alpha), [s[0]])
     x, out = needed(s, 0), needed(s, 0, "out")
-    if s[0].dtype == "int16":
-        raise s.unsupported("int16", "quantise activations to int8")
     up = float(np.float32(x.scale / out.scale))
     down = float(np.float32(np.float32(x.scale * np.float32(alpha)) / out.scale))
 

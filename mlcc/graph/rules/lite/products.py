@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mlcc.graph.builder import Builder, Value
+from mlcc.graph.rules.lite import sixteen
 from mlcc.graph.rules.lite.grid import PADDINGS, Grid, away, dequantised, grid, is_quantised, needed, placed, rescaled
 from mlcc.graph.rules.lite.layout import first, last
 from mlcc.graph.rules.lite.pointwise import activated, fused
@@ -42,11 +43,11 @@ def convolved(s: Source, turned: tuple[int, ...], group: int) -> Value:
     }
     if not is_quantised(s):
         return last(b, activated(s, run(s, "Conv", x, w, bias, **how), activation))
-    if x.dtype == "int16":
-        raise s.unsupported("sums of 64 bits (int16 activations)", "quantise activations to int8")
     given, kernel, out = needed(s, 0), grid(s, 1), needed(s, 0, "out")
     if kernel is None:
         raise s.bad("weights without a scale")
+    if x.dtype == "int16":
+        return last(b, sixteen.convolved(s, x, w, bias, (given, kernel, out), activation, how))
     acc = run(s, "ConvInteger", x, w, *_zeros(s, x, w, given, kernel), **how)
     if bias is not None:
         acc = b("Add", acc, b.reshape(bias, (bias.shape[0], 1, 1)))
@@ -86,9 +87,11 @@ def fully_connected(s: Source) -> Value:
         y = run(s, "Gemm", x, w, bias, transB=1)
         return b.reshape(activated(s, y, activation), shape)
     given, kernel, out = needed(s, 0), grid(s, 1), needed(s, 0, "out")
-    if kernel is None or x.dtype == "int16":
-        raise s.unsupported("int16 activations" if x.dtype == "int16" else "weights without a scale", "quantise activations to int8")
+    if kernel is None:
+        raise s.unsupported("weights without a scale", "quantise the model with the converter")
     turned = b.transpose(w, (1, 0))
+    if x.dtype == "int16":
+        return b.reshape(sixteen.multiplied(s, x, turned, bias, (given, kernel, out), activation), shape)
     x_zero, w_zero = _zeros(s, x, w, given, kernel)
     acc = product(s, "MatMul", x, x_zero, turned, w_zero, None)
     if bias is not None:

@@ -50,8 +50,6 @@ def average_pool_2d(s: Source) -> Value:
     if not is_quantised(s):
         return last(b, activated(s, run(s, "AveragePool", x, **how), activation))
     same_grids(s)
-    if x.dtype == "int16":
-        raise s.unsupported("int16", "quantise activations to int8")
     out = needed(s, 0, "out")
     ones = b.constant(np.ones((1, 1, *x.shape[2:]), np.int32))
     total, count = (_summed(s, v, how) for v in (x, ones))
