@@ -32,6 +32,7 @@ class Tensor:
     zero: tuple[int, ...] = ()
     axis: int = 0
     variable: bool = False
+    signature: tuple[int, ...] = ()  # its shape with -1 for what a run decides
 
 
 def constant(name: str, data: np.ndarray, scale: Sequence[float] = (), zero: Sequence[int] = (), axis: int = 0) -> Tensor:
@@ -49,13 +50,14 @@ class Operator:
     options: Mapping[str, Any] | None = None
 
 
-def written(operators: Sequence[Operator], inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bytes:
-    b = flatbuffers.Builder(1024)
-    tensors = list(dict.fromkeys(t.name for o in operators for t in (*o.inputs, *o.outputs) if t is not None))
-    by_name = {t.name: t for o in operators for t in (*o.inputs, *o.outputs) if t is not None}
-    place = {n: i for i, n in enumerate(tensors)}
+Graph = tuple[Sequence[Operator], Sequence[Tensor], Sequence[Tensor]]  # operators, inputs, outputs
 
-    def vector(values: Sequence[int], start: Any = None, floats: bool = False, wide: bool = False) -> int:
+
+def written(operators: Sequence[Operator], inputs: Sequence[Tensor], outputs: Sequence[Tensor], *inner: Graph) -> bytes:
+    """A file; inner: further subgraphs, from number 1 on."""
+    b = flatbuffers.Builder(1024)
+
+    def vector(values: Sequence[int], floats: bool = False, wide: bool = False) -> int:
         return b.CreateNumpyVector(np.array(values, np.float32 if floats else np.int64 if wide else np.int32))
 
     def table(name: str, **fields: Any) -> int:
@@ -77,35 +79,44 @@ def written(operators: Sequence[Operator], inputs: Sequence[Tensor], outputs: Se
             more["Quantization"] = table("QuantizationParameters", Scale=scale, ZeroPoint=zero, QuantizedDimension=t.axis)
         if t.variable:
             more["IsVariable"] = True
+        if t.signature:
+            more["ShapeSignature"] = vector(t.signature)
         return table("Tensor", Name=name, Shape=shape, Type=getattr(tflite.TensorType, TYPES[t.dtype]), Buffer=buffer, **more)
 
-    buffers, made = [table("Buffer")], []
-    for n in tensors:
-        data = by_name[n].data
-        if data is not None:
-            content = b.CreateByteVector(np.ascontiguousarray(data).tobytes())
-            buffers.append(table("Buffer", Data=content))
-        made.append(tensor(by_name[n], len(buffers) - 1 if data is not None else 0))
-    codes, nodes = [], []
-    for i, o in enumerate(operators):
-        code = getattr(tflite.BuiltinOperator, o.name)
-        codes.append(table("OperatorCode", DeprecatedBuiltinCode=min(code, 127), BuiltinCode=code, Version=VERSIONS.get(o.name, 1)))
-        ins, outs = vector([-1 if t is None else place[t.name] for t in o.inputs]), vector([place[t.name] for t in o.outputs])
-        more = {}
-        if o.table:
-            fields = {
-                k: vector(v, floats=any(isinstance(n, float) for n in v))
-                if isinstance(v, (list, tuple))
-                else b.CreateString(v)
-                if isinstance(v, str)
-                else v
-                for k, v in (o.options or {}).items()
-            }
-            more = {"BuiltinOptions": table(o.table, **fields), "BuiltinOptionsType": getattr(tflite.BuiltinOptions, o.table)}
-        nodes.append(table("Operator", OpcodeIndex=i, Inputs=ins, Outputs=outs, **more))
-    ends = [vector([place[t.name] for t in group]) for group in (inputs, outputs)]
-    graph = table("SubGraph", Tensors=offsets(made), Inputs=ends[0], Outputs=ends[1], Operators=offsets(nodes))
-    root = table("Model", Version=3, OperatorCodes=offsets(codes), Subgraphs=offsets([graph]), Buffers=offsets(buffers))
+    buffers, codes = [table("Buffer")], []
+
+    def subgraph(operators: Sequence[Operator], inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
+        known = [*inputs, *(t for o in operators for t in (*o.inputs, *o.outputs) if t is not None)]
+        by_name = {t.name: t for t in known}
+        place = {n: i for i, n in enumerate(by_name)}
+        made = []
+        for t in by_name.values():
+            if t.data is not None:
+                buffers.append(table("Buffer", Data=b.CreateByteVector(np.ascontiguousarray(t.data).tobytes())))
+            made.append(tensor(t, len(buffers) - 1 if t.data is not None else 0))
+        nodes = []
+        for o in operators:
+            code = getattr(tflite.BuiltinOperator, o.name)
+            version = VERSIONS.get(o.name, 1)
+            codes.append(table("OperatorCode", DeprecatedBuiltinCode=min(code, 127), BuiltinCode=code, Version=version))
+            ins, outs = vector([-1 if t is None else place[t.name] for t in o.inputs]), vector([place[t.name] for t in o.outputs])
+            more = {}
+            if o.table:
+                fields = {
+                    k: vector(v, floats=any(isinstance(n, float) for n in v))
+                    if isinstance(v, (list, tuple))
+                    else b.CreateString(v)
+                    if isinstance(v, str)
+                    else v
+                    for k, v in (o.options or {}).items()
+                }
+                more = {"BuiltinOptions": table(o.table, **fields), "BuiltinOptionsType": getattr(tflite.BuiltinOptions, o.table)}
+            nodes.append(table("Operator", OpcodeIndex=len(codes) - 1, Inputs=ins, Outputs=outs, **more))
+        ends = [vector([place[t.name] for t in group]) for group in (inputs, outputs)]
+        return table("SubGraph", Tensors=offsets(made), Inputs=ends[0], Outputs=ends[1], Operators=offsets(nodes))
+
+    graphs = [subgraph(operators, inputs, outputs), *(subgraph(*g) for g in inner)]
+    root = table("Model", Version=3, OperatorCodes=offsets(codes), Subgraphs=offsets(graphs), Buffers=offsets(buffers))
     b.Finish(root, b"TFL3")
     return bytes(b.Output())
 

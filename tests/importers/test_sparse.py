@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlcc.importers.sparse import dense
+from mlcc.importers.lite.sparse import dense
 
 
 class Vector:

@@ -1,0 +1,1 @@
+"""TensorFlow Lite files: what they hold, sparse weights, branches and loops."""
