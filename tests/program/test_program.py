@@ -16,7 +16,7 @@ from mlcc.program import program as loop
 from mlcc.program.fusion import Group
 from mlcc.program.iteration import iterate
 from mlcc.program.lower import lower
-from mlcc.program.memory import Span, aligned, linger, lower_bound, plan
+from mlcc.program.memory import Span, _place, aligned, linger, lower_bound, plan
 from mlcc.program.order import orders
 from mlcc.program.view import View, row_major
 from tests.support import graph_of, numbers
@@ -78,6 +78,8 @@ def test_the_plan_is_the_best_where_that_is_easy() -> None:
     assert total == 192 and offsets["a"] != offsets["b"]
     assert plan([Span("a", 64, 0, 9), Span("b", 64, 0, 9)])[0] == 128
     assert plan([Span("a", 0, 0, 1)]) == (0, {"a": 0})
+    gap = [Span("a", 128, 0, 9), Span("b", 64, 0, 3), Span("c", 64, 2, 9), Span("d", 64, 4, 9)]
+    assert _place(gap) == (256, {"a": 0, "b": 128, "c": 192, "d": 128})  # what fits exactly
     hard = [Span(f"s{i}", 64 * (1 + i * 2 % 23), i * 5 % 13, i * 5 % 13 + i * 3 % 6) for i in range(30)]
     assert plan(hard) == plan(hard) and plan(hard)[0] == 5888  # first fit alone takes 6656
 
@@ -97,7 +99,9 @@ def test_narrow_weights_are_seen() -> None:
 def broken(program: loop.Program, what: str) -> None:
     with pytest.raises(Error) as e:
         loop.validate(program)
-    assert e.value.what.startswith("invalid program: ") and what in e.value.what and e.value.where == program.name, e.value.what
+    assert (
+        e.value.code == "model" and e.value.what.startswith("invalid program: ") and what in e.value.what and e.value.where == program.name
+    ), e.value.what
 
 
 def test_each_rule_of_programs() -> None:

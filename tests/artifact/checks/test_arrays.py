@@ -34,6 +34,10 @@ def test_outputs_as_people_want_them(tmp_path: Path) -> None:
     assert found["y"].tolist() == [[0, 1], [2, 3], [4, 5]] and found["q"].tolist() == [-8, 7] and "n" not in found
     assert found["label"].tolist() == ["dog", "cat", "dog"] and found["t"].tolist() == ["ab", "ü"]
     assert {found[k].dtype.kind for k in ("label", "t")} == {"U"}
+    unknown = readable({"label": outputs["label"]}, [{k: v for k, v in about[2].items() if k != "labels"}])
+    assert unknown["label"].tolist() == [""] * 3
+    np.save(tmp_path / "w.npy", words.reshape(1, 2))
+    assert np.array_equal(read_npy(tmp_path / "w.npy", "uint8", (1, 2, 5), LETTERS), codes[None])
     np.save(tmp_path / "t.npy", words)
     assert np.array_equal(read_npy(tmp_path / "t.npy", "uint8", codes.shape, LETTERS), codes)
     assert "<U2[2] given" in refused("usage", "given", read_npy, tmp_path / "t.npy", "uint8", (2, 5)).what

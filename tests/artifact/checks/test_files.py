@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -68,6 +69,15 @@ def test_only_what_is_ours_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "marked").mkdir()
     (tmp_path / "marked/manifest.json").mkdir()
     assert not write.replaceable(tmp_path / "marked")
+
+
+def test_a_place_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(self: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(Path, "iterdir", fails)
+    refused("usage", "cannot write: Input/output error", write.folder, {"a": b""}, tmp_path / "out")
 
 
 def test_what_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import os
 import stat
 from pathlib import Path
 
+import platformdirs
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -13,6 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mlcc.artifact import keys
 from tests.artifact.checks.support import pem, refused
+
+
+def test_where_keys_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLCC_CONFIG")
+    assert keys.config_folder() == Path(platformdirs.user_config_dir("mlcc"))
 
 
 def test_a_key_is_made_once(home: Path) -> None:

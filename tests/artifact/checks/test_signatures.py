@@ -163,6 +163,11 @@ def test_no_more_is_read_than_is_signed(signed: Path, key: keys.SigningKey, monk
     assert sorted(seen) == [("libm.a", 4), ("m.h", 0), ("manifest.json", 3)]
 
 
+def test_an_unknown_key_is_said_with_the_folder(signed: Path) -> None:
+    other = Ed25519PrivateKey.generate().public_key()
+    assert refused("verification", "unknown key", sign.verify, signed, [other]).where == str(signed)
+
+
 def test_unreadable_folders(signed: Path, key: keys.SigningKey, monkeypatch: pytest.MonkeyPatch) -> None:
     def scan(path: Path) -> Any:
         raise PermissionError(13, "no entry", str(path))

@@ -98,6 +98,8 @@ def test_files_of_others_are_not_ours(tmp_path: Path, monkeypatch: pytest.Monkey
     assert store.ours(tmp_path / "f") and not store.ours(tmp_path / "none") and not store.ours(tmp_path)
     (tmp_path / "f").chmod(0o666)
     assert not store.ours(tmp_path / "f")
+    (tmp_path / "f").chmod(0o645)  # others may run it: no harm
+    assert store.ours(tmp_path / "f") and store.ours(tmp_path / "f", tmp_path) and not store.ours(tmp_path / "f", tmp_path / "none")
     (tmp_path / "f").chmod(0o644)
     tmp_path.chmod(0o777)
     assert not store.ours(tmp_path / "f")
