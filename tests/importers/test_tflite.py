@@ -578,6 +578,22 @@ def test_activations_of_sixteen_bits(operator: Operator, inputs: list[Tensor], t
     agrees(written([operator], inputs, operator.outputs), tmp_path / "m.tflite", inputs)
 
 
+@pytest.mark.parametrize("scale", [2.0**-13, 2.0**-12, 2.0**-11, 0.0003, 0.00021, 0.001, 0.01])
+@pytest.mark.parametrize("op", ["LOGISTIC", "TANH"])
+def test_functions_of_every_number_of_sixteen_bits(op: str, scale: float, tmp_path: Path) -> None:
+    x, y = q("x", (1 << 16,), scale, 0, "int16"), q("y", (1 << 16,), 2.0**-15, 0, "int16")
+    raw = written([Operator(op, [x], [y])], [x], [y])
+    graph = graph_of(raw, tmp_path / "m.tflite")
+    judge = interpreter.Interpreter(model_content=raw, experimental_op_resolver_type=interpreter.OpResolverType.BUILTIN_REF)
+    judge.allocate_tensors()
+    every = np.arange(-(1 << 15), 1 << 15).astype(np.int16)
+    judge.set_tensor(judge.get_input_details()[0]["index"], every)
+    judge.invoke()
+    found = execute(graph, {"x": every})["y"]
+    np.testing.assert_array_equal(found, judge.get_tensor(judge.get_output_details()[0]["index"]))
+    np.testing.assert_array_equal(Compiled(lower(graph))({"x": every})["y"], found)
+
+
 def test_a_constant_of_nothing(tmp_path: Path) -> None:
     """A shape of no numbers is stored in no bytes."""
     x, shape, y = f("x", 1, 1), constant("shape", np.zeros(0, np.int32)), f("y")
@@ -712,7 +728,8 @@ def test_what_is_not_read_is_named(tmp_path: Path) -> None:
         ([Operator("LSH_PROJECTION", [x], [f("y", 2, 3)])], "tflite::LSH_PROJECTION"),
         ([Operator("SIN", [q("x", (2, 3))], [q("y", (2, 3))])], "int8 with a scale"),
         ([Operator("CONV_2D", [q("x", (1, 3, 3, 2), dtype="int16", zero=0), constant("w", np.ones((1, 1, 1, 2), np.int8), [0.1], [0]), constant("b", np.ones(1, np.int32), [0.1], [0])], [q("y", (1, 3, 3, 1), dtype="int16", zero=0)], "Conv2DOptions", CONV)], "bias of 32 bits"),
-        ([Operator("LOGISTIC", [q("x", (1, 3), dtype="int16", zero=0)], [q("y", (1, 3), dtype="int16", zero=0)])], "int16 with a scale"),
+        ([Operator("LOGISTIC", [q("x", (1, 3), dtype="int16", zero=0)], [q("y", (1, 3), dtype="int16", zero=0)])], "in steps of"),
+        ([Operator("EXP", [q("x", (1, 3), dtype="int16", zero=0)], [q("y", (1, 3), dtype="int16", zero=0)])], "int16 with a scale"),
     ):  # fmt: skip
         given = operators[0].inputs[0]
         with pytest.raises(Error, match=what) as e:

@@ -190,6 +190,9 @@ def by_table(op: str, table: Callable[[Grid, Grid, str, str], np.ndarray] | None
     def rule(s: Source) -> Value:
         if not is_quantised(s):
             return pointwise(s.b, lambda x: run(s, op, x), [s[0]])
+        sixteen_bits = sixteen.function(s, op) if s[0].dtype == "int16" else None
+        if sixteen_bits is not None:
+            return sixteen_bits
         if table is None or s[0].dtype == "int16":
             raise s.unsupported(f"{s[0].dtype} with a scale", "keep this operator in float")
         numbers = table(needed(s, 0), needed(s, 0, "out"), s[0].dtype, kind(s))
