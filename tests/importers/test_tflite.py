@@ -55,14 +55,20 @@ def graph_of(raw: bytes, path: Path) -> CoreGraph:
     return optimise(normalise(load(path), "lite", {}, str(path)), check=True)
 
 
-def agrees(raw: bytes, path: Path, inputs: list[Tensor], kernels: bool = True, tolerance: float = 1e-5) -> None:
-    """At random numbers and at each type's ends: LiteRT's reference kernels, mlcc's reference, mlcc's kernels."""
-    graph, kinds = graph_of(raw, path), interpreter.OpResolverType
+def judging(raw: bytes) -> Any:
+    """LiteRT's reference kernels; of operators that have none, those without a delegate."""
+    kinds = interpreter.OpResolverType
     try:
         judge = interpreter.Interpreter(model_content=raw, experimental_op_resolver_type=kinds.BUILTIN_REF)
-    except ValueError:  # no reference kernel of these floats
+    except ValueError:
         judge = interpreter.Interpreter(model_content=raw, experimental_op_resolver_type=kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
     judge.allocate_tensors()
+    return judge
+
+
+def agrees(raw: bytes, path: Path, inputs: list[Tensor], kernels: bool = True, tolerance: float = 1e-5) -> None:
+    """At random numbers and at each type's ends: LiteRT's reference kernels, mlcc's reference, mlcc's kernels."""
+    graph, judge = graph_of(raw, path), judging(raw)
     compiled = Compiled(lower(graph)) if kernels else None
     for seed in range(3):
         feed = {t.name: numbers(t, 10 * seed + i) for i, t in enumerate(inputs)}
@@ -583,15 +589,41 @@ def test_activations_of_sixteen_bits(operator: Operator, inputs: list[Tensor], t
 def test_functions_of_every_number_of_sixteen_bits(op: str, scale: float, tmp_path: Path) -> None:
     x, y = q("x", (1 << 16,), scale, 0, "int16"), q("y", (1 << 16,), 2.0**-15, 0, "int16")
     raw = written([Operator(op, [x], [y])], [x], [y])
-    graph = graph_of(raw, tmp_path / "m.tflite")
-    judge = interpreter.Interpreter(model_content=raw, experimental_op_resolver_type=interpreter.OpResolverType.BUILTIN_REF)
-    judge.allocate_tensors()
+    graph, judge = graph_of(raw, tmp_path / "m.tflite"), judging(raw)
     every = np.arange(-(1 << 15), 1 << 15).astype(np.int16)
     judge.set_tensor(judge.get_input_details()[0]["index"], every)
     judge.invoke()
     found = execute(graph, {"x": every})["y"]
     np.testing.assert_array_equal(found, judge.get_tensor(judge.get_output_details()[0]["index"]))
     np.testing.assert_array_equal(Compiled(lower(graph))({"x": every})["y"], found)
+
+
+@pytest.mark.parametrize(
+    "scales", [(0.05, -3, 0.04, 7), (0.011, -128, 0.02, -128), (0.3, 90, 0.1, -20), (0.0021, -128, 0.15, -128), (1.7, -100, 0.9, 3)]
+)
+@pytest.mark.parametrize("op", ["GELU", "GELU exact", "ELU", "EXP", "RSQRT"])
+def test_tables_of_every_byte(op: str, scales: tuple[float, int, float, int], tmp_path: Path) -> None:
+    given, zero, step, place = scales
+    x, y = q("x", (256,), given, zero), q("y", (256,), step, place)
+    name, exact = op.split()[0], " " in op
+    options = ("GeluOptions", {"Approximate": not exact}) if name == "GELU" else ("ExpOptions", {}) if name == "EXP" else ("", None)
+    raw = written([Operator(name, [x], [y], *options)], [x], [y])
+    graph, judge = graph_of(raw, tmp_path / "m.tflite"), judging(raw)
+    every = np.arange(-128, 128).astype(np.int8)
+    if name == "RSQRT":
+        every = np.maximum(every, np.int8(zero))  # LiteRT stops below zero
+    judge.set_tensor(judge.get_input_details()[0]["index"], every)
+    judge.invoke()
+    np.testing.assert_array_equal(execute(graph, {"x": every})["y"], judge.get_tensor(judge.get_output_details()[0]["index"]))
+
+
+@pytest.mark.parametrize("scales", [(0.05, -3, 0.02, 9, 0.3), (0.01, 20, 0.04, -100, 0.05), (0.5, 0, 0.5, 0, 12.0)])
+def test_squares_of_differences(scales: tuple[float, int, float, int, float], tmp_path: Path) -> None:
+    a, b = q("a", (64, 64), scales[0], scales[1]), q("b", (64, 64), scales[2], scales[3])
+    y = q("y", (64, 64), scales[4], -128)
+    agrees(
+        written([Operator("SQUARED_DIFFERENCE", [a, b], [y], "SquaredDifferenceOptions", {})], [a, b], [y]), tmp_path / "m.tflite", [a, b]
+    )
 
 
 def test_a_constant_of_nothing(tmp_path: Path) -> None:

@@ -25,10 +25,6 @@ def plain(function: Rule) -> Rule:
     return rule
 
 
-def gelu(s: Source) -> Value:
-    return run(s, "Gelu", s[0], approximate="tanh" if s.attr("approximate", False) else "none")
-
-
 def add_n(s: Source) -> Value:
     y = s[0]
     for i in range(1, len(s.inputs)):
@@ -172,7 +168,6 @@ TABLE: dict[str, Rule] = {
     "BUCKETIZE": plain(bucketize),
     "CONV_3D": plain(conv_3d),
     "DYNAMIC_UPDATE_SLICE": plain(dynamic_update_slice),
-    "GELU": plain(gelu),
     "L2_POOL_2D": plain(l2_pool_2d),
     # not LOCAL_RESPONSE_NORMALIZATION: the reference kernel leaves the last channel of its window out, the others do not
     "MATRIX_DIAG": plain(matrix_diag),

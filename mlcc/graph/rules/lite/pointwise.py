@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mlcc.graph.builder import Value
-from mlcc.graph.rules.lite import sixteen
+from mlcc.graph.rules.lite import sixteen, tables
 from mlcc.graph.rules.lite.fixed import hard_swish_table, logistic_table, tanh_table
 from mlcc.graph.rules.lite.grid import (
     QUANTISED,
@@ -237,13 +237,27 @@ def prelu(s: Source) -> Value:
 
 
 def squared_difference(s: Source) -> Value:
-    refuse_grids(s)
+    """Of bytes: both moved up by 7 bits and scaled to twice the larger scale. squared_difference.cc"""
+    b = s.b
+    if not is_quantised(s):
 
-    def of(x: Value, y: Value) -> Value:
-        d = s.b("Sub", x, y)
-        return s.b("Mul", d, d)
+        def plain(x: Value, y: Value) -> Value:
+            d = b("Sub", x, y)
+            return b("Mul", d, d)
 
-    return pointwise(s.b, of, [s[0], s[1]])
+        return pointwise(b, plain, [s[0], s[1]])
+    if s[0].dtype != "int8":
+        raise s.unsupported(f"{s[0].dtype} with a scale", "keep this operator in float")
+    x, y, out = needed(s, 0), needed(s, 1), needed(s, 0, "out")
+    twice, up = 2.0 * float(max(x.scale, y.scale)), 7
+
+    def of(p: Value, q: Value) -> Value:
+        raised = b.constant(np.int32(1 << up))
+        parts = [rescaled(b, b("Mul", centred(b, v, g), raised), float(g.scale) / twice) for v, g in ((p, x), (q, y))]
+        d = b("Sub", *parts)
+        return placed(s, rescaled(b, b("Mul", d, d), twice * twice / (float(1 << 2 * up) * float(out.scale))), out)
+
+    return pointwise(b, of, [s[0], s[1]])
 
 
 def squared(s: Source) -> Value:
@@ -252,8 +266,16 @@ def squared(s: Source) -> Value:
 
 
 def rsqrt(s: Source) -> Value:
-    refuse_grids(s)
+    if is_quantised(s):
+        return by_table("Rsqrt", tables.rsqrt)(s)  # type: ignore[return-value]
     return pointwise(s.b, lambda x: s.b("Div", s.b.like(1, x), s.b("Sqrt", x)), [s[0]])
+
+
+def gelu(s: Source) -> Value:
+    approximate = bool(s.attr("approximate", False))
+    if is_quantised(s):
+        return by_table("Gelu", tables.gelu(approximate))(s)  # type: ignore[return-value]
+    return pointwise(s.b, lambda x: run(s, "Gelu", x, approximate="tanh" if approximate else "none"), [s[0]])
 
 
 def floor_div(s: Source) -> Value:
@@ -313,12 +335,13 @@ TABLE: dict[str, Rule] = {
     "COS": of_floats("Cos"),
     "DEQUANTIZE": dequantize,
     "DIV": of_floats("Div"),
-    "ELU": by_table("Elu", None),
+    "ELU": by_table("Elu", tables.populated(tables.elu)),
     "EQUAL": compared("Equal"),
-    "EXP": by_table("Exp", None),
+    "EXP": by_table("Exp", tables.populated(np.exp)),
     "FLOOR": of_floats("Floor"),
     "FLOOR_DIV": floor_div,
     "FLOOR_MOD": of_floats("Mod"),
+    "GELU": gelu,
     "GREATER": compared("Greater"),
     "GREATER_EQUAL": compared("GreaterOrEqual"),
     "HARD_SWISH": by_table("HardSwish", hard_swish_table),
