@@ -563,6 +563,12 @@ def sixteen() -> Iterator[tuple[str, Operator, list[Tensor]]]:
             ),
             [v],
         )
+    many, ones = h("x", (2, 3, 4096), 0.0003), constant("w", np.full((2, 4096), 127, np.int8), [0.01], [0])  # sums beyond 2^31
+    yield (
+        "dense long",
+        Operator("FULLY_CONNECTED", [many, ones, None], [h("y", (2, 3, 2), 40.0)], "FullyConnectedOptions", {"KeepNumDims": True}),
+        [many],
+    )
     a, c = h("a", (2, 9), 0.0007), h("c", (2, 9), 0.0011)
     for op, table in (("ADD", "AddOptions"), ("SUB", "SubOptions")):
         for pot in (False, True):
@@ -761,9 +767,12 @@ def test_what_is_not_read_is_named(tmp_path: Path) -> None:
         ([Operator("SIN", [q("x", (2, 3))], [q("y", (2, 3))])], "int8 with a scale"),
         ([Operator("CONV_2D", [q("x", (1, 3, 3, 2), dtype="int16", zero=0), constant("w", np.ones((1, 1, 1, 2), np.int8), [0.1], [0]), constant("b", np.ones(1, np.int32), [0.1], [0])], [q("y", (1, 3, 3, 1), dtype="int16", zero=0)], "Conv2DOptions", CONV)], "bias of 32 bits"),
         ([Operator("LOGISTIC", [q("x", (1, 3), dtype="int16", zero=0)], [q("y", (1, 3), dtype="int16", zero=0)])], "in steps of"),
+        ([Operator("FULLY_CONNECTED", [q("x", (1, 4)), constant("w", np.ones((3, 4), np.int8), [0.1], [0]), None], [q("y", (1, 3), dtype="int16", zero=0)], "FullyConnectedOptions", {})], "int16 and int8 in one operator"),
+        ([Operator("ADD", [q("x", (1, 4)), q("w", (1, 4), dtype="uint8", zero=3)], [q("y", (1, 4))], "AddOptions", {})], "int8 and uint8 in one operator"),
+        ([Operator("LOGISTIC", [q("x", (1, 3))], [q("y", (1, 3), 1 / 256, 0, "int16")])], "int16 and int8 in one operator"),
         ([Operator("EXP", [q("x", (1, 3), dtype="int16", zero=0)], [q("y", (1, 3), dtype="int16", zero=0)])], "int16 with a scale"),
     ):  # fmt: skip
-        given = operators[0].inputs[0]
+        given = [t for t in operators[0].inputs if t is not None and t.data is None]
         with pytest.raises(Error, match=what) as e:
-            graph_of(written(operators, [given], list(operators[0].outputs)), tmp_path / "m.tflite")  # type: ignore[list-item]
+            graph_of(written(operators, given, list(operators[0].outputs)), tmp_path / "m.tflite")  # type: ignore[list-item]
         assert e.value.code == "unsupported"

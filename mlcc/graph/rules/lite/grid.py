@@ -102,8 +102,21 @@ def bounds(out: Grid, dtype: str, activation: int) -> tuple[int, int]:
     return max(int(info.min), low), min(int(info.max), high)
 
 
+PAIRS = ("ADD", "BATCH_MATMUL", "MUL", "SQUARED_DIFFERENCE", "SUB")
+
+
+def one_type(s: Source) -> None:
+    """Activations and result are integers of one type: LiteRT's kernels read others as what they are not
+    (https://github.com/tensorflow/tensorflow/issues/58987)."""
+    given = {"TRANSPOSE_CONV": (2,)}.get(s.op, (0, 1) if s.op in PAIRS else (0,))
+    found = {s[i].dtype for i in given} | {kind(s)}
+    if len(found) > 1 and s.op != "QUANTIZE":
+        raise s.unsupported(f"{' and '.join(sorted(found))} in one operator", "quantise its operands and its result to one type")
+
+
 def placed(s: Source, x: Value, out: Grid, activation: int = 0) -> Value:
     """int32 steps from zero as the output's type, saturated."""
+    one_type(s)
     b, dtype = s.b, kind(s)
     if activation not in (0, RELU, RELU6, RELU_N1_TO_1):
         raise s.unsupported(f"fused activation {activation} of integers", "convert the model without it")
@@ -139,6 +152,7 @@ def away(b: Builder, x: Value) -> Value:
 
 def tabulated(s: Source, x: Value, numbers: Sequence[int] | np.ndarray) -> Value:
     """A function of bytes as a table of its 256 results, by the numbers of the type in order."""
+    one_type(s)
     b = s.b
     index = b.cast(x, "int32")
     if x.dtype == "int8":

@@ -37,7 +37,8 @@ def _sums(s: Source, acc: Value, bias: Value | None, grids: Grids, axis: int) ->
     b, (given, kernel, out) = s.b, grids
     if given.zero or out.zero:
         raise s.unsupported("int16 with a zero point", "quantise activations symmetrically")
-    wide, said = bias is not None and bias.dtype == "int64", int(s.attr("quantized_bias_type", 0))
+    said = int(s.attr("quantized_bias_type", 0))
+    wide = said != INT32 if bias is None else bias.dtype == "int64"  # https://github.com/google-ai-edge/LiteRT/issues/129
     if bias is not None and not wide and said != INT32:  # LiteRT's reference kernels then read it as one of 64 bits
         raise s.unsupported("a bias of 32 bits that the options do not speak of, beside int16 activations", "convert the model again")
     acc = b.cast(b.cast(acc, "int64"), "int64" if wide else "int32")
