@@ -53,8 +53,10 @@ class Operator:
 Graph = tuple[Sequence[Operator], Sequence[Tensor], Sequence[Tensor]]  # operators, inputs, outputs
 
 
-def written(operators: Sequence[Operator], inputs: Sequence[Tensor], outputs: Sequence[Tensor], *inner: Graph) -> bytes:
-    """A file; inner: further subgraphs, from number 1 on."""
+def written(
+    operators: Sequence[Operator], inputs: Sequence[Tensor], outputs: Sequence[Tensor], *inner: Graph, metadata: bytes = b""
+) -> bytes:
+    """A file; inner: further subgraphs, from number 1 on; metadata: TFLite Metadata's own table."""
     b = flatbuffers.Builder(1024)
 
     def vector(values: Sequence[int], floats: bool = False, wide: bool = False) -> int:
@@ -116,7 +118,12 @@ def written(operators: Sequence[Operator], inputs: Sequence[Tensor], outputs: Se
         return table("SubGraph", Tensors=offsets(made), Inputs=ends[0], Outputs=ends[1], Operators=offsets(nodes))
 
     graphs = [subgraph(operators, inputs, outputs), *(subgraph(*g) for g in inner)]
-    root = table("Model", Version=3, OperatorCodes=offsets(codes), Subgraphs=offsets(graphs), Buffers=offsets(buffers))
+    more = {}
+    if metadata:
+        buffers.append(table("Buffer", Data=b.CreateByteVector(metadata)))
+        name = b.CreateString("TFLITE_METADATA")
+        more = {"Metadata": offsets([table("Metadata", Name=name, Buffer=len(buffers) - 1)])}
+    root = table("Model", **more, Version=3, OperatorCodes=offsets(codes), Subgraphs=offsets(graphs), Buffers=offsets(buffers))
     b.Finish(root, b"TFL3")
     return bytes(b.Output())
 

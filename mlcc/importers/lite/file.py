@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from mlcc.error import Error
 from mlcc.importers import NOTES
-from mlcc.importers.lite import control
+from mlcc.importers.lite import control, metadata
 from mlcc.importers.lite.sparse import dense
 
 DOMAIN = "tflite"
@@ -77,9 +77,8 @@ class Reader:
         )
         begin = [f"state {n} begins as {self.begin.get(n, 'the file does not say')}" for n in self.states]
         said = (self.file.Description() or b"").decode("utf-8", "replace")
-        return ir.Model(
-            whole, ir_version=10, producer_name="tflite", doc_string=said, metadata_props={NOTES: "\n".join(begin)} if begin else None
-        )
+        told = metadata.known(self.file, self.raw) | ({NOTES: "\n".join(begin)} if begin else {})
+        return ir.Model(whole, ir_version=10, producer_name="tflite", doc_string=said, metadata_props=told)
 
     def scope(self, graph: Any, names: Sequence[str], bound: Mapping[int, ir.Value]) -> list[ir.Node]:
         """A subgraph's operators as nodes, `self.values` its values by index; bound: what its inputs are."""
