@@ -92,7 +92,7 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["float32", "uint8"])
+@pytest.mark.parametrize("kind", ["float32", pytest.param("uint8", marks=pytest.mark.full)])
 def test_every_tile_is_exact(kind: str) -> None:
     seen = set()
     for m, k, n in SHAPES[kind]:
@@ -430,7 +430,7 @@ def test_nothing_is_fused_unasked(disassembler: Callable[[bytes, str], dict[str,
     assert "FMUL" in instructions and "FADD" in instructions and "FFMA" not in instructions
 
 
-@pytest.mark.parametrize("architecture", [*(pytest.param(a, marks=pytest.mark.full) for a in ("sm_75", "sm_86")), "sm_100"])
+@pytest.mark.parametrize("architecture", [pytest.param(a, marks=pytest.mark.full) for a in ("sm_75", "sm_86", "sm_100")])
 def test_tiles_stay_in_registers(disassembler: Callable[[bytes, str], dict[str, list[str]]], architecture: str) -> None:
     """No local memory, and an inner loop that is mostly arithmetic."""
     for kind, arithmetic in (("float32", {"FFMA"}), ("uint8", {"IMMA", "IDP"})):

@@ -72,7 +72,7 @@ def test_every_core_gives_the_answer_of_the_server(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "bytes, cores",
     [
-        pytest.param(np.int8, ["cortex-m4", "cortex-m55", "rv32imc"], id="int8"),  # multiplies two at once, whole vectors, neither
+        pytest.param(np.int8, ["cortex-m55"], id="int8"),  # whole vectors
         *(pytest.param(b, HERE, id=f"{b.__name__}-all", marks=pytest.mark.full) for b in (np.int8, np.uint8)),
     ],
 )

@@ -58,7 +58,7 @@ def test_attention() -> None:
     assert any(isinstance(k, Nest) for k in program.kernels.values())
 
 
-@pytest.mark.parametrize("name", ["attention", "LSTM", pytest.param("cut and joined", marks=pytest.mark.full)])
+@pytest.mark.parametrize("name", ["LSTM", *(pytest.param(n, marks=pytest.mark.full) for n in ("attention", "cut and joined"))])
 def test_sizes_that_a_run_decides(name: str, tmp_path: Path) -> None:
     """The device's answers at many sizes are the CPU's, from one artifact."""
     proto, spec = MODELS[name]()

@@ -60,6 +60,7 @@ def test_arduino_sketch(folder: Path) -> None:
 needs_arm_user = pytest.mark.skipif(not (shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")), reason="no qemu-aarch64")
 
 
+@pytest.mark.full
 @needs_arm_user
 def test_program_for_linux(folder: Path) -> None:
     for turned, word in (("upright", "upright"), ("turned", "upside down")):

@@ -59,7 +59,7 @@ STORED = {
 }
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.full) for n in range(1, 4))])
 def test_detections(seed: int, tmp_path: Path) -> None:
     """As ONNX Runtime finds them, with ties, through an artifact; what follows knows how many there are."""
     ort = pytest.importorskip("onnxruntime")

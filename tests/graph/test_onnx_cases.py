@@ -23,7 +23,7 @@ from tests.onnx_cases import Case, file_cases, node_cases
 from tests.support import Compiled
 
 warnings.simplefilter("ignore")
-SHARDS = 16
+SHARDS = 32
 TOLERANCE = {"bfloat16": (2e-2, 4e-3), "float16": (2e-3, 1e-3)}
 # what is expected is NumPy's random numbers, or the rounding noise of a transform in binary32
 INEXACT_DATA = {f"test_bernoulli{x}{y}" for x in ("", "_double", "_seed") for y in ("", "_expanded")} | {
