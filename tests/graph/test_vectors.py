@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import mlcc
-from mlcc.conformance import judge
+from mlcc.conformance import judge, locate
 from mlcc.error import Error
 from mlcc.graph.draws import draws
 from mlcc.graph.freeze import frozen_vectors, golden_input
@@ -156,6 +158,19 @@ def test_the_judge_agrees_parts_and_can_be_left_out(tmp_path: Path, monkeypatch:
     without = mlcc.build(path, target="native", out=tmp_path / "o", judge=False)
     report = json.loads((Path(without["artifacts"][0]["path"]) / "conformance.json").read_text())
     assert report["judge"] == {"engine": "", "verdict": "not judged: --no-judge"}
+
+
+def test_whether_an_exporter_parts_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A framework that computes otherwise than the program that was made of its file."""
+    path = saved(tmp_path / "m.onnx", [helper.make_node("Tanh", ["x"], ["y"])], {"x": (1, [50])})
+    importer = SimpleNamespace(load=lambda model: ir.from_proto(onnx.load(path)))
+    monkeypatch.setattr(locate.plugin, "importer", lambda model: importer)
+    vectors, _ = frozen_vectors(graph_of({"x": ("float32", (50,))}, lambda b, x: b("Tanh", x)))
+    renamed = [type(g)(g.seed, g.kind, g.inputs, {"y": g.outputs["y0"]}, g.digest, g.draws) for g in vectors]
+    graph = graph_of({"x": ("float32", (50,))}, lambda b, x: b("Tanh", x))
+    own = ("numpy", lambda model: lambda feed: [np.tanh(feed["x"]) + np.float32(0.1)])
+    with pytest.raises(Error, match="by numpy .*; of the ONNX program that was made of the file, ONNX Runtime computes what we do"):
+        judge.judge(tmp_path / "m.fake", graph, renamed, own)
 
 
 def test_a_judge_that_refuses_drawn_vectors_hears_the_samples(tmp_path: Path) -> None:

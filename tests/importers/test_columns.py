@@ -57,18 +57,6 @@ def test_what_is_converted_to_something_else_does_not_pass(tmp_path: Path) -> No
     assert e.value.code == "conformance"
 
 
-def test_whether_the_exporter_parts_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A framework that computes otherwise than its own exporter's program."""
-    from mlcc.importers import sklearn as importer
-
-    name, real = importer.runtime
-    other = (name, lambda path: lambda feed: [a + 0.1 if a.dtype.kind == "f" else a for a in real(path)(feed)])
-    monkeypatch.setattr(importer, "runtime", other)
-    joblib.dump(LogisticRegression().fit(np.arange(12.0).reshape(6, 2), [0, 1] * 3), tmp_path / "m.joblib")
-    with pytest.raises(Error, match="by scikit-learn .*; of the ONNX program that was made of the file, ONNX Runtime computes what we do"):
-        mlcc.build(tmp_path / "m.joblib", target="native", out=tmp_path, trust_pickle=True)
-
-
 def test_which_inputs_a_pipeline_has() -> None:
     def inputs(model: object) -> dict[str, str]:
         return {n: type(t).__name__.removesuffix("TensorType") for n, t in columns.inputs(model, "m")}
