@@ -6,7 +6,6 @@ from __future__ import annotations
 import ctypes
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mlcc.cache.native import zig
 from mlcc.error import Error
 from mlcc.runtime import Model
 
@@ -64,9 +64,7 @@ def core(vector_bytes: int) -> Core:
     with tempfile.TemporaryDirectory(prefix="mlcc-") as d:
         Path(d, "p.c").write_text(f"#define BYTES {vector_bytes}\n" + PROBE)
         line = [
-            sys.executable,
-            "-m",
-            "ziglang",
+            *zig(),
             "cc",
             "-O3",
             "-fno-sanitize=all",

@@ -6,13 +6,13 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 
+from mlcc.cache.native import zig
 from mlcc.cache.store import working_folder
 from mlcc.error import Error
 from mlcc.plugin import Binaries, CompileOptions, Sources
@@ -47,7 +47,7 @@ def compiler(target: Target, options: CompileOptions, static: bool = False) -> l
     if static and "-linux-" in triple:
         base = triple.rsplit(".", 2)[0] if triple[-1].isdigit() else triple
         triple = base.replace("-gnueabihf", "-musleabihf").replace("-gnu", "-musl")
-    return [sys.executable, "-m", "ziglang", "cc", "-target", triple, *([f"-mcpu={target.cpu}"] if target.cpu else []), *target.flags]
+    return [*zig(), "cc", "-target", triple, *([f"-mcpu={target.cpu}"] if target.cpu else []), *target.flags]
 
 
 def run(command: list[str], folder: Path, what: str) -> None:
@@ -128,7 +128,7 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
             shared += ["-Wl,--gc-sections", "-Wl,--build-id=none", "-s"]
             link_shared([*cc, *shared], folder, options)
             files[f"lib/lib{name}.so"] = (folder / f"lib{name}.so").read_bytes()
-        run([sys.executable, "-m", "ziglang", "ar", "rcsD", f"lib{name}.a", "@objects.txt"], folder, "archiving the static library")
+        run([*zig(), "ar", "rcsD", f"lib{name}.a", "@objects.txt"], folder, "archiving the static library")
         files[f"lib/lib{name}.a"] = (folder / f"lib{name}.a").read_bytes()
         files |= links.files(name, options.model, target, options.version, files)
         return Binaries(name, files, {"test": _test_program(folder, name, target, options)})

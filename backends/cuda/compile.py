@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from mlcc.cache.native import zig
 from mlcc.cache.store import key_of
 from mlcc.plugin import Binaries, CompileOptions, Sources
 from mlcc.target import Target
@@ -96,7 +96,7 @@ def link(
 
 def shim_program(folder: Path) -> Path:
     """The kernels' own source, compiled for this machine's CPU, with what runs test vectors on it."""
-    cc = [sys.executable, "-m", "ziglang", "cc", "-mcpu=native"]  # this machine's own C library: none must be built
+    cc = [*zig(), "cc", "-mcpu=native"]  # this machine's own C library: none must be built
     kernels = [
         *cc,
         *HOST,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlcc.cache.native import zig
 from mlcc.error import Error
 from mlcc.plugin import Sources
 from mlcc_backends.cpu.compile import run as tool
@@ -47,7 +47,7 @@ def program(files: Mapping[str, bytes], sources: Sequence[str], flags: Sequence[
     """A simulation's files in a folder, and the program of its C++ sources: by g++ where there is one, as Verilator's are (nothing of it is in
     the artifact), since the hermetic compiler must build a C++ library first, which takes over a minute."""
     write(Sources("", files, ()), folder)
-    compiler = ["g++"] if shutil.which("g++") else [sys.executable, "-m", "ziglang", "c++"]
+    compiler = ["g++"] if shutil.which("g++") else [*zig(), "c++"]
     line = [*compiler, "-std=c++17", "-fno-sanitize=all", "-w", *flags, *sources, "-o", "test"]
     tool(line, folder, f"compiling {sources[0]}")
     return folder / "test"

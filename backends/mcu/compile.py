@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import struct
-import sys
 import tempfile
 from pathlib import Path
 
+from mlcc.cache.native import zig
 from mlcc.plugin import Binaries, CompileOptions, Sources
 from mlcc.target import Target
 from mlcc_backends import links
@@ -83,7 +83,7 @@ def compile(sources: Sources, target: Target, options: CompileOptions) -> Binari
         run([*cc, "-c", "src/firmware.c", "-o", "firmware.o"], folder, "compiling firmware.c")
         run([*cc, *plain(name), "-c", "src/memory.c", "-o", "common.o"], folder, "compiling the test firmware")
         members = [f"{name}.o", "selftest.o", "workspace.o", "memory.o"]
-        run([sys.executable, "-m", "ziglang", "ar", "rcsD", f"lib{name}.a", *members], folder, "archiving")
+        run([*zig(), "ar", "rcsD", f"lib{name}.a", *members], folder, "archiving")
         counted = f"-D{name}_run_arrays=counted_run_arrays"
         run([*cc, counted, "-c", "src/selftest.c", "-o", "counted.o"], folder, "compiling the test firmware")
         objects = ["firmware.o", "counted.o", f"{name}.o", "memory.o", "common.o"]
