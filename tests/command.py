@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 MODULES = (
-    *(f"mlcc.cli.{name}" for name in ("build", "run", "verify", "inspect", "targets", "bench", "init", "cache", "trust")),
     "mlcc.pipeline", "mlcc.freezing", "mlcc.package", "mlcc.importers.onnx", "mlcc.importers.tflite", "mlcc.conformance.judge", "mlcc.conformance.check",
     "mlcc.tir.kernels", "mlcc.tir.codegen", "mlcc.artifact.bill", "onnx", "onnx_ir", "onnxruntime",
-    *(f"mlcc_backends.{name}" for name in ("cpu", "c", "mcu", "cuda", "opencl", "tpu", "hls")),
 )  # fmt: skip
 
 
@@ -78,8 +76,12 @@ def _child(request: dict[str, Any]) -> NoReturn:
 
 
 def _serve() -> None:
-    for name in MODULES:
+    from mlcc import plugin
+    from mlcc.cli import COMMANDS
+
+    for name in (*MODULES, *(f"mlcc.cli.{command}" for command in COMMANDS)):
         importlib.import_module(name)
+    plugin.backends()
     reply = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:

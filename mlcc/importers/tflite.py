@@ -58,24 +58,29 @@ def _litert(path: Path) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarray]
     except ValueError:  # some operators on floats have no reference kernel
         judge = interpreter.Interpreter(str(path), experimental_op_resolver_type=kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
     names = [str(v.name) for v in load(path).graph.inputs]
-    given = dict(zip(names, judge.get_input_details()))
+    given = {n: int(d["index"]) for n, d in zip(names, judge.get_input_details())}
     held = _variables(path)
     if set(names) != {*given, *held}:
         raise ValueError("its variables cannot be set")
 
     def run(feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        for name, detail in given.items():
-            judge.resize_tensor_input(detail["index"], feed[name].shape)
-        judge.allocate_tensors()
-        for name, index in {**{n: d["index"] for n, d in given.items()}, **held}.items():
-            judge.set_tensor(index, feed[name])
-        judge.invoke()
+        _ask(judge, given, held, feed)
         return [judge.get_tensor(i).copy() for i in (*(d["index"] for d in judge.get_output_details()), *held.values())]
 
     return run
 
 
 runtime = ("ai-edge-litert", _litert)
+
+
+def _ask(judge: Any, given: Mapping[str, int], held: Mapping[str, int], feed: Mapping[str, np.ndarray]) -> None:
+    """One inference; given, held: the tensors of inputs, which may change their shapes, and of variables."""
+    for name, index in given.items():
+        judge.resize_tensor_input(index, feed[name].shape)
+    judge.allocate_tensors()
+    for name, index in {**given, **held}.items():
+        judge.set_tensor(index, feed[name])
+    judge.invoke()
 
 
 def _named(path: Path) -> tuple[list[str], list[Any]]:
@@ -102,14 +107,10 @@ def layers(path: Path) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndar
         str(path), experimental_op_resolver_type=kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES, experimental_preserve_all_tensors=True
     )
     names, _ = _named(path)
+    given = {names[d["index"]]: int(d["index"]) for d in judge.get_input_details()}
 
     def run(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        for detail in judge.get_input_details():
-            judge.resize_tensor_input(detail["index"], feed[names[detail["index"]]].shape)
-        judge.allocate_tensors()
-        for detail in judge.get_input_details():
-            judge.set_tensor(detail["index"], feed[names[detail["index"]]])
-        judge.invoke()
+        _ask(judge, given, {}, feed)
         found = {}
         for detail in judge.get_tensor_details():
             if detail["index"] < len(names):

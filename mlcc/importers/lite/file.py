@@ -25,11 +25,6 @@ TYPES = {
 }  # fmt: skip
 
 
-# Operators that may meet complex numbers, which here are pairs of floats along a last axis (`mlcc.graph.rules.lite.spectral`).
-SPECTRAL = (
-    "CAST", "COMPLEX_ABS", "CONCATENATION", "EXPAND_DIMS", "GATHER", "IMAG", "PACK", "REAL", "RESHAPE", "RFFT2D", "SLICE", "SPLIT",
-    "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "UNPACK",
-)  # fmt: skip
 # Operands that an operator reads and leaves otherwise, for the next call.
 STATES = {"UNIDIRECTIONAL_SEQUENCE_LSTM": (18, 19), "LSTM": (18, 19), "UNIDIRECTIONAL_SEQUENCE_RNN": (4,), "RNN": (4,), "SVDF": (4,)}
 
@@ -228,9 +223,7 @@ class Reader:
                 if i >= 0:
                     attributes |= {f"{kind}.{k}.{n}": v for n, v in quantisation(tensors[i]).items()}
                     if self.types.get(tensors[i].Type()) == "COMPLEX64":
-                        if op not in SPECTRAL:
-                            raise Error("unsupported", f"{op} of complex numbers", f"{self.where}, {self.values[i].name}", "of real ones")
-                        attributes[f"{kind}.{k}.complex"] = 1
+                        attributes[f"{kind}.{k}.complex"] = 1  # pairs along a last axis (`mlcc.graph.rules.lite.spectral`)
         results = [self.values[i] for i in made]
         for k in STATES.get(op, ()):
             results.append(self.after(taken[k], op))

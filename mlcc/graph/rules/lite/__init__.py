@@ -8,5 +8,9 @@ from __future__ import annotations
 from mlcc.graph.rules import Rule
 from mlcc.graph.rules.lite import floats, pointwise, products, recurrent, reduce, shapes, spectral
 
-TABLE: dict[str, Rule] = {**floats.TABLE, **recurrent.TABLE, **pointwise.TABLE, **products.TABLE, **reduce.TABLE, **shapes.TABLE}
-TABLE |= {**spectral.TABLE, **{op: spectral.by_parts(TABLE[op]) for op in spectral.MOVED}, "CAST": spectral.casting(TABLE["CAST"])}
+PLAIN: dict[str, Rule] = {**floats.TABLE, **recurrent.TABLE, **pointwise.TABLE, **products.TABLE, **reduce.TABLE, **shapes.TABLE}
+TABLE: dict[str, Rule] = {
+    **{op: spectral.by_parts(rule) if op in spectral.MOVED else spectral.real(rule) for op, rule in PLAIN.items()},
+    **spectral.TABLE,
+    "CAST": spectral.casting(PLAIN["CAST"]),
+}

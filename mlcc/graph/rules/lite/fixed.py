@@ -21,12 +21,12 @@ POWERS = {-2: 1672461947, -1: 1302514674, 0: 790015084, 1: 290630308, 2: 3933253
 NEWTON = 1515870810, -1010580540  # 48/17 and −32/17, two bits before the point: where division by Newton's iteration starts
 
 
-def _times(a: Any, b: Any) -> Any:
+def times(a: Any, b: Any) -> Any:
     """SaturatingRoundingDoublingHighMul."""
     return np.right_shift(np.asarray(a, np.int64) * b + (1 << 30), 31)
 
 
-def _halved(x: Any, bits: int) -> Any:
+def halved(x: Any, bits: int) -> Any:
     """RoundingDivideByPOT: half away from zero."""
     return np.sign(x) * ((2 * abs(x) + (1 << bits)) >> (bits + 1))
 
@@ -42,13 +42,13 @@ def exponential(a: Array, whole_bits: int) -> Array:
     quarter = 1 << (fraction_bits - 2)
     rest = (a & (quarter - 1)) - quarter
     x = _doubled(rest, whole_bits) + (1 << 28)
-    x2 = _times(x, x)
-    x3, x4 = _times(x2, x), _times(x2, x2)
-    series = _halved(_times(_halved(x4, 2) + x3, ONE_THIRD) + x2, 1)
-    y = ONE_EIGHTH_LESS + _times(ONE_EIGHTH_LESS, x + series)
+    x2 = times(x, x)
+    x3, x4 = times(x2, x), times(x2, x2)
+    series = halved(times(halved(x4, 2) + x3, ONE_THIRD) + x2, 1)
+    y = ONE_EIGHTH_LESS + times(ONE_EIGHTH_LESS, x + series)
     for power, factor in POWERS.items():
         if whole_bits > power:
-            y = np.where((rest - a) & (1 << (fraction_bits + power)), _times(y, factor), y)
+            y = np.where((rest - a) & (1 << (fraction_bits + power)), times(y, factor), y)
     if whole_bits > 5:
         y = np.where(a < -(1 << (fraction_bits + 5)), 0, y)
     return np.where(a == 0, TOP, y)
@@ -60,9 +60,9 @@ def _half_denominator(a: Array) -> Array:
 
 def _reciprocal(half: Array) -> Array:
     """1 / half, two bits before the point."""
-    x = NEWTON[0] + _times(half, NEWTON[1])
+    x = NEWTON[0] + times(half, NEWTON[1])
     for _ in range(3):
-        x = x + _doubled(_times(x, (1 << 29) - _times(half, x)), 2)
+        x = x + _doubled(times(x, (1 << 29) - times(half, x)), 2)
     return x
 
 
@@ -94,7 +94,7 @@ def _by_fixed_point(given: Grid, dtype: str, function: object, out_bits: int, ze
     x = _bytes(dtype) - given.zero
     info, most = np.iinfo(dtype), radius(4, int(shift))
     scaled = rescale(x.astype(np.int32), m, shift).astype(np.int64)
-    y = _halved(function(scaled, 4), 31 - out_bits) + zero  # type: ignore[operator]
+    y = halved(function(scaled, 4), 31 - out_bits) + zero  # type: ignore[operator]
     return np.where(x <= -most, info.min, np.where(x >= most, info.max, np.clip(y, info.min, info.max)))
 
 
@@ -120,7 +120,7 @@ def softmax(b: Builder, x: Value, scale: float, beta: float, to: str) -> Value:
     powers = np.where(differences >= -radius(5, int(shift)), exponential(scaled, 5), 0)
     wide, axes = b.cast(x, "int32"), (x.rank - 1,)
     place = b("Add", b("Sub", wide, b("ReduceMax", wide, axes=axes)), _int(b, 255))
-    each, parts = (b("Gather", b.constant(v.astype(np.int32)), place, axis=0) for v in (powers, _halved(powers, 12)))
+    each, parts = (b("Gather", b.constant(v.astype(np.int32)), place, axis=0) for v in (powers, halved(powers, 12)))
     factor, over = _one_over(b, b("ReduceSum", parts, axes=axes), 12)
     info, bits = np.iinfo(to), 16 if to == "int16" else 8
     y = b("Rescale", each, factor, b("Sub", _int(b, bits - 31), over))
@@ -165,10 +165,10 @@ def hard_swish_table(given: Grid, out: Grid, dtype: str, to: str) -> Array:
     ends = -(1 << 15), (1 << 15) - 1
     gate = np.clip(x << (up - 1), *ends) if up > 0 else x
     gate = high(gate, n)
-    gate = np.clip(gate << 1, *ends) if up > 0 else _halved(gate, -up) if up < 0 else gate
+    gate = np.clip(gate << 1, *ends) if up > 0 else halved(gate, -up) if up < 0 else gate
     gate = (gate + (1 << 15)) >> 1
     product = gate * high(x, m)
     scaled = np.sign(product) * (abs(product) >> 15)
-    y = (_halved(scaled, -shift) if shift < 0 else scaled << shift) + out.zero
+    y = (halved(scaled, -shift) if shift < 0 else scaled << shift) + out.zero
     ends = np.iinfo(to).min, np.iinfo(to).max
     return np.clip(y, *ends)

@@ -7,9 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mlcc.graph.builder import Value
-from mlcc.graph.rules.lite.grid import PADDINGS
-from mlcc.graph.rules.lite.layout import first, last
-from mlcc.graph.rules.lite.pointwise import activated, fused, of_floats, refuse_grids
+from mlcc.graph.rules.lite.pointwise import of_floats, refuse_grids
 from mlcc.graph.rules.lite.shapes import ints
 from mlcc.graph.rules.standard import run
 from mlcc.graph.source import Source
@@ -32,20 +30,6 @@ def add_n(s: Source) -> Value:
     return y
 
 
-def conv_3d(s: Source) -> Value:
-    """Images [batch, depth, height, width, channels], weights [depth, height, width, channels, results]."""
-    b, activation = s.b, fused(s)
-    how = {
-        "auto_pad": PADDINGS[int(s.attr("padding", 0))],
-        "dilations": [int(s.attr(f"dilation_{d}_factor", 1)) for d in "dhw"],
-        "strides": [int(s.attr(f"stride_{d}", 1)) for d in "dhw"],
-    }
-    w = b.transpose(s[1], (4, 3, 0, 1, 2))
-    group = s[0].shape[-1] // w.shape[1]
-    y = run(s, "Conv", b.transpose(s[0], (0, 4, 1, 2, 3)), w, s.optional(2), group=group, **how)
-    return activated(s, b.transpose(y, (0, 2, 3, 4, 1)), activation)
-
-
 def dynamic_update_slice(s: Source) -> Value:
     """A block written over a part, wholly within: where it would stick out, its start moves back."""
     b, x, block = s.b, s[0], s[1]
@@ -55,18 +39,6 @@ def dynamic_update_slice(s: Source) -> Value:
     places = np.stack(np.meshgrid(*(np.arange(n) for n in block.shape), indexing="ij"), -1).astype(np.int32)
     where = b("Add", b.constant(places), at)
     return run(s, "ScatterND", x, b.cast(where, "int64"), block)
-
-
-def l2_pool_2d(s: Source) -> Value:
-    """The root of the mean of squares; what is padded counts for nothing."""
-    b, activation = s.b, fused(s)
-    how = {
-        "auto_pad": PADDINGS[int(s.attr("padding", 0))],
-        "kernel_shape": [int(s.attr(f"filter_{d}")) for d in ("height", "width")],
-        "strides": [int(s.attr(f"stride_{d}", 1)) for d in "hw"],
-    }
-    x = first(b, s[0])
-    return last(b, activated(s, b("Sqrt", run(s, "AveragePool", b("Mul", x, x), **how)), activation))
 
 
 def matrix_diag(s: Source) -> Value:
@@ -166,9 +138,7 @@ TABLE: dict[str, Rule] = {
     "BITWISE_XOR": of_floats("BitwiseXor"),
     "BROADCAST_ARGS": plain(broadcast_args),
     "BUCKETIZE": plain(bucketize),
-    "CONV_3D": plain(conv_3d),
     "DYNAMIC_UPDATE_SLICE": plain(dynamic_update_slice),
-    "L2_POOL_2D": plain(l2_pool_2d),
     # not LOCAL_RESPONSE_NORMALIZATION: the reference kernel leaves the last channel of its window out, the others do not
     "MATRIX_DIAG": plain(matrix_diag),
     "MATRIX_SET_DIAG": plain(matrix_set_diag),

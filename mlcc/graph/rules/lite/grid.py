@@ -81,6 +81,11 @@ def rescaled(b: Builder, x: Value, real: np.ndarray | float, axis: int = -1) -> 
     return b("Rescale", x, b.constant(m), b.constant(shift))
 
 
+def product_scale(given: Grid, weights: Grid, out: Grid) -> np.ndarray:
+    """What a step of a product is in steps of the result, in binary64: one number, or one for each of the weights' scales."""
+    return np.float64(given.scale) * np.array(weights.scales, np.float64) / np.float64(out.scale)
+
+
 def high_product(b: Builder, x: Value, y: Value) -> Value:
     """The high half of the doubled product of two int32, rounded: gemmlowp's product of fixed-point numbers."""
     return b("Rescale", x, y, b.constant(np.int32(0)))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mlcc.graph.builder import Value
+from mlcc.graph.builder import Builder, Value
 from mlcc.graph.rules.lite import sixteen, tables
 from mlcc.graph.rules.lite.fixed import hard_swish_table, logistic_table, tanh_table
 from mlcc.graph.rules.lite.grid import (
@@ -86,14 +86,19 @@ def sum_or_difference(op: str) -> Rule:
         twice = 2.0 * float(max(x.scale, y.scale))
 
         def of(p: Value, q: Value) -> Value:
-            up = b.constant(np.int32(1 << left))
-            parts = [rescaled(b, b("Mul", centred(b, v, g), up), float(g.scale) / twice) for v, g in ((p, x), (q, y))]
+            parts = raised(b, ((p, x), (q, y)), left, twice)
             real = twice / (float(1 << left) * float(out.scale))
             return placed(s, rescaled(b, b(op, *parts), real), out, activation)
 
         return pointwise(b, of, [s[0], s[1]])
 
     return rule
+
+
+def raised(b: Builder, terms: Sequence[tuple[Value, Grid]], bits: int, scale: float) -> list[Value]:
+    """Steps from zero, moved up by some bits and scaled to a common scale."""
+    up = b.constant(np.int32(1 << bits))
+    return [rescaled(b, b("Mul", centred(b, v, g), up), float(g.scale) / scale) for v, g in terms]
 
 
 def _plain(s: Source, op: str) -> Value:
@@ -252,9 +257,7 @@ def squared_difference(s: Source) -> Value:
     twice, up = 2.0 * float(max(x.scale, y.scale)), 7
 
     def of(p: Value, q: Value) -> Value:
-        raised = b.constant(np.int32(1 << up))
-        parts = [rescaled(b, b("Mul", centred(b, v, g), raised), float(g.scale) / twice) for v, g in ((p, x), (q, y))]
-        d = b("Sub", *parts)
+        d = b("Sub", *raised(b, ((p, x), (q, y)), up, twice))
         return placed(s, rescaled(b, b("Mul", d, d), twice * twice / (float(1 << 2 * up) * float(out.scale))), out)
 
     return pointwise(b, of, [s[0], s[1]])

@@ -7,14 +7,15 @@ Convolutions scale in fixed point (reference/integer_ops/conv.h); fully connecte
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from mlcc.graph.builder import Builder, Value
 from mlcc.graph.rules.lite import sixteen
-from mlcc.graph.rules.lite.grid import PADDINGS, Grid, away, dequantised, grid, is_quantised, needed, placed, rescaled
+from mlcc.graph.rules.lite.grid import PADDINGS, Grid, away, dequantised, grid, is_quantised, needed, placed, product_scale, rescaled
 from mlcc.graph.rules.lite.layout import first, last
-from mlcc.graph.rules.lite.pointwise import activated, fused
+from mlcc.graph.rules.lite.pointwise import activated, fused, refuse_grids
 from mlcc.graph.rules.quant import product
 from mlcc.graph.rules.standard import run
 from mlcc.graph.source import Source
@@ -31,16 +32,20 @@ def weights(s: Source, index: int) -> Value:
     return s.b.cast(w, "float32") if w.dtype == "float16" else w
 
 
+def geometry(s: Source, dims: str) -> dict[str, Any]:
+    """Padding, dilations and strides of a convolution over depth, height and width, or some of them."""
+    return {
+        "auto_pad": PADDINGS[int(s.attr("padding", 0))],
+        "dilations": [int(s.attr(f"dilation_{d}_factor", 1)) for d in dims],
+        "strides": [int(s.attr(f"stride_{d}", 1)) for d in dims],
+    }
+
+
 def convolved(s: Source, turned: tuple[int, ...], group: int) -> Value:
     """turned: the axes of the weights as [results, features, height, width]."""
     b, activation = s.b, fused(s)
     x, w, bias = first(b, s[0]), b.transpose(weights(s, 1), turned), s.optional(2)
-    how = {
-        "auto_pad": PADDINGS[int(s.attr("padding", 0))],
-        "dilations": [int(s.attr(f"dilation_{d}_factor", 1)) for d in "hw"],
-        "strides": [int(s.attr(f"stride_{d}", 1)) for d in "hw"],
-        "group": group,
-    }
+    how = {**geometry(s, "hw"), "group": group}
     if not is_quantised(s):
         return last(b, activated(s, run(s, "Conv", x, w, bias, **how), activation))
     given, kernel, out = needed(s, 0), grid(s, 1), needed(s, 0, "out")
@@ -51,7 +56,7 @@ def convolved(s: Source, turned: tuple[int, ...], group: int) -> Value:
     acc = run(s, "ConvInteger", x, w, *_zeros(s, x, w, given, kernel), **how)
     if bias is not None:
         acc = b("Add", acc, b.reshape(bias, (bias.shape[0], 1, 1)))
-    real = np.float64(given.scale) * np.array(kernel.scales, np.float64) / np.float64(out.scale)
+    real = product_scale(given, kernel, out)
     return last(b, placed(s, rescaled(b, acc, real, 1), out, activation))
 
 
@@ -75,6 +80,16 @@ def depthwise_conv_2d(s: Source) -> Value:
     return convolved(s, (3, 0, 1, 2), s[0].shape[3])
 
 
+def conv_3d(s: Source) -> Value:
+    """Images [batch, depth, height, width, channels], weights [depth, height, width, channels, results]."""
+    refuse_grids(s)
+    b, activation = s.b, fused(s)
+    w = b.transpose(s[1], (4, 3, 0, 1, 2))
+    group = s[0].shape[-1] // w.shape[1]
+    y = run(s, "Conv", b.transpose(s[0], (0, 4, 1, 2, 3)), w, s.optional(2), group=group, **geometry(s, "dhw"))
+    return activated(s, b.transpose(y, (0, 2, 3, 4, 1)), activation)
+
+
 def fully_connected(s: Source) -> Value:
     b, activation, bias = s.b, fused(s), s.optional(2)
     if s.attr("weights_format", 0):
@@ -96,7 +111,7 @@ def fully_connected(s: Source) -> Value:
     acc = product(s, "MatMul", x, x_zero, turned, w_zero, None)
     if bias is not None:
         acc = b("Add", acc, bias)
-    real = np.float64(given.scale) * np.array(kernel.scales, np.float64) / np.float64(out.scale)
+    real = product_scale(given, kernel, out)
     scaled = b("Mul", b.cast(acc, "float64"), b.constant(real if real.size > 1 else real.reshape(())))
     return b.reshape(placed(s, b.cast(away(b, scaled), "int32"), out, activation), shape)
 
@@ -138,7 +153,7 @@ def _transposed_bytes(s: Source, shape: list[int], activation: int) -> Value:
     acc = run(s, "ConvInteger", x, w, *_zeros(s, x, w, given, kernel), pads=around)
     if bias is not None:
         acc = b("Add", acc, b.reshape(bias, (bias.shape[0], 1, 1)))
-    real = np.float64(given.scale) * np.array(kernel.scales, np.float64) / np.float64(out.scale)
+    real = product_scale(given, kernel, out)
     return last(b, placed(s, rescaled(b, acc, real, 1), out, activation))
 
 
@@ -176,6 +191,7 @@ def batch_matmul(s: Source) -> Value:
 TABLE: dict[str, Callable[[Source], Value | tuple[Value, ...]]] = {
     "BATCH_MATMUL": batch_matmul,
     "CONV_2D": conv_2d,
+    "CONV_3D": conv_3d,
     "DEPTHWISE_CONV_2D": depthwise_conv_2d,
     "FULLY_CONNECTED": fully_connected,
     "TRANSPOSE_CONV": transpose_conv,

@@ -43,6 +43,14 @@ def max_pool_2d(s: Source) -> Value:
     return last(b, y)
 
 
+def l2_pool_2d(s: Source) -> Value:
+    """The root of the mean of squares; what is padded counts for nothing."""
+    refuse_grids(s)
+    b, activation, how = s.b, fused(s), _window(s)
+    x = first(b, s[0])
+    return last(b, activated(s, b("Sqrt", run(s, "AveragePool", b("Mul", x, x), **how)), activation))
+
+
 def average_pool_2d(s: Source) -> Value:
     """Of bytes: the sum over what the window holds of the image, divided half away from zero. reference/integer_ops/pooling.h"""
     b, activation, how = s.b, fused(s), _window(s)
@@ -157,6 +165,7 @@ TABLE: dict[str, Rule] = {
     "AVERAGE_POOL_2D": average_pool_2d,
     "CUMSUM": cumsum,
     "L2_NORMALIZATION": l2_normalization,
+    "L2_POOL_2D": l2_pool_2d,
     "LOG_SOFTMAX": log_softmax,
     "MAX_POOL_2D": max_pool_2d,
     "MEAN": reduced("ReduceMean"),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlcc.graph.builder import Value
-from mlcc.graph.rules.lite.grid import Grid, away, multiplier, needed, placed, rescaled
+from mlcc.graph.rules.lite.grid import Grid, away, multiplier, needed, placed, product_scale, rescaled
 from mlcc.graph.rules.standard import run
 from mlcc.graph.source import Source
 
@@ -44,7 +44,7 @@ def _sums(s: Source, acc: Value, bias: Value | None, grids: Grids, axis: int) ->
     acc = b.cast(b.cast(acc, "int64"), "int64" if wide else "int32")
     if bias is not None:
         acc = b("Add", acc, b.reshape(bias, [bias.shape[0] if i == axis % acc.rank else 1 for i in range(acc.rank)]))
-    return acc, np.float64(given.scale) * np.array(kernel.scales, np.float64) / np.float64(out.scale)
+    return acc, product_scale(given, kernel, out)
 
 
 def convolved(s: Source, x: Value, w: Value, bias: Value | None, grids: Grids, activation: int, how: dict[str, Any]) -> Value:

@@ -67,6 +67,17 @@ def casting(rule: Rule) -> Rule:
     return cast
 
 
+def real(rule: Rule) -> Rule:
+    """What has no meaning for complex numbers here."""
+
+    def checked(s: Source) -> Value | tuple[Value, ...]:
+        if any(_complex(s, i) for i in range(len(s.inputs))) or any(s.attr(f"out.{k}.complex", 0) for k in range(s.declared)):
+            raise s.unsupported(f"{s.op} of complex numbers", "of real ones")
+        return rule(s)
+
+    return checked
+
+
 MOVED = ("CONCATENATION", "EXPAND_DIMS", "GATHER", "PACK", "RESHAPE", "SLICE", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "UNPACK")
 TABLE: dict[str, Rule] = {
     "COMPLEX_ABS": complex_abs,

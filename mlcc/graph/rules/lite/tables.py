@@ -7,7 +7,7 @@ from math import erf
 
 import numpy as np
 
-from mlcc.graph.rules.lite.fixed import TOP, _halved, _times
+from mlcc.graph.rules.lite.fixed import TOP, halved, times
 from mlcc.graph.rules.lite.grid import Grid, multiplier
 from mlcc.reference.elementwise import rescale
 
@@ -58,15 +58,15 @@ def _inverse_root(value: int) -> tuple[int, int]:
     pairs = (32 - value.bit_length() - 1) // 2 - 1
     value, shift = value << 2 * pairs, shift - pairs
     given = value >> 1  # three bits before the point, as all that follows
-    half, x = int(_halved(given, 1)), 1 << 28
+    half, x = int(halved(given, 1)), 1 << 28
 
     def three(raw: int, bits: int) -> int:
         return int(np.clip(raw << (bits - 3), -(1 << 31), TOP))
 
     for _ in range(5):
-        cube = three(int(_times(_times(x, x), x)), 9)
-        x = three(int(_times((1 << 28) + (1 << 27), x)) - int(_times(half, cube)), 6)
-    m = int(_times(x, HALF_SQRT_2))
+        cube = three(int(times(times(x, x), x)), 9)
+        x = three(int(times((1 << 28) + (1 << 27), x)) - int(times(half, cube)), 6)
+    m = int(times(x, HALF_SQRT_2))
     return (m << -shift, 0) if shift < 0 else (m, -shift)
 
 
