@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,19 @@ def session(model: Path | bytes, threads: int = 1, optimised: bool = True) -> An
     except Exception as e:
         where = "" if isinstance(model, bytes) else str(model)
         raise Error("unsupported", f"ONNX Runtime cannot load the model: {str(e).splitlines()[0]}", where) from None
+
+
+def asked(session: Any) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]:
+    """A session as a function from inputs by name, of which it takes its own, to outputs in their order."""
+    wanted = {i.name for i in session.get_inputs()}
+    names = list(dict.fromkeys(o.name for o in session.get_outputs()))
+    order = [names.index(o.name) for o in session.get_outputs()]
+
+    def run(feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        found = session.run(names, {n: np.ascontiguousarray(a) for n, a in feed.items() if n in wanted})
+        return [tensor(found[i]) for i in order]
+
+    return run
 
 
 def tensor(found: Any) -> np.ndarray:

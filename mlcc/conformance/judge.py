@@ -184,16 +184,7 @@ def _heard(asked: Judge, plain: Judge | None, vectors: Sequence[Golden], steps: 
 
 
 def _runtime(model: Path, optimised: bool = True) -> Judge:
-    session = compare.session(model, optimised=optimised)
-    wanted = {i.name for i in session.get_inputs()}
-    names = list(dict.fromkeys(o.name for o in session.get_outputs()))
-    order = [names.index(o.name) for o in session.get_outputs()]
-
-    def run(feed: Feed) -> list[np.ndarray]:
-        found = session.run(names, {n: np.ascontiguousarray(a) for n, a in feed.items() if n in wanted})
-        return [compare.tensor(found[i]) for i in order]
-
-    return run
+    return compare.asked(compare.session(model, optimised=optimised))
 
 
 def _evaluator(model: Path) -> Judge:
